@@ -1,0 +1,17 @@
+"""GET /api/usage/quotas/{planId}/{usageType}: one quota of a plan."""
+
+from usage_billing import catalog
+from usage_billing.access import OPERATORS
+from usage_billing.http import Api
+from usage_billing.pricing import Quota
+from usage_billing.requests import PathIdentifier
+
+app = Api()
+
+
+@app.get("/api/usage/quotas/<plan_id>/<usage_type>", allow=OPERATORS)
+def get_quota(plan_id: PathIdentifier, usage_type: PathIdentifier) -> Quota:
+    return catalog.quota(plan_id, usage_type)
+
+
+handler = app.handler

@@ -1,0 +1,17 @@
+"""GET /api/subscriptions/{subscriptionId}: user, plan, status and billing cycle."""
+
+from usage_billing import catalog
+from usage_billing.access import OPERATORS
+from usage_billing.http import Api
+from usage_billing.requests import PathIdentifier
+from usage_billing.subscriptions import Subscription
+
+app = Api()
+
+
+@app.get("/api/subscriptions/<subscription_id>", allow=OPERATORS)
+def get_subscription(subscription_id: PathIdentifier) -> Subscription:
+    return catalog.subscription(subscription_id)
+
+
+handler = app.handler

@@ -1,0 +1,19 @@
+"""GET /api/usage/subscription/{subscriptionId}: what a subscription used in a period, by usage type."""
+
+from usage_billing import catalog, clock, store
+from usage_billing.access import ANYONE
+from usage_billing.answers import SubscriptionUsage
+from usage_billing.http import Api
+from usage_billing.requests import Day, PathIdentifier
+
+app = Api()
+
+
+@app.get("/api/usage/subscription/<subscription_id>", allow=ANYONE)
+def get_subscription_usage(subscription_id: PathIdentifier, period: Day = None) -> SubscriptionUsage:
+    subscription = app.caller.reach(lambda: catalog.subscription(subscription_id))
+    cut = subscription.cycle.period_of(period or clock.now())
+    return SubscriptionUsage.of(subscription, cut, store.heads(subscription_id, cut.key))
+
+
+handler = app.handler

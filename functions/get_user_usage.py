@@ -1,0 +1,29 @@
+"""GET /api/usage/user/{userId}: what a user uses in the current period, by subscription and usage type."""
+
+from usage_billing import catalog, clock, cursors, store
+from usage_billing.access import ANYONE
+from usage_billing.answers import SubscriptionUsage, UserUsage
+from usage_billing.http import Api
+from usage_billing.requests import Cursor, PageSize, PathIdentifier
+
+app = Api()
+
+
+@app.get("/api/usage/user/<user_id>", allow=ANYONE)
+def get_user_usage(user_id: PathIdentifier, limit: PageSize = 25, cursor: Cursor = None) -> UserUsage:
+    app.caller.require_user(user_id)
+    after = str(cursors.decode(cursor, str)[0]) if cursor else None
+    subscriptions = catalog.subscriptions_of(user_id, after, limit + 1)
+    page, now = subscriptions[:limit], clock.now()
+    return UserUsage(
+        user_id=user_id,
+        subscriptions=[
+            SubscriptionUsage.of(each, period, store.heads(each.subscription_id, period.key))
+            for each in page
+            for period in [each.cycle.period_of(now)]
+        ],
+        next_cursor=cursors.encode(page[-1].subscription_id) if len(subscriptions) > limit else None,
+    )
+
+
+handler = app.handler

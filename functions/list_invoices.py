@@ -1,0 +1,31 @@
+"""GET /api/invoices?subscriptionId=: the invoices of a subscription, newest period first."""
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from usage_billing import catalog, cursors, invoices
+from usage_billing.access import ANYONE
+from usage_billing.answers import InvoicesOfSubscription, InvoiceWithItems
+from usage_billing.http import Api
+from usage_billing.requests import Cursor, PageSize
+from usage_billing.values import Identifier
+
+app = Api()
+
+
+@app.get("/api/invoices", allow=ANYONE)
+def list_invoices(
+    subscription_id: Annotated[Identifier, Query(alias="subscriptionId")], limit: PageSize = 12, cursor: Cursor = None
+) -> InvoicesOfSubscription:
+    app.caller.reach(lambda: catalog.subscription(subscription_id))
+    before = str(cursors.decode(cursor, str)[0]) if cursor else None
+    found = invoices.invoices(subscription_id, before, limit + 1)
+    page = found[:limit]
+    return InvoicesOfSubscription(
+        invoices=[InvoiceWithItems.of(each, invoices.items(each.invoice_id)) for each in page],
+        next_cursor=cursors.encode(page[-1].period.key) if len(found) > limit else None,
+    )
+
+
+handler = app.handler

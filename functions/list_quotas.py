@@ -1,0 +1,20 @@
+"""GET /api/usage/quotas/{planId}: the quotas of a plan."""
+
+from usage_billing import catalog, cursors
+from usage_billing.access import OPERATORS
+from usage_billing.answers import Quotas
+from usage_billing.http import Api
+from usage_billing.requests import Cursor, PageSize, PathIdentifier
+
+app = Api()
+
+
+@app.get("/api/usage/quotas/<plan_id>", allow=OPERATORS)
+def list_quotas(plan_id: PathIdentifier, limit: PageSize = 100, cursor: Cursor = None) -> Quotas:
+    after = str(cursors.decode(cursor, str)[0]) if cursor else None
+    quotas = catalog.quotas(plan_id, after, limit + 1)
+    more = len(quotas) > limit
+    return Quotas(quotas=quotas[:limit], next_cursor=cursors.encode(quotas[limit - 1].usage_type) if more else None)
+
+
+handler = app.handler

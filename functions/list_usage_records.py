@@ -1,0 +1,31 @@
+"""GET /api/usage/subscription/{subscriptionId}/records: the entries of a period, ledger by ledger, in order."""
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from usage_billing import catalog, clock
+from usage_billing.access import ANYONE
+from usage_billing.answers import UsageRecords
+from usage_billing.http import Api
+from usage_billing.listing import records
+from usage_billing.requests import Cursor, Day, PageSize, PathIdentifier
+from usage_billing.values import Identifier
+
+app = Api()
+
+
+@app.get("/api/usage/subscription/<subscription_id>/records", allow=ANYONE)
+def list_usage_records(
+    subscription_id: PathIdentifier,
+    period: Day = None,
+    usage_type: Annotated[Identifier | None, Query(alias="usageType")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> UsageRecords:
+    subscription = app.caller.reach(lambda: catalog.subscription(subscription_id))
+    cut = subscription.cycle.period_of(period or clock.now())
+    return records(subscription_id, cut, usage_type, limit, cursor)
+
+
+handler = app.handler

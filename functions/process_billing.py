@@ -1,0 +1,21 @@
+"""POST /api/usage/process-billing: the daily run's code, at once; for everything or for one subscription."""
+
+from usage_billing import catalog
+from usage_billing.access import OPERATORS
+from usage_billing.answers import BillingRun
+from usage_billing.http import Api
+from usage_billing.requests import BillingScope
+from usage_billing.runs import start
+
+app = Api()
+
+
+@app.post("/api/usage/process-billing", allow=OPERATORS)
+def process_billing(scope: BillingScope | None = None) -> BillingRun:
+    subscription_id = scope.subscription_id if scope else None
+    if subscription_id is not None:
+        catalog.subscription(subscription_id)
+    return BillingRun.of(start(subscription_id, app.lambda_context))
+
+
+handler = app.handler

@@ -1,0 +1,19 @@
+"""PUT /api/usage/quotas/{planId}/{usageType}: create or replace a quota; open ledgers keep the terms they have."""
+
+from usage_billing import catalog
+from usage_billing.access import OPERATORS
+from usage_billing.http import Api
+from usage_billing.pricing import Quota
+from usage_billing.requests import PathIdentifier, QuotaTerms
+
+app = Api()
+
+
+@app.put("/api/usage/quotas/<plan_id>/<usage_type>", allow=OPERATORS)
+def put_quota(plan_id: PathIdentifier, usage_type: PathIdentifier, body: QuotaTerms) -> Quota:
+    quota = body.quota(plan_id, usage_type)
+    catalog.save_quota(quota)
+    return quota
+
+
+handler = app.handler

@@ -1,0 +1,19 @@
+"""PUT /api/subscriptions/{subscriptionId}: create or replace a subscription; its user stays."""
+
+from usage_billing import catalog
+from usage_billing.access import OPERATORS
+from usage_billing.http import Api
+from usage_billing.requests import PathIdentifier, SubscriptionTerms
+from usage_billing.subscriptions import Subscription
+
+app = Api()
+
+
+@app.put("/api/subscriptions/<subscription_id>", allow=OPERATORS)
+def put_subscription(subscription_id: PathIdentifier, body: SubscriptionTerms) -> Subscription:
+    subscription = body.subscription(subscription_id)
+    catalog.save_subscription(subscription)
+    return subscription
+
+
+handler = app.handler

@@ -1,0 +1,174 @@
+"""The billing run: which ledgers, in what order, what if one fails, what if time runs short.
+
+A run goes over the sixteen shards of ledgers with something unsettled. It holds no state of its own: every ledger is
+settled in one transaction or not at all, so runs may overlap, be cut at any point and be started again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from uuid import uuid4
+
+from usage_billing import catalog, store
+from usage_billing.errors import BillingError, LedgerBusy
+from usage_billing.ledger import Head, LedgerKey
+from usage_billing.observability import logger
+from usage_billing.retries import tries
+from usage_billing.settlement import Settlement, settle
+from usage_billing.store import HeadMoved
+from usage_billing.values import EXACT, Strict
+
+THREADS = 16
+IN_FLIGHT = 4 * THREADS
+RESERVE_SECONDS = 10.0
+"""What is kept of an invocation's time to end what is in flight, hand over the rest and answer."""
+
+
+class Stretch(Strict):
+    """A part of a run: the ledgers of one shard, or of one subscription, beginning behind `after`."""
+
+    run_id: str
+    shard: str | None = None
+    subscription_id: str | None = None
+    after: tuple[str, str] | None = None
+    """Subscription id and sort key of the last ledger that was taken care of."""
+
+    def ledgers(self) -> Iterator[LedgerKey]:
+        after = LedgerKey.parse(*self.after) if self.after else None
+        if self.shard is not None:
+            return store.pending(self.shard, after)
+        if self.subscription_id is not None:
+            return store.pending_of(self.subscription_id, after)
+        raise ValueError("a stretch is a shard's or a subscription's")
+
+    def behind(self, key: LedgerKey) -> "Stretch":
+        return self.model_copy(update={"after": (key.subscription_id, key.sort_key)})
+
+
+def whole_run(subscription_id: str | None = None) -> list[Stretch]:
+    """A new run over everything, or over one subscription."""
+    run_id = uuid4().hex
+    if subscription_id is not None:
+        return [Stretch(run_id=run_id, subscription_id=subscription_id)]
+    return [Stretch(run_id=run_id, shard=str(shard)) for shard in range(store.SHARDS)]
+
+
+@dataclass(slots=True)
+class RunTotals:
+    """What one invocation did. `unrated` ledgers wait for a quota; `handed_over` stretches go on in the queue."""
+
+    run_id: str
+    settled: int = 0
+    items: int = 0
+    unrated: int = 0
+    failures: int = 0
+    handed_over: int = 0
+    amounts: dict[str, Decimal] = field(default_factory=dict)
+
+    def add(self, settlement: Settlement) -> None:
+        self.settled += 1
+        if item := settlement.item:
+            self.items += 1
+            self.amounts[item.currency] = EXACT.add(self.amounts.get(item.currency, Decimal(0)), item.amount)
+
+
+class Unrated(Exception):
+    """A ledger cannot be billed yet: its subscription's plan has no quota for it."""
+
+
+def run(
+    stretches: Sequence[Stretch],
+    *,
+    now: Callable[[], datetime],
+    seconds_left: Callable[[], float],
+    hand_over: Callable[[Stretch], None],
+) -> RunTotals:
+    """Settle the ledgers of `stretches` and hand over what there is no time for.
+
+    At least `IN_FLIGHT` ledgers are taken on before the time is looked at, so a run that is handed over always moves.
+
+    Raises:
+        Exception: what `hand_over` raises; all that was settled stays settled.
+    """
+    totals = RunTotals(run_id=stretches[0].run_id)
+    rest = deque(stretches)
+    in_flight: deque[tuple[LedgerKey, Future[Settlement | None]]] = deque()
+    taken = 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        while rest:
+            stretch, last = rest.popleft(), None
+            for key in _listed(stretch, totals):
+                if taken >= IN_FLIGHT and seconds_left() < RESERVE_SECONDS:
+                    rest.appendleft(stretch.behind(last) if last else stretch)
+                    break
+                if len(in_flight) >= IN_FLIGHT:
+                    _collect(*in_flight.popleft(), totals)
+                in_flight.append((key, pool.submit(settle_ledger, key, totals.run_id, now)))
+                taken, last = taken + 1, key
+            else:
+                continue
+            break
+        while in_flight:
+            _collect(*in_flight.popleft(), totals)
+    for stretch in rest:
+        hand_over(stretch)
+        totals.handed_over += 1
+    return totals
+
+
+def _listed(stretch: Stretch, totals: RunTotals) -> Iterator[LedgerKey]:
+    """The ledgers of a stretch. Where they cannot be listed, that is one failure; the other stretches go on."""
+    try:
+        yield from stretch.ledgers()
+    except Exception:
+        totals.failures += 1
+        logger.exception("ledgers not listed", run_id=stretch.run_id, shard=stretch.shard)
+
+
+def _collect(key: LedgerKey, future: "Future[Settlement | None]", totals: RunTotals) -> None:
+    try:
+        settlement = future.result()
+    except Unrated as unrated:
+        totals.unrated += 1
+        logger.warning("quota missing", ledger=key.ledger_id, run_id=totals.run_id, reason=str(unrated))
+    except Exception as error:
+        totals.failures += 1
+        code = error.code if isinstance(error, BillingError) else type(error).__name__
+        logger.exception("ledger not settled", ledger=key.ledger_id, run_id=totals.run_id, code=code)
+    else:
+        if settlement:
+            totals.add(settlement)
+
+
+def settle_ledger(key: LedgerKey, run_id: str, now: Callable[[], datetime]) -> Settlement | None:
+    """Settle one ledger; None where nothing was left to settle.
+
+    Raises:
+        Unrated: there is no quota to bill it by; it stays pending.
+        InvoiceNotDraft, InvoiceCurrencyMismatch: its invoice cannot take the charge; it stays pending.
+        LedgerBusy: others were faster all the time; it stays pending.
+    """
+    head = store.head(key)
+    for _ in tries():
+        if head is None or head.is_settled:
+            return None
+        settlement = settle(head if head.terms else _rated(head), run_id, now())
+        try:
+            store.save_settlement(settlement, head)
+        except HeadMoved as moved:
+            head = moved.head or store.head(key)
+        else:
+            return settlement
+    raise LedgerBusy(f"The ledger {key.ledger_id} kept moving.")
+
+
+def _rated(head: Head) -> Head:
+    """An unrated head with the terms that its subscription's plan has by now."""
+    plan_id = catalog.subscription(head.key.subscription_id).plan_id
+    terms = catalog.terms(plan_id, head.key.usage_type)
+    if terms is None:
+        raise Unrated(f"the plan {plan_id} has no quota for {head.key.usage_type}")
+    return head.rated(terms)

@@ -1,0 +1,42 @@
+"""The settings, and the only reader of the environment."""
+
+import os
+from functools import cache
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_snake
+
+
+class Settings(BaseModel):
+    """What the template tells the functions; each field is the variable of the same name in capitals."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=lambda name: to_snake(name).upper())
+
+    usage_table: str
+    usage_quota_table: str
+    usage_summary_table: str
+    usage_invoice_item_table: str
+    subscription_table: str
+    invoice_table: str
+    billing_queue_url: str
+    jwt_algorithm: Literal["HS256", "RS256", "ES256"]
+    jwt_secret_id: str
+    jwt_jwks_url: str
+    jwt_issuer: str
+    jwt_audience: str
+    api_keys_secret_id: str
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        RuntimeError: a variable is missing or wrong; the message names it.
+    """
+    try:
+        return Settings.model_validate(dict(os.environ))
+    except ValidationError as error:
+        names = ", ".join(str(fault["loc"][0]) for fault in error.errors())
+        raise RuntimeError(f"missing or wrong in the environment: {names}") from None

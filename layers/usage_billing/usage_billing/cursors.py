@@ -1,0 +1,30 @@
+"""Opaque cursors: where a list goes on. A caller sends back what `nextCursor` said, and need not know what it says."""
+
+import base64
+
+from usage_billing.errors import FieldError, ValidationFailed
+from usage_billing.exact_json import dumps, loads
+
+
+def encode(*position: str | int) -> str:
+    return base64.urlsafe_b64encode(dumps(position).encode()).decode().rstrip("=")
+
+
+def decode(cursor: str, *shape: type[str] | type[int]) -> list[str | int]:
+    """The position that `cursor` was made from.
+
+    Raises:
+        ValidationFailed: it was not made by `encode` from values of these types.
+    """
+    try:
+        position = loads(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
+        if not isinstance(position, list) or [type(part) for part in position] != list(shape):
+            raise ValueError("another list's")
+    except (ValueError, RecursionError):
+        raise foreign() from None
+    return position
+
+
+def foreign() -> ValidationFailed:
+    """What is wrong with a cursor that is not this list's."""
+    return ValidationFailed(FieldError("cursor", "invalid", "must be the nextCursor of the page before"))

@@ -1,0 +1,136 @@
+"""What can go wrong, in billing words. `http.STATUS` says how HTTP says it; `code` is stable and machine-readable."""
+
+from dataclasses import dataclass
+
+
+class BillingError(Exception):
+    """Base of all. The message is written for the caller and holds nothing that the caller may not know."""
+
+    code: str
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field, in JSON names joined by dots."""
+
+    field: str
+    code: str
+    message: str
+
+
+class NotJson(BillingError):
+    code = "not_json"
+
+
+class UnsupportedMediaType(BillingError):
+    code = "unsupported_media_type"
+
+
+class ValidationFailed(BillingError):
+    """The request is JSON but not what the endpoint takes. One entry in `fields` a fault."""
+
+    code = "validation_error"
+
+    def __init__(self, *fields: FieldError) -> None:
+        super().__init__("; ".join(f"{each.field}: {each.message}" for each in fields))
+        self.fields = fields
+
+
+class Unauthenticated(BillingError):
+    """Base of the ways in which a caller fails to say who they are."""
+
+
+class CredentialsMissing(Unauthenticated):
+    code = "credentials_missing"
+
+
+class CredentialsInvalid(Unauthenticated):
+    code = "credentials_invalid"
+
+
+class CredentialsExpired(Unauthenticated):
+    code = "credentials_expired"
+
+
+class Forbidden(BillingError):
+    """The caller may not do this, or not with this, which may or may not exist."""
+
+    code = "forbidden"
+
+
+class SubscriptionNotOwned(BillingError):
+    """An event names a user to whom the subscription does not belong."""
+
+    code = "subscription_not_owned"
+
+
+class RouteNotFound(BillingError):
+    code = "not_found"
+
+
+class SubscriptionNotFound(BillingError):
+    code = "subscription_not_found"
+
+
+class QuotaNotFound(BillingError):
+    code = "quota_not_found"
+
+
+class InvoiceNotFound(BillingError):
+    code = "invoice_not_found"
+
+
+class EventIdConflict(BillingError):
+    """The event id names another event of this subscription already."""
+
+    code = "event_id_conflict"
+
+
+class SubscriptionInactive(BillingError):
+    code = "subscription_inactive"
+
+
+class SubscriptionUserFixed(BillingError):
+    """A subscription keeps its user for ever: ledgers and invoices belong to them."""
+
+    code = "subscription_user_fixed"
+
+
+class PlanCurrencyMismatch(BillingError):
+    """All quotas of a plan are in one currency, because an invoice is."""
+
+    code = "plan_currency_mismatch"
+
+
+class InvoiceNotDraft(BillingError):
+    """A charge came for an invoice that is final."""
+
+    code = "invoice_not_draft"
+
+
+class InvoiceCurrencyMismatch(BillingError):
+    """A charge came in another currency than its invoice's."""
+
+    code = "invoice_currency_mismatch"
+
+
+class LedgerBusy(BillingError):
+    """Others kept moving the ledger; nothing was written, the same request can be sent again."""
+
+    code = "ledger_busy"
+
+
+class DatabaseUnavailable(BillingError):
+    """DynamoDB did not answer, or throttled; the same request can be sent again."""
+
+    code = "database_unavailable"
+
+
+class IdentityProviderUnavailable(BillingError):
+    """The signing keys or the secrets could not be fetched, so nobody can be told apart."""
+
+    code = "identity_provider_unavailable"

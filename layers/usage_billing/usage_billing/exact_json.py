@@ -1,0 +1,50 @@
+"""JSON without floats: a number is an int or a Decimal, in and out."""
+
+import json
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import simplejson
+
+
+def _encode(value: object) -> simplejson.RawJSON:
+    if isinstance(value, Decimal):
+        return simplejson.RawJSON(format(value, "f"))
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def dumps(value: object, *, sort_keys: bool = False) -> str:
+    """`value` as compact JSON; Decimals become numbers in plain notation."""
+    return simplejson.dumps(
+        value,
+        default=_encode,
+        use_decimal=False,
+        allow_nan=False,
+        ensure_ascii=False,
+        separators=(",", ":"),
+        sort_keys=sort_keys,
+    )
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the key {key[:64]!r} stands twice in one object")
+        result[key] = value
+    return result
+
+
+def _not_json(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def loads(text: str | bytes) -> Any:
+    """Parse JSON exactly.
+
+    Raises:
+        ValueError: not JSON, NaN or Infinity, a key twice in one object, or a number of more than 4,300 digits.
+        RecursionError: nested beyond what Python's parser takes.
+    """
+    return json.loads(text, parse_float=Decimal, parse_constant=_not_json, object_pairs_hook=_once)

@@ -1,0 +1,181 @@
+"""The ledger: one subscription x usage type x billing period, as a chain of entries and one head.
+
+Pure: no AWS, no clock, no environment. The invariants are listed in README.md beside this file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from usage_billing.exact_json import dumps
+from usage_billing.periods import Period
+from usage_billing.pricing import Terms
+from usage_billing.values import ZERO, add, subtract
+
+OLDEST_EVENT = timedelta(days=366)
+"""How long after it occurred an event can still be recorded."""
+
+CLOCK_SKEW = timedelta(minutes=15)
+"""How far a caller's clock may run ahead of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvent:
+    """What a service reports. Without `occurred_at` it occurred when it is recorded."""
+
+    event_id: str
+    user_id: str
+    subscription_id: str
+    usage_type: str
+    quantity: Decimal
+    occurred_at: datetime | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def timely(occurred_at: datetime, now: datetime) -> bool:
+    """Whether an event of `occurred_at` may be recorded at `now`."""
+    return now - OLDEST_EVENT <= occurred_at <= now + CLOCK_SKEW
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerKey:
+    """Names a ledger. `sort_key` orders a subscription's ledgers by period, then by usage type."""
+
+    subscription_id: str
+    period_start: str
+    usage_type: str
+
+    @classmethod
+    def of(cls, subscription_id: str, period: Period, usage_type: str) -> "LedgerKey":
+        return cls(subscription_id, period.key, usage_type)
+
+    @classmethod
+    def parse(cls, subscription_id: str, sort_key: str) -> "LedgerKey":
+        period_start, usage_type = sort_key.split("#", 1)
+        return cls(subscription_id, period_start, usage_type)
+
+    @property
+    def sort_key(self) -> str:
+        return f"{self.period_start}#{self.usage_type}"
+
+    @property
+    def ledger_id(self) -> str:
+        return f"{self.subscription_id}#{self.sort_key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recorded usage event. `cumulative` is the ledger's sum up to and with it.
+
+    `billable_quantity` is None when the entry was recorded before the ledger had terms.
+    """
+
+    key: LedgerKey
+    event_id: str
+    user_id: str
+    sequence: int
+    quantity: Decimal
+    cumulative: Decimal
+    billable_quantity: Decimal | None
+    occurred_at: datetime
+    recorded_at: datetime
+    metadata: Mapping[str, Any]
+
+    def records(self, event: UsageEvent) -> bool:
+        """Whether this entry is what `event` reports. An event without `occurred_at` leaves that open."""
+        return (
+            self.event_id == event.event_id
+            and self.key.subscription_id == event.subscription_id
+            and self.user_id == event.user_id
+            and self.key.usage_type == event.usage_type
+            and self.quantity == event.quantity
+            and event.occurred_at in (None, self.occurred_at)
+            and dumps(self.metadata, sort_keys=True) == dumps(event.metadata, sort_keys=True)
+        )
+
+    def billable_under(self, terms: Terms | None) -> Decimal | None:
+        """How much of this entry is billable: as decided when recorded, else by the terms the ledger got later."""
+        if self.billable_quantity is not None or terms is None:
+            return self.billable_quantity
+        return _billable_between(terms, subtract(self.cumulative, self.quantity), self.cumulative)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A ledger's state after its last entry, and how far it has been billed.
+
+    Without `terms` the ledger is unrated: it records and counts, and is billed once its quota exists.
+    """
+
+    key: LedgerKey
+    user_id: str
+    period: Period
+    terms: Terms | None = None
+    last_sequence: int = 0
+    used: Decimal = ZERO
+    billed_through: int = 0
+    billed_quantity: Decimal = ZERO
+    billed_amount: Decimal = ZERO
+
+    def append(self, event: UsageEvent, recorded_at: datetime) -> tuple[Entry, "Head"]:
+        """The entry for `event` and the head after it. Units: the quota's unit."""
+        used = add(self.used, event.quantity)
+        entry = Entry(
+            key=self.key,
+            event_id=event.event_id,
+            user_id=event.user_id,
+            sequence=self.last_sequence + 1,
+            quantity=event.quantity,
+            cumulative=used,
+            billable_quantity=_billable_between(self.terms, self.used, used) if self.terms else None,
+            occurred_at=event.occurred_at or recorded_at,
+            recorded_at=recorded_at,
+            metadata=event.metadata,
+        )
+        return entry, replace(self, last_sequence=entry.sequence, used=used)
+
+    def rated(self, terms: Terms) -> "Head":
+        """This head with its terms pinned; terms never change once they are."""
+        if self.terms is not None:
+            raise ValueError(f"{self.key.ledger_id} has terms already")
+        return replace(self, terms=terms)
+
+    @property
+    def quota(self) -> "QuotaState":
+        return QuotaState.of(self.used, self.terms)
+
+    @property
+    def is_settled(self) -> bool:
+        return self.billed_through == self.last_sequence
+
+    @property
+    def billable(self) -> Decimal | None:
+        """The billable quantity so far; None while unrated."""
+        return self.terms.billable(self.used) if self.terms else None
+
+    @property
+    def charge(self) -> Decimal | None:
+        """The rounded charge so far, billed or not; None while unrated."""
+        return self.terms.amount(self.used) if self.terms else None
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaState:
+    """A ledger's `used` held against its limit; the limit is unknown while the ledger is unrated."""
+
+    used: Decimal
+    limit: Decimal | None
+    remaining: Decimal | None
+    exceeded: bool | None
+
+    @classmethod
+    def of(cls, used: Decimal, terms: Terms | None) -> "QuotaState":
+        if terms is None:
+            return cls(used, None, None, None)
+        return cls(used, terms.included, max(ZERO, subtract(terms.included, used)), used > terms.included)
+
+
+def _billable_between(terms: Terms, before: Decimal, after: Decimal) -> Decimal:
+    return subtract(terms.billable(after), terms.billable(before))

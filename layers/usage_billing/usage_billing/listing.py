@@ -1,0 +1,58 @@
+"""The records of a period: its ledgers' entries, each with the invoice item that charged it."""
+
+from collections.abc import Iterator, Sequence
+
+from usage_billing import cursors, invoices, store
+from usage_billing.answers import UsageRecord, UsageRecords
+from usage_billing.ledger import Entry, Head
+from usage_billing.periods import Period
+from usage_billing.settlement import InvoiceItem
+
+
+def records(
+    subscription_id: str, period: Period, usage_type: str | None, limit: int, cursor: str | None
+) -> UsageRecords:
+    """A page of the period's entries: by usage type, and in each ledger by sequence.
+
+    The heads say how many entries there are. Where the index of entries lags behind them, the page ends early with a
+    cursor, so that nothing is skipped.
+
+    Raises:
+        ValidationFailed: the cursor is not one of this list's.
+    """
+    after_type, after = _position(cursor, period)
+    found: list[UsageRecord] = []
+    for head in store.heads(subscription_id, period.key):
+        if usage_type not in (None, head.key.usage_type) or head.key.usage_type < after_type:
+            continue
+        last = after if head.key.usage_type == after_type else 0
+        wanted = min(head.last_sequence - last, limit - len(found))
+        if wanted > 0:
+            entries = store.entries(head.key, last, wanted)
+            found += _with_items(head, entries)
+            last += len(entries)
+        if last < head.last_sequence:
+            return UsageRecords(records=found, next_cursor=cursors.encode(period.key, head.key.usage_type, last))
+    return UsageRecords(records=found)
+
+
+def _position(cursor: str | None, period: Period) -> tuple[str, int]:
+    if cursor is None:
+        return "", 0
+    of_period, usage_type, sequence = cursors.decode(cursor, str, str, int)
+    if of_period != period.key:
+        raise cursors.foreign()
+    return str(usage_type), int(sequence)
+
+
+def _with_items(head: Head, entries: Sequence[Entry]) -> Iterator[UsageRecord]:
+    items = invoices.items_from(head.key, entries[0].sequence) if entries else iter(())
+    item: InvoiceItem | None = None
+    for entry in entries:
+        while entry.sequence <= head.billed_through and (item is None or item.to_sequence < entry.sequence):
+            following = next(items, None)
+            if following is None:
+                break
+            item = following
+        covers = item is not None and item.from_sequence <= entry.sequence <= item.to_sequence
+        yield UsageRecord.of(entry, head, item if covers else None)

@@ -1,0 +1,61 @@
+"""Structured logs and metrics: what they are called, and how they leave the process.
+
+Metrics go to CloudWatch through the log (embedded metric format), with the dimension `service`: the stack's name.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+
+EVENTS_RECORDED = "EventsRecorded"
+EVENTS_REPLAYED = "EventsReplayed"
+EVENT_ID_CONFLICTS = "EventIdConflicts"
+QUOTA_MISSING = "QuotaMissing"
+LEDGER_RETRIES = "LedgerRetries"
+LEDGERS_SETTLED = "LedgersSettled"
+INVOICE_ITEMS = "InvoiceItems"
+BILLING_FAILURES = "BillingFailures"
+BILLING_RUNS = "BillingRuns"
+BILLING_RUN_SECONDS = "BillingRunSeconds"
+BILLED_AMOUNT = "BilledAmount"
+AUTHENTICATION_FAILURES = "AuthenticationFailures"
+DATABASE_FAILURES = "DatabaseFailures"
+
+ResultT = TypeVar("ResultT")
+
+logger = Logger()
+metrics = Metrics()
+
+
+def observed(handler: Callable[[dict[str, Any], Any], ResultT]) -> Callable[[dict[str, Any], Any], ResultT]:
+    """A Lambda handler whose log lines carry the request's id and whose metrics are written out when it ends."""
+
+    def handle(event: dict[str, Any], context: Any) -> ResultT:
+        try:
+            return handler(event, context)
+        finally:
+            if metrics.metric_set:
+                metrics.flush_metrics()
+
+    injected: Callable[[dict[str, Any], Any], ResultT] = logger.inject_lambda_context(clear_state=True)(handle)
+    return injected
+
+
+def count(name: str, value: int = 1) -> None:
+    """Count something once more. Call from the main thread only."""
+    metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+
+def seconds(name: str, value: float) -> None:
+    """Measure a duration. Call from the main thread only."""
+    metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=value)
+
+
+def billed(currency: str, amount: Decimal) -> None:
+    """Measure billed money, a series a currency. A metric is a float: it is for looking, the items are the truth."""
+    with single_metric(name=BILLED_AMOUNT, unit=MetricUnit.Count, value=float(amount)) as metric:
+        metric.add_dimension(name="service", value=metrics.service or "")
+        metric.add_dimension(name="currency", value=currency)

@@ -1,0 +1,64 @@
+"""Billing cycles and the half-open periods they cut time into.
+
+Everything else asks a cycle for the period of an instant and looks at nothing else, so another cycle or time zone
+is another class with the same `period_of`. Pure: no AWS, no clock, no environment.
+"""
+
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from usage_billing.values import iso, utc
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """All instants from `start` on and before `end`, both in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+    @property
+    def key(self) -> str:
+        """The start as text; sorts like the instant."""
+        return iso(self.start)
+
+
+class BillingCycle(Protocol):
+    """Cuts time into periods: every instant lies in exactly one."""
+
+    def period_of(self, moment: datetime) -> Period: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MonthlyCycle:
+    """A period a month, turning at midnight UTC on `anchor_day`, or on the month's last day where it has no such day.
+
+    Each start is derived from the anchor again, so 31 Jan is followed by 28 Feb and then by 31 Mar.
+    """
+
+    anchor_day: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.anchor_day <= 31:
+            raise ValueError("anchor_day must be from 1 to 31")
+
+    def period_of(self, moment: datetime) -> Period:
+        """The period that holds `moment`, which must be aware and lie in a year from 2 to 9998."""
+        if moment.tzinfo is None:
+            raise ValueError("moment must have a time zone")
+        moment = utc(moment)
+        month = moment.year * 12 + moment.month - 1
+        if moment < self._turn(month):
+            month -= 1
+        return Period(self._turn(month), self._turn(month + 1))
+
+    def _turn(self, month: int) -> datetime:
+        """When a period starts in `month`, counted from January of year 0."""
+        year, index = divmod(month, 12)
+        last_day = monthrange(year, index + 1)[1]
+        return datetime(year, index + 1, min(self.anchor_day, last_day), tzinfo=UTC)

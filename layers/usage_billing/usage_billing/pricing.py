@@ -1,0 +1,97 @@
+"""What a quantity costs under a plan: quotas, the terms they become, and the one place that rounds money.
+
+Callers ask terms only for `billable(total)`, `charge(total)` and `amount(total)`, so another price model (tiers,
+packages) is another implementation of these. Pure: no AWS, no clock, no environment.
+"""
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from usage_billing.values import ZERO, Identifier, Limit, PrintableText, Strict, UnitPrice, multiply, subtract
+
+# ISO 4217, active currencies by the digits of their minor unit; the rest of the list has two.
+_CURRENCIES_BY_DIGITS = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    2: "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC "
+    "CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD "
+    "KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO "
+    "NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL "
+    "THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+MINOR_UNIT_DIGITS = {code: digits for digits, codes in _CURRENCIES_BY_DIGITS.items() for code in codes.split()}
+
+_ROUNDING = Context(prec=100, rounding=ROUND_HALF_UP)
+
+
+def _known_currency(code: str) -> str:
+    if code not in MINOR_UNIT_DIGITS:
+        raise ValueError("must be an ISO 4217 currency code such as USD")
+    return code
+
+
+Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"]), AfterValidator(_known_currency)]
+
+
+def rounded(amount: Decimal, currency: str) -> Decimal:
+    """`amount` to the currency's minor unit, half up. The only rounding of money there is."""
+    return amount.quantize(Decimal(1).scaleb(-MINOR_UNIT_DIGITS[currency]), context=_ROUNDING)
+
+
+def in_minor_units(price: Decimal, currency: str) -> Decimal:
+    """The same price with at least the digits of the currency's minor unit: 10 -> 10.00, 0.125 stays."""
+    digits = MINOR_UNIT_DIGITS[currency]
+    return price if price.as_tuple().exponent <= -digits else rounded(price, currency)  # type: ignore[operator]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A quota as pinned into a ledger when it opens: `unit_price` for every unit beyond `included`."""
+
+    plan_id: str
+    included: Decimal
+    unit_price: Decimal
+    unit_name: str
+    currency: str
+
+    def billable(self, total: Decimal) -> Decimal:
+        """The part of a ledger's `total` that lies beyond the included units."""
+        return max(ZERO, subtract(total, self.included))
+
+    def charge(self, total: Decimal) -> Decimal:
+        """What a ledger's `total` costs, exact and not rounded."""
+        return multiply(self.billable(total), self.unit_price)
+
+    def amount(self, total: Decimal) -> Decimal:
+        """What a ledger's `total` costs, in the currency's minor units."""
+        return rounded(self.charge(total), self.currency)
+
+
+class Quota(Strict):
+    """A plan's terms for a usage type: the units included each month and the price of each one beyond."""
+
+    plan_id: Identifier
+    usage_type: Identifier
+    monthly_limit: Limit
+    unit_price: UnitPrice
+    unit_name: PrintableText
+    currency: Currency = "USD"
+
+    @model_validator(mode="after")
+    def _show_minor_units(self) -> Self:
+        object.__setattr__(self, "unit_price", in_minor_units(self.unit_price, self.currency))
+        return self
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(
+            plan_id=self.plan_id,
+            included=self.monthly_limit,
+            unit_price=self.unit_price,
+            unit_name=self.unit_name,
+            currency=self.currency,
+        )

@@ -1,0 +1,136 @@
+"""What the API takes: bodies and parameters, and the domain values they become."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import uuid4
+
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from usage_billing.errors import FieldError, ValidationFailed
+from usage_billing.ledger import UsageEvent
+from usage_billing.pricing import Currency, Quota
+from usage_billing.subscriptions import Subscription, SubscriptionStatus
+from usage_billing.values import (
+    EventId,
+    Identifier,
+    Instant,
+    Limit,
+    Metadata,
+    PrintableText,
+    Quantity,
+    Strict,
+    UnitPrice,
+)
+
+PathIdentifier = Annotated[Identifier, Path()]
+PathInvoiceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._~:@|+=,-]{1,160}$")]
+PageSize = Annotated[int, Query(ge=1, le=100, description="how many at most")]
+Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCursor of the page before")]
+
+
+def _noon(text: object) -> datetime | None:
+    """A day as an instant of it. Every period turns at midnight UTC, so any instant of the day will do."""
+    try:
+        day = datetime.strptime(f"{text} 12+0000", "%Y-%m-%d %H%z")
+        if not 2000 <= day.year <= 9998:
+            raise ValueError
+    except ValueError:
+        raise ValueError("must be a day such as 2026-11-01, from the year 2000 on") from None
+    return day
+
+
+Day = Annotated[
+    datetime | None,
+    BeforeValidator(_noon),
+    WithJsonSchema({"type": "string", "format": "date"}),
+    Query(description="a day; the period that holds it is meant, without it the current one"),
+]
+
+
+class ReportedUsage(Strict):
+    """A usage event as a service sends it.
+
+    `eventId` makes the report safe to send again; the header Idempotency-Key serves as well. Without either the event
+    gets a new id, and sent twice it counts twice. Without `occurredAt` it occurred when it arrives.
+    """
+
+    event_id: EventId | None = None
+    user_id: Identifier
+    subscription_id: Identifier
+    usage_type: Identifier
+    quantity: Quantity
+    occurred_at: Instant | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+    def event(self, idempotency_key: str | None) -> UsageEvent:
+        """The event that is reported.
+
+        Raises:
+            ValidationFailed: `eventId` and `idempotency_key` differ.
+        """
+        if self.event_id and idempotency_key and self.event_id != idempotency_key:
+            raise ValidationFailed(FieldError("eventId", "contradiction", "must be the same as Idempotency-Key"))
+        return UsageEvent(
+            event_id=self.event_id or idempotency_key or uuid4().hex,
+            user_id=self.user_id,
+            subscription_id=self.subscription_id,
+            usage_type=self.usage_type,
+            quantity=self.quantity,
+            occurred_at=self.occurred_at,
+            metadata=self.metadata,
+        )
+
+
+class BillingScope(Strict):
+    """Narrows a billing run to one subscription."""
+
+    subscription_id: Identifier | None = None
+
+
+class QuotaTerms(Strict):
+    """A quota. Its plan and usage type stand in the path and may be repeated here."""
+
+    plan_id: Identifier | None = None
+    usage_type: Identifier | None = None
+    monthly_limit: Limit
+    unit_price: UnitPrice
+    unit_name: PrintableText
+    currency: Currency = "USD"
+
+    def quota(self, plan_id: str, usage_type: str) -> Quota:
+        _same("planId", self.plan_id, plan_id)
+        _same("usageType", self.usage_type, usage_type)
+        return Quota(
+            plan_id=plan_id,
+            usage_type=usage_type,
+            monthly_limit=self.monthly_limit,
+            unit_price=self.unit_price,
+            unit_name=self.unit_name,
+            currency=self.currency,
+        )
+
+
+class SubscriptionTerms(Strict):
+    """A subscription. Its id stands in the path and may be repeated here."""
+
+    subscription_id: Identifier | None = None
+    user_id: Identifier
+    plan_id: Identifier
+    status: SubscriptionStatus = SubscriptionStatus.ACTIVE
+    billing_anchor_day: Annotated[int, Field(strict=True, ge=1, le=31)] = 1
+
+    def subscription(self, subscription_id: str) -> Subscription:
+        _same("subscriptionId", self.subscription_id, subscription_id)
+        return Subscription(
+            subscription_id=subscription_id,
+            user_id=self.user_id,
+            plan_id=self.plan_id,
+            status=self.status,
+            billing_anchor_day=self.billing_anchor_day,
+        )
+
+
+def _same(field: str, in_body: str | None, in_path: str) -> None:
+    if in_body not in (None, in_path):
+        raise ValidationFailed(FieldError(field, "contradiction", "must be the same as in the path"))

@@ -1,0 +1,22 @@
+"""How often and how soon a lost race is run again."""
+
+import time
+from collections.abc import Iterator
+from random import SystemRandom
+
+_random = SystemRandom()  # environments restored from one snapshot share the state of any other generator
+
+TRIES = 12
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 0.5
+
+
+def tries() -> Iterator[int]:
+    """Count `TRIES` tries from 1, pausing before each but the first: full jitter under a doubling bound, in seconds.
+
+    All pauses together take at most 4.2 s, half of that on average.
+    """
+    for number in range(1, TRIES + 1):
+        if number > 1:
+            time.sleep(_random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (number - 2))))
+        yield number

@@ -1,0 +1,257 @@
+"""PynamoDB models: keys, indexes and attributes of the six tables, nothing else.
+
+The names of the attributes are the names in DynamoDB. All models share one botocore client.
+"""
+
+from decimal import Decimal
+from functools import cache
+from typing import Any, cast
+
+import boto3
+from botocore.config import Config
+from pynamodb.attributes import Attribute, MapAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.connection import Connection, TableConnection
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+
+from usage_billing.config import settings
+
+POOL_CONNECTIONS = 32
+
+
+@cache
+def client() -> Any:
+    """The one DynamoDB client of this process.
+
+    The SDK repeats a transaction that got no answer with the same request token, so its retries write once.
+    """
+    return boto3.client(
+        "dynamodb",
+        config=Config(
+            connect_timeout=2,
+            read_timeout=5,
+            max_pool_connections=POOL_CONNECTIONS,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            parameter_validation=False,
+        ),
+    )
+
+
+class DecimalAttribute(Attribute[Decimal]):
+    """An exact number; PynamoDB's own NumberAttribute goes through float."""
+
+    attr_type = "N"
+
+    def serialize(self, value: Decimal) -> str:
+        return format(value, "f")
+
+    def deserialize(self, value: str) -> Decimal:
+        number = Decimal(value)
+        return Decimal(format(number, "f"))
+
+
+class Table(Model):
+    """A model whose table's name comes from the settings and whose client is the shared one."""
+
+    setting: str
+
+    @classmethod
+    def _get_connection(cls) -> TableConnection:
+        if cls._connection is None:
+            cls.Meta.table_name = getattr(settings(), cls.setting)
+            connection = super()._get_connection()
+            connection.connection._client = client()
+        return cast(TableConnection, cls._connection)
+
+
+class LedgerIndex(GlobalSecondaryIndex["UsageTable"]):  # type: ignore[no-untyped-call]
+    """A ledger in order."""
+
+    class Meta:
+        index_name = "ledger-index"
+        projection = AllProjection()
+
+    ledger_id = UnicodeAttribute(hash_key=True)
+    sequence = NumberAttribute(range_key=True)
+
+
+class UsageTable(Table):
+    """Entries; never updated after they are written."""
+
+    setting = "usage_table"
+
+    class Meta:
+        table_name = ""
+
+    subscription_id = UnicodeAttribute(hash_key=True)
+    event_id = UnicodeAttribute(range_key=True)
+    ledger_id = UnicodeAttribute()
+    sequence = NumberAttribute()
+    user_id = UnicodeAttribute()
+    quantity = DecimalAttribute()
+    cumulative = DecimalAttribute()
+    billable_quantity = DecimalAttribute(null=True)
+    occurred_at = UnicodeAttribute()
+    recorded_at = UnicodeAttribute()
+    metadata = UnicodeAttribute(null=True)
+    ledger_index = LedgerIndex()
+
+
+class TermsAttribute(MapAttribute[str, Any]):
+    plan_id = UnicodeAttribute()
+    included = DecimalAttribute()
+    unit_price = DecimalAttribute()
+    unit_name = UnicodeAttribute()
+    currency = UnicodeAttribute()
+
+
+class PendingIndex(GlobalSecondaryIndex["UsageSummaryTable"]):  # type: ignore[no-untyped-call]
+    """The ledgers with something unsettled, by shard."""
+
+    class Meta:
+        index_name = "pending-index"
+        projection = KeysOnlyProjection()
+
+    pending = UnicodeAttribute(hash_key=True)
+
+
+class UsageSummaryTable(Table):
+    """Heads. The first group of attributes is written by recording, the second by billing, `terms` once by either."""
+
+    setting = "usage_summary_table"
+
+    class Meta:
+        table_name = ""
+
+    subscription_id = UnicodeAttribute(hash_key=True)
+    ledger = UnicodeAttribute(range_key=True)
+    user_id = UnicodeAttribute()
+    period_end = UnicodeAttribute()
+    last_sequence = NumberAttribute()
+    used = DecimalAttribute()
+    pending = UnicodeAttribute(null=True)
+
+    billed_through = NumberAttribute()
+    billed_quantity = DecimalAttribute()
+    billed_amount = DecimalAttribute()
+
+    terms = TermsAttribute(null=True)  # type: ignore[no-untyped-call]
+    pending_index = PendingIndex()
+
+
+class UsageQuotaTable(Table):
+    """Quotas."""
+
+    setting = "usage_quota_table"
+
+    class Meta:
+        table_name = ""
+
+    plan_id = UnicodeAttribute(hash_key=True)
+    usage_type = UnicodeAttribute(range_key=True)
+    monthly_limit = DecimalAttribute()
+    unit_price = DecimalAttribute()
+    unit_name = UnicodeAttribute()
+    currency = UnicodeAttribute()
+
+
+class UsageInvoiceItemTable(Table):
+    """Charges."""
+
+    setting = "usage_invoice_item_table"
+
+    class Meta:
+        table_name = ""
+
+    invoice_id = UnicodeAttribute(hash_key=True)
+    item_id = UnicodeAttribute(range_key=True)
+    usage_type = UnicodeAttribute()
+    description = UnicodeAttribute()
+    quantity = DecimalAttribute()
+    unit_price = DecimalAttribute()
+    amount = DecimalAttribute()
+    currency = UnicodeAttribute()
+    from_sequence = NumberAttribute()
+    to_sequence = NumberAttribute()
+    run_id = UnicodeAttribute()
+    created_at = UnicodeAttribute()
+
+
+class SubscriptionUserIndex(GlobalSecondaryIndex["SubscriptionTable"]):  # type: ignore[no-untyped-call]
+    """The subscriptions of a user."""
+
+    class Meta:
+        index_name = "user-index"
+        projection = AllProjection()
+
+    user_id = UnicodeAttribute(hash_key=True)
+    subscription_id = UnicodeAttribute(range_key=True)
+
+
+class SubscriptionTable(Table):
+    """Subscriptions."""
+
+    setting = "subscription_table"
+
+    class Meta:
+        table_name = ""
+
+    subscription_id = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute()
+    plan_id = UnicodeAttribute()
+    status = UnicodeAttribute()
+    billing_anchor_day = NumberAttribute()
+    user_index = SubscriptionUserIndex()
+
+
+class DraftIndex(GlobalSecondaryIndex["InvoiceTable"]):  # type: ignore[no-untyped-call]
+    """The drafts by the end of their period; an invoice leaves it when it is finalized."""
+
+    class Meta:
+        index_name = "draft-index"
+        projection = KeysOnlyProjection()
+
+    draft = UnicodeAttribute(hash_key=True)
+    period_end = UnicodeAttribute(range_key=True)
+
+
+class InvoiceTable(Table):
+    """Invoices: a draft that grows, then final."""
+
+    setting = "invoice_table"
+
+    class Meta:
+        table_name = ""
+
+    subscription_id = UnicodeAttribute(hash_key=True)
+    period_start = UnicodeAttribute(range_key=True)
+    period_end = UnicodeAttribute()
+    user_id = UnicodeAttribute()
+    status = UnicodeAttribute()
+    draft = UnicodeAttribute(null=True)
+    currency = UnicodeAttribute()
+    total = DecimalAttribute()
+    item_count = NumberAttribute()
+    draft_index = DraftIndex()
+
+
+ALL: tuple[type[Table], ...] = (
+    UsageTable,
+    UsageQuotaTable,
+    UsageSummaryTable,
+    UsageInvoiceItemTable,
+    SubscriptionTable,
+    InvoiceTable,
+)
+
+
+def connection() -> Connection:
+    """The connection transactions go through; it shares the client."""
+    return UsageTable._get_connection().connection
+
+
+def disconnect() -> None:
+    """Forget the client and the tables' names, so that the next call takes both from the settings again."""
+    client.cache_clear()
+    for table in ALL:
+        table._connection = None

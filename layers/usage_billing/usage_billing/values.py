@@ -1,0 +1,251 @@
+"""The small types everything is made of: exact numbers, instants, identifiers.
+
+Pure: no AWS, no clock, no environment.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+
+from usage_billing.exact_json import dumps
+
+EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+"""Arithmetic that is exact or raises: sums and products of quantities and prices never round silently."""
+
+ZERO = Decimal(0)
+
+INTEGER_DIGITS = 12
+DECIMAL_PLACES = 9
+METADATA_BYTES = 2048
+METADATA_KEYS = 50
+METADATA_DEPTH = 3
+
+IDENTIFIER_PATTERN = r"^[A-Za-z0-9._~:@|+=,-]{1,128}$"
+
+
+class Strict(BaseModel):
+    """A frozen value with camelCase JSON, in which an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+def plain(number: Decimal) -> Decimal:
+    """The same number without trailing zeros and without a positive exponent: 1E+5 -> 100000, 5.00 -> 5."""
+    stripped = number.normalize(EXACT)
+    return stripped.quantize(Decimal(1), context=EXACT) if stripped.as_tuple().exponent > 0 else stripped  # type: ignore[operator]
+
+
+def add(left: Decimal, right: Decimal) -> Decimal:
+    return plain(EXACT.add(left, right))
+
+
+def subtract(left: Decimal, right: Decimal) -> Decimal:
+    return plain(EXACT.subtract(left, right))
+
+
+def multiply(left: Decimal, right: Decimal) -> Decimal:
+    return plain(EXACT.multiply(left, right))
+
+
+def _decimal(value: object) -> Decimal:
+    """A JSON number as an exact Decimal of at most 12 digits before and 9 after the point."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("must be a JSON number")
+    number = Decimal(value)
+    if not number.is_finite():
+        raise ValueError("must be a finite number")
+    # The exponent is looked at before anything is computed: 1e999999999 must not cost memory.
+    if number and number.adjusted() >= INTEGER_DIGITS:
+        raise ValueError(f"must have at most {INTEGER_DIGITS} digits before the point")
+    exponent = number.as_tuple().exponent
+    if len(number.as_tuple().digits) > 2 * (INTEGER_DIGITS + DECIMAL_PLACES) or not isinstance(exponent, int):
+        raise ValueError("has too many digits")
+    if number and number.adjusted() < -DECIMAL_PLACES:
+        raise ValueError(f"must have at most {DECIMAL_PLACES} digits after the point")
+    number = plain(number) if number else ZERO
+    if number.as_tuple().exponent < -DECIMAL_PLACES:  # type: ignore[operator]
+        raise ValueError(f"must have at most {DECIMAL_PLACES} digits after the point")
+    return number
+
+
+def _decimal_or_text(value: object) -> Decimal:
+    if not isinstance(value, str):
+        return _decimal(value)
+    try:
+        return _decimal(Decimal(value) if value.isascii() and len(value) <= 64 else None)
+    except InvalidOperation:
+        raise ValueError("must be a decimal number") from None
+
+
+def _positive(value: Decimal) -> Decimal:
+    if value <= 0:
+        raise ValueError("must be greater than 0")
+    return value
+
+
+def _not_negative(value: Decimal) -> Decimal:
+    if value < 0:
+        raise ValueError("must not be negative")
+    return value
+
+
+def as_text(number: Decimal) -> str:
+    """A number in plain notation, never with an exponent."""
+    return format(number, "f")
+
+
+_AMOUNT_SCHEMA = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["10.00"]}
+_LARGEST = 10**INTEGER_DIGITS
+
+Quantity = Annotated[
+    Decimal,
+    BeforeValidator(_decimal),
+    AfterValidator(_positive),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": _LARGEST, "examples": [1]}),
+]
+"""How much was used: more than 0, at most 12 digits before and 9 after the point. A JSON number, exact."""
+
+Limit = Annotated[
+    Decimal,
+    BeforeValidator(_decimal),
+    AfterValidator(_not_negative),
+    WithJsonSchema({"type": "number", "minimum": 0, "exclusiveMaximum": _LARGEST, "examples": [50]}),
+]
+"""How much a plan includes: like a quantity, but 0 is allowed."""
+
+Total = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+"""A sum of quantities in an answer. A JSON number, exact."""
+
+UnitPrice = Annotated[
+    Decimal,
+    BeforeValidator(_decimal_or_text),
+    AfterValidator(_not_negative),
+    PlainSerializer(as_text, return_type=str),
+    WithJsonSchema(_AMOUNT_SCHEMA, mode="serialization"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,9})?$"},
+                {"type": "number", "minimum": 0, "exclusiveMaximum": _LARGEST},
+            ],
+            "examples": ["10.00"],
+        },
+        mode="validation",
+    ),
+]
+"""The price of one unit: not negative, 12 digits before and 9 after the point. Text or a JSON number in, text out."""
+
+Amount = Annotated[Decimal, PlainSerializer(as_text, return_type=str), WithJsonSchema(_AMOUNT_SCHEMA)]
+"""Money in an answer: text with the currency's minor units, as in "20.00"."""
+
+Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN, examples=["sub-456"])]
+"""Names a thing, fits into a URL path and a composite key: `#` and `/` separate, so they are not allowed."""
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(character).startswith("C") for character in text):
+        raise ValueError("must consist of printable characters")
+    return text
+
+
+PrintableText = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+
+EventId = Annotated[
+    str, Field(pattern=r"^[\x21-\x7e]{1,128}$", description="1 to 128 printable ASCII characters without spaces")
+]
+
+
+def utc(moment: datetime) -> datetime:
+    """The same instant in UTC."""
+    return moment.astimezone(UTC)
+
+
+def _instant(moment: datetime) -> datetime:
+    try:
+        return utc(moment)
+    except OverflowError:
+        raise ValueError("must be a year from 1 to 9999 in UTC") from None
+
+
+def _iso_text(value: object) -> object:
+    """Only ISO 8601 text: a bare number would be taken for seconds or milliseconds by its size."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or len(value) < len("2026-01-01T00:00Z"):
+        raise ValueError("must be an ISO 8601 instant with a time zone, such as 2026-11-01T12:00:00Z")
+    return value
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with a `Z`, the fraction of a second as short as it goes."""
+    seconds, _, fraction = utc(moment).isoformat().removesuffix("+00:00").partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{seconds}.{fraction}Z" if fraction else f"{seconds}Z"
+
+
+def instant(text: str) -> datetime:
+    """The inverse of `iso`."""
+    return datetime.fromisoformat(text)
+
+
+Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(_iso_text),
+    AfterValidator(_instant),
+    PlainSerializer(iso, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""An aware instant, in UTC."""
+
+
+def _depth(value: object) -> int:
+    children: list[object] = []
+    if isinstance(value, Mapping):
+        children = list(value.values())
+    elif isinstance(value, list):
+        children = value
+    else:
+        return 0
+    return 1 + max(map(_depth, children), default=0)
+
+
+def _count_keys(value: object) -> int:
+    if isinstance(value, Mapping):
+        return len(value) + sum(map(_count_keys, value.values()))
+    return sum(map(_count_keys, value)) if isinstance(value, list) else 0
+
+
+def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    if _depth(value) > METADATA_DEPTH:
+        raise ValueError(f"must not be nested deeper than {METADATA_DEPTH} levels")
+    if _count_keys(value) > METADATA_KEYS:
+        raise ValueError(f"must have at most {METADATA_KEYS} keys")
+    try:
+        size = len(dumps(value).encode())
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode text") from None
+    if size > METADATA_BYTES:
+        raise ValueError(f"must take at most {METADATA_BYTES} bytes as JSON, takes {size}")
+    return value
+
+
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_metadata),
+    WithJsonSchema({"type": "object", "additionalProperties": True, "maxProperties": METADATA_KEYS}),
+]
+"""Anything a service wants to remember about an event: at most 2 KB of JSON, 50 keys, 3 levels."""

@@ -1,0 +1,159 @@
+"""Calls the handlers as API Gateway does (payload format 2.0), and finds them in the template as it does."""
+
+import base64
+import importlib
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cache
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import jwt
+
+from tests.cloud import API_KEY, AUDIENCE, ISSUER, JWT_SECRET
+from tests.template import functions
+
+INTERNAL = {"x-api-key": API_KEY}
+
+
+def token(sub: str = "user-1", role: str | None = None, *, secret: str = JWT_SECRET, **claims: Any) -> str:
+    """A token as an identity provider would make it; a claim given as None is left out."""
+    standard = {"sub": sub, "role": role, "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 600}
+    return jwt.encode({k: v for k, v in (standard | claims).items() if v is not None}, secret, algorithm="HS256")
+
+
+def bearer(sub: str = "user-1", role: str | None = None, **claims: Any) -> dict[str, str]:
+    return {"authorization": f"Bearer {token(sub, role, **claims)}"}
+
+
+ADMIN = ("admin-1", "admin")
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    text: str
+    json: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.json = json.loads(self.text, parse_float=Decimal) if self.text else None
+
+    @property
+    def code(self) -> str | None:
+        return self.json.get("code")
+
+
+class Context:
+    """What Lambda tells a function about its invocation."""
+
+    function_name = "function"
+    memory_limit_in_mb = 512
+    invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:function"
+    aws_request_id = "request-1"
+
+    def __init__(self, seconds: float = 900) -> None:
+        self.deadline = time.monotonic() + seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, round((self.deadline - time.monotonic()) * 1000))
+
+
+@cache
+def routes() -> dict[tuple[str, str], str]:
+    """Method and path pattern of every route in the template, and the module that answers it."""
+    found = {}
+    for function in functions().values():
+        for event in function["Properties"].get("Events", {}).values():
+            if event["Type"] == "HttpApi":
+                route = event["Properties"]
+                module = function["Properties"]["Handler"].removesuffix(".handler")
+                found[route["Method"].upper(), route["Path"]] = module
+    return found
+
+
+def module_of(method: str, path: str) -> tuple[str, dict[str, str]]:
+    """The module that answers a request, and the path's parameters. Literal segments win, as in API Gateway."""
+    matches = []
+    for (route_method, pattern), module in routes().items():
+        matched = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern), path)
+        if matched and route_method == method:
+            matches.append((pattern.count("{"), module, matched.groupdict()))
+    if not matches:
+        raise LookupError(f"no route for {method} {path}")
+    _, module, parameters = min(matches)
+    return module, parameters
+
+
+class Api:
+    """A client of the handlers in this process."""
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
+        raw: bytes | str | None = None,
+        seconds: float = 29,
+    ) -> Answer:
+        module, parameters = module_of(method, path)
+        text = raw if raw is not None else None if body is None else json.dumps(body, default=float)
+        encoded = isinstance(text, bytes)
+        event = {
+            "version": "2.0",
+            "routeKey": f"{method} {path}",
+            "rawPath": quote(path, safe="/~"),
+            "rawQueryString": urlencode(query or {}),
+            "headers": {"content-type": "application/json"} | (INTERNAL if headers is None else headers),
+            "queryStringParameters": query or {},
+            "pathParameters": parameters,
+            "requestContext": {
+                "http": {"method": method, "path": path},
+                "requestId": "request-1",
+                "stage": "$default",
+            },
+            "body": base64.b64encode(text).decode() if isinstance(text, bytes) else text,
+            "isBase64Encoded": encoded,
+        }
+        answer = importlib.import_module(module).handler(event, Context(seconds))
+        return Answer(answer["statusCode"], answer.get("headers", {}), answer["body"])
+
+    def get(self, path: str, **kwargs: Any) -> Answer:
+        return self("GET", path, **kwargs)
+
+    def put(self, path: str, body: Any, **kwargs: Any) -> Answer:
+        return self("PUT", path, body, **kwargs)
+
+    def post(self, path: str, body: Any = None, **kwargs: Any) -> Answer:
+        return self("POST", path, body, **kwargs)
+
+    def plan(
+        self, plan: str = "business", usage_type: str = "assessment", limit: Any = 50, price: Any = "10.00"
+    ) -> None:
+        body = {"monthlyLimit": limit, "unitPrice": price, "unitName": usage_type}
+        assert self.put(f"/api/usage/quotas/{plan}/{usage_type}", body).status == 200
+
+    def subscribe(
+        self, subscription: str = "sub-1", user: str = "user-1", plan: str = "business", **more: Any
+    ) -> Answer:
+        return self.put(f"/api/subscriptions/{subscription}", {"userId": user, "planId": plan, **more})
+
+    def record(self, event_id: str | None = "e1", quantity: Any = 1, *, headers: Any = None, **more: Any) -> Answer:
+        body = {
+            "eventId": event_id,
+            "userId": "user-1",
+            "subscriptionId": "sub-1",
+            "usageType": "assessment",
+            "quantity": quantity,
+        }
+        sent = {name: value for name, value in (body | more).items() if value is not None}
+        return self.post("/api/usage/record", sent, headers=headers)
+
+    def bill(self, **scope: Any) -> Answer:
+        return self.post("/api/usage/process-billing", scope or None)

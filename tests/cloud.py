@@ -1,0 +1,52 @@
+"""A stack's tables, queue and secrets in whatever stands in for AWS, and the settings that point to them."""
+
+import hashlib
+import json
+import os
+from typing import Any
+
+import boto3
+
+from tests.template import tables_body
+
+API_KEY = "test-key"
+JWT_SECRET = "a-secret-of-the-tests-that-is-long-enough"
+ISSUER = "https://issuer.test"
+AUDIENCE = "usage-billing"
+
+
+def create(**client: Any) -> dict[str, str]:
+    """Create the tables from the template, the queue and the secrets; the functions' environment for them."""
+    cloudformation = boto3.client("cloudformation", **client)
+    cloudformation.create_stack(
+        StackName="tables",
+        TemplateBody=tables_body(),
+        Parameters=[{"ParameterKey": "Stage", "ParameterValue": "local"}],
+    )
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="tables", WaiterConfig={"Delay": 1})
+    [stack] = cloudformation.describe_stacks(StackName="tables")["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    secrets = boto3.client("secretsmanager", **client)
+    secrets.create_secret(Name="jwt", SecretString=JWT_SECRET)
+    keys = {"keys": [{"id": "first", "sha256": hashlib.sha256(API_KEY.encode()).hexdigest()}]}
+    secrets.create_secret(Name="api-keys", SecretString=json.dumps(keys))
+    queue = boto3.client("sqs", **client).create_queue(QueueName="billing")
+    return {
+        "USAGE_TABLE": outputs["UsageTableName"],
+        "USAGE_QUOTA_TABLE": outputs["UsageQuotaTableName"],
+        "USAGE_SUMMARY_TABLE": outputs["UsageSummaryTableName"],
+        "USAGE_INVOICE_ITEM_TABLE": outputs["UsageInvoiceItemTableName"],
+        "SUBSCRIPTION_TABLE": outputs["SubscriptionTableName"],
+        "INVOICE_TABLE": outputs["InvoiceTableName"],
+        "BILLING_QUEUE_URL": queue["QueueUrl"],
+        "JWT_ALGORITHM": "HS256",
+        "JWT_SECRET_ID": "jwt",
+        "JWT_JWKS_URL": "",
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+        "API_KEYS_SECRET_ID": "api-keys",
+    }
+
+
+def settings_of(environment: dict[str, str]) -> None:
+    os.environ |= environment
