@@ -104,23 +104,27 @@ class Api:
     ) -> Answer:
         module, parameters = module_of(method, path)
         text = raw if raw is not None else None if body is None else json.dumps(body, default=float)
-        encoded = isinstance(text, bytes)
-        event = {
+        # API Gateway leaves out what is empty, and writes the names of headers in lower case.
+        sent = {"content-type": "application/json"} | (INTERNAL if headers is None else headers)
+        event: dict[str, Any] = {
             "version": "2.0",
             "routeKey": f"{method} {path}",
             "rawPath": quote(path, safe="/~"),
             "rawQueryString": urlencode(query or {}),
-            "headers": {"content-type": "application/json"} | (INTERNAL if headers is None else headers),
-            "queryStringParameters": query or {},
-            "pathParameters": parameters,
+            "headers": {name.lower(): value for name, value in sent.items()},
             "requestContext": {
                 "http": {"method": method, "path": path},
                 "requestId": "request-1",
                 "stage": "$default",
             },
-            "body": base64.b64encode(text).decode() if isinstance(text, bytes) else text,
-            "isBase64Encoded": encoded,
+            "isBase64Encoded": isinstance(text, bytes),
         }
+        if query:
+            event["queryStringParameters"] = query
+        if parameters:
+            event["pathParameters"] = parameters
+        if text is not None:
+            event["body"] = base64.b64encode(text).decode() if isinstance(text, bytes) else text
         answer = importlib.import_module(module).handler(event, Context(seconds))
         return Answer(answer["statusCode"], answer.get("headers", {}), answer["body"])
 

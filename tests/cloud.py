@@ -15,6 +15,17 @@ ISSUER = "https://issuer.test"
 AUDIENCE = "usage-billing"
 
 
+def api_keys(**keys: str) -> str:
+    """The secret of the API keys, by their ids."""
+    hashed = [{"id": name, "sha256": hashlib.sha256(key.encode()).hexdigest()} for name, key in keys.items()]
+    return json.dumps({"keys": hashed})
+
+
+def secrets() -> dict[str, str]:
+    """The secrets by name."""
+    return {"jwt": JWT_SECRET, "api-keys": api_keys(first=API_KEY)}
+
+
 def create(**client: Any) -> dict[str, str]:
     """Create the tables from the template, the queue and the secrets; the functions' environment for them."""
     cloudformation = boto3.client("cloudformation", **client)
@@ -26,10 +37,8 @@ def create(**client: Any) -> dict[str, str]:
     cloudformation.get_waiter("stack_create_complete").wait(StackName="tables", WaiterConfig={"Delay": 1})
     [stack] = cloudformation.describe_stacks(StackName="tables")["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-    secrets = boto3.client("secretsmanager", **client)
-    secrets.create_secret(Name="jwt", SecretString=JWT_SECRET)
-    keys = {"keys": [{"id": "first", "sha256": hashlib.sha256(API_KEY.encode()).hexdigest()}]}
-    secrets.create_secret(Name="api-keys", SecretString=json.dumps(keys))
+    for name, value in secrets().items():
+        boto3.client("secretsmanager", **client).create_secret(Name=name, SecretString=value)
     queue = boto3.client("sqs", **client).create_queue(QueueName="billing")
     return {
         "USAGE_TABLE": outputs["UsageTableName"],

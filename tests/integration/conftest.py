@@ -1,25 +1,71 @@
 """Handlers, one at a time, on moto: tables from the template, requests as API Gateway sends them."""
 
+import json
 from collections.abc import Iterator
 
+import boto3
 import pytest
 from moto import mock_aws
+from moto.backends import get_backend
+from usage_billing import billing
 
 from tests import cloud
 from tests.api import Api
-from usage_billing import billing
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[dict[str, str]]:
+    """The functions' environment in a cloud that a module's tests share. Creating one takes longer than most tests."""
+    with mock_aws():
+        yield cloud.create()
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def aws(stack: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty cloud. One thread: moto's transactions are not safe under several."""
-    with mock_aws():
-        for name, value in cloud.create().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(billing, "THREADS", 1)
-        yield
+    for name, value in stack.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(billing, "THREADS", 1)
+    _empty(stack["BILLING_QUEUE_URL"])
+
+
+def _empty(queue_url: str) -> None:
+    for regions in get_backend("dynamodb").values():
+        for backend in regions.values():
+            for table in backend.tables.values():
+                table.items.clear()
+    boto3.client("sqs").purge_queue(QueueUrl=queue_url)
+    secrets = boto3.client("secretsmanager")
+    for name, value in cloud.secrets().items():
+        secrets.put_secret_value(SecretId=name, SecretString=value)
 
 
 @pytest.fixture
 def api(aws: None) -> Api:
     return Api()
+
+
+@pytest.fixture
+def metrics(capsys: pytest.CaptureFixture[str]) -> "Metrics":
+    return Metrics(capsys)
+
+
+class Metrics:
+    """The metrics that were written to the log since the last look, as CloudWatch takes them from there."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self) -> dict[str, float]:
+        """The sum of each metric; money as `BilledAmount.USD`."""
+        found: dict[str, float] = {}
+        for line in self._capsys.readouterr().out.splitlines():
+            document = json.loads(line) if line.startswith("{") else {}
+            for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
+                assert directive["Namespace"] == "UsageBilling"
+                assert document["service"] == "usage-billing-test"
+                for metric in directive["Metrics"]:
+                    name = ".".join(filter(None, [metric["Name"], document.get("currency")]))
+                    values = document[metric["Name"]]
+                    found[name] = found.get(name, 0) + sum(values if isinstance(values, list) else [values])
+        return found

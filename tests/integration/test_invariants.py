@@ -1,0 +1,171 @@
+"""Events, replays, conflicts, quotas and billing runs in any order: the invariants hold after every step."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from usage_billing import billing, catalog
+from usage_billing.errors import EventIdConflict, SubscriptionInactive
+from usage_billing.ledger import UsageEvent
+from usage_billing.pricing import Quota
+from usage_billing.recording import record
+from usage_billing.subscriptions import Subscription, SubscriptionStatus
+
+from tests import ledgers
+
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
+TURN = datetime(2026, 12, 1, tzinfo=UTC)
+INSTANTS = st.sampled_from([NOON, TURN - timedelta(microseconds=1), TURN, TURN + timedelta(minutes=5)])
+QUANTITIES = st.sampled_from([Decimal(text) for text in ("1", "2.5", "7", "0.000000001", "40", "1234.56789")])
+TYPES = st.sampled_from(["report", "assessment", "analysis"])
+EVENT_IDS = st.integers(1, 12).map("event-{}".format)
+QUOTAS = {
+    "report": ("USD", "10", "0.0033"),
+    "assessment": ("USD", "5", "10.005"),
+    "analysis": ("USD", "0", "0"),
+}
+_numbers = count()
+
+
+class Billing(RuleBasedStateMachine):
+    """One user with one subscription, who may at first be on a plan without a quota for reports."""
+
+    @initialize(anchor=st.sampled_from([1, 15, 31]))
+    def subscribe(self, anchor: int) -> None:
+        self.name = f"sub-{next(_numbers)}"
+        self.plan = f"plan-of-{self.name}"
+        self.known: dict[str, UsageEvent] = {}
+        self.now = NOON
+        self.subscription = Subscription(
+            subscription_id=self.name, user_id="user-1", plan_id=self.plan, billing_anchor_day=anchor
+        )
+        catalog.save_subscription(self.subscription)
+        self.add_quota("assessment")
+        self.add_quota("analysis")
+
+    @rule(usage_type=TYPES)
+    def add_quota(self, usage_type: str) -> None:
+        currency, limit, price = QUOTAS[usage_type]
+        catalog.save_quota(
+            Quota(
+                plan_id=self.plan,
+                usage_type=usage_type,
+                monthly_limit=Decimal(limit),
+                unit_price=Decimal(price),
+                unit_name=usage_type,
+                currency=currency,
+            )
+        )
+
+    @rule(usage_type=TYPES, limit=st.integers(0, 50), price=st.sampled_from(["0.5", "3"]))
+    def change_quota(self, usage_type: str, limit: int, price: str) -> None:
+        if catalog.terms(self.plan, usage_type):
+            catalog.save_quota(
+                Quota(
+                    plan_id=self.plan,
+                    usage_type=usage_type,
+                    monthly_limit=Decimal(limit),
+                    unit_price=Decimal(price),
+                    unit_name=usage_type,
+                )
+            )
+
+    @rule(minutes=st.sampled_from([1, 600, 3000]))
+    def wait(self, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+
+    @rule(event_id=EVENT_IDS, usage_type=TYPES, quantity=QUANTITIES, occurred_at=st.none() | INSTANTS)
+    def report(self, event_id: str, usage_type: str, quantity: Decimal, occurred_at: datetime | None) -> None:
+        """Report an event under an id that may be taken, by the same event or by another."""
+        if occurred_at is not None:
+            self.now = max(self.now, occurred_at)
+        event = UsageEvent(event_id, "user-1", self.name, usage_type, quantity, occurred_at)
+        first = self.known.get(event_id)
+        same = first and (first.usage_type, first.quantity) == (usage_type, quantity)
+        same = same and occurred_at in (None, first.occurred_at)
+        if first and not same:
+            with pytest.raises(EventIdConflict):
+                record(event, self.subscription, self.now)
+            return
+        recorded = record(event, self.subscription, self.now)
+        assert recorded.replayed == bool(first)
+        if not first:
+            when = occurred_at or self.now
+            self.known[event_id] = UsageEvent(event_id, "user-1", self.name, usage_type, quantity, when)
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        event = self.known[data.draw(st.sampled_from(sorted(self.known)))]
+        assert record(event, self.subscription, self.now).replayed
+
+    @rule(quantity=QUANTITIES)
+    def report_while_paused(self, quantity: Decimal) -> None:
+        paused = self.subscription.model_copy(update={"status": SubscriptionStatus.PAUSED})
+        catalog.save_subscription(paused)
+        with pytest.raises(SubscriptionInactive):
+            record(UsageEvent("never", "user-1", self.name, "report", quantity), paused, self.now)
+        catalog.save_subscription(self.subscription)
+
+    @rule(whole=st.booleans(), cut=st.booleans())
+    def bill(self, whole: bool, cut: bool) -> None:
+        """A run, over everything or over this subscription; in one go, or cut and left at that."""
+        handed_over: list[billing.Stretch] = []
+        totals = billing.run(
+            billing.whole_run(None if whole else self.name),
+            now=lambda: self.now,
+            seconds_left=lambda: 0 if cut else 900,
+            hand_over=handed_over.append,
+        )
+        assert totals.failures == 0
+        if not cut:
+            assert not handed_over
+
+    @invariant()
+    def the_ledgers_are_whole(self) -> None:
+        found = ledgers.check(self.name) if hasattr(self, "name") else []
+        entries = {e["event_id"]: e for ledger in found for e in ledger.entries if e["subscription_id"] == self.name}
+        assert {name: entry["quantity"] for name, entry in entries.items()} == {
+            name: event.quantity for name, event in getattr(self, "known", {}).items()
+        }
+
+    def teardown(self) -> None:
+        """One clean run settles everything, once every quota is there; another finds nothing to do."""
+        if not hasattr(self, "name"):
+            return
+        for usage_type in QUOTAS:
+            if not catalog.terms(self.plan, usage_type):
+                self.add_quota(usage_type)
+        for expected in (None, 0):
+            totals = billing.run(
+                billing.whole_run(), now=lambda: self.now, seconds_left=lambda: 900, hand_over=pytest.fail
+            )
+            assert (totals.failures, totals.unrated) == (0, 0)
+            assert expected is None or totals.settled == expected
+        assert list(ledgers.unsettled(ledgers.check(self.name))) == []
+        ledgers.clear()
+
+
+@pytest.fixture
+def machine(aws: None) -> Iterator[type[Billing]]:
+    return Billing
+
+
+def test_invariants_hold_after_every_step(machine: type[Billing]) -> None:
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=20,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

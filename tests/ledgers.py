@@ -1,0 +1,177 @@
+"""Reads the tables as they are, past the code under test, and holds them against the invariants of the ledger.
+
+The arithmetic is done again, in fractions, so that an error in the code is not repeated here.
+"""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer
+
+Item = dict[str, Any]
+
+_deserialize = TypeDeserializer().deserialize
+
+
+@cache
+def _dynamodb(**client: Any) -> Any:
+    return boto3.client("dynamodb", **client)
+
+
+def rows(setting: str, **client: Any) -> list[Item]:
+    """All items of the table that the environment variable names."""
+    dynamodb = _dynamodb(**client)
+    pages = dynamodb.get_paginator("scan").paginate(TableName=os.environ[setting], ConsistentRead=True)
+    return [{k: _deserialize(v) for k, v in item.items()} for page in pages for item in page["Items"]]
+
+
+def clear() -> None:
+    """Delete all items of all tables."""
+    dynamodb = _dynamodb()
+    for setting in [name for name in os.environ if name.endswith("_TABLE")]:
+        table = os.environ[setting]
+        keys = [key["AttributeName"] for key in dynamodb.describe_table(TableName=table)["Table"]["KeySchema"]]
+        for item in dynamodb.scan(TableName=table)["Items"]:
+            dynamodb.delete_item(TableName=table, Key={key: item[key] for key in keys})
+
+
+@dataclass
+class Ledger:
+    """A head with its entries in order and its items in order."""
+
+    head: Item
+    entries: list[Item]
+    items: list[Item]
+
+    @property
+    def name(self) -> str:
+        return f"{self.head['subscription_id']}#{self.head['ledger']}"
+
+    def charge(self, total: Decimal) -> Fraction:
+        terms = self.head["terms"]
+        return max(Fraction(0), Fraction(total) - Fraction(terms["included"])) * Fraction(terms["unit_price"])
+
+    def total_at(self, sequence: int) -> Decimal:
+        return self.entries[sequence - 1]["cumulative"] if sequence else Decimal(0)
+
+
+def half_up(amount: Fraction, digits: int) -> Fraction:
+    scaled = amount * 10**digits
+    return Fraction((2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator), 10**digits)
+
+
+MINOR = {"USD": 2, "EUR": 2, "JPY": 0}
+
+
+def read(prefix: str = "", **client: Any) -> list[Ledger]:
+    """The ledgers of all subscriptions whose id begins with `prefix`."""
+    entries: dict[str, list[Item]] = defaultdict(list)
+    for row in rows("USAGE_TABLE", **client):
+        entries[row["ledger_id"]].append(row)
+    items: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    for row in rows("USAGE_INVOICE_ITEM_TABLE", **client):
+        items[row["invoice_id"], row["usage_type"]].append(row)
+    found = []
+    for head in rows("USAGE_SUMMARY_TABLE", **client):
+        if head["subscription_id"].startswith(prefix):
+            period_start, usage_type = head["ledger"].split("#")
+            invoice_id = f"{head['subscription_id']}-{period_start.replace('-', '').replace(':', '')}"
+            own = entries.pop(f"{head['subscription_id']}#{head['ledger']}", [])
+            found.append(
+                Ledger(
+                    head,
+                    sorted(own, key=lambda row: row["sequence"]),
+                    sorted(items.pop((invoice_id, usage_type), []), key=lambda row: row["to_sequence"]),
+                )
+            )
+    assert not [name for name in entries if name.startswith(prefix)], "entries without a head"
+    assert not [name for name, _ in items if name.startswith(prefix)], "items without a head"
+    return found
+
+
+def check(prefix: str = "", **client: Any) -> list[Ledger]:
+    """Assert that every invariant holds right now; the ledgers it was asserted for."""
+    ledgers = read(prefix, **client)
+    for ledger in ledgers:
+        _check_entries(ledger)
+        _check_billing(ledger)
+    _check_invoices(prefix, ledgers, **client)
+    names = [(e["subscription_id"], e["event_id"]) for ledger in ledgers for e in ledger.entries]
+    assert len(names) == len(set(names)), "an event id names two entries"
+    return ledgers
+
+
+def _check_entries(ledger: Ledger) -> None:
+    head, entries = ledger.head, ledger.entries
+    assert [int(e["sequence"]) for e in entries] == list(range(1, int(head["last_sequence"]) + 1)), ledger.name
+    total = Fraction(0)
+    for entry in entries:
+        total += Fraction(entry["quantity"])
+        assert Fraction(entry["cumulative"]) == total, ledger.name
+    assert Fraction(head["used"]) == total, ledger.name
+    if "terms" in head:
+        included = Fraction(head["terms"]["included"])
+        billable = Fraction(0)
+        for entry in entries:
+            after = Fraction(entry["cumulative"])
+            share = max(0, after - included) - max(0, after - Fraction(entry["quantity"]) - included)
+            assert Fraction(entry.get("billable_quantity", Decimal(0) if share == 0 else None) or share) == share
+            billable += share
+        assert billable == max(Fraction(0), total - included), ledger.name
+
+
+def _check_billing(ledger: Ledger) -> None:
+    head = ledger.head
+    through = int(head["billed_through"])
+    assert 0 <= through <= head["last_sequence"], ledger.name
+    assert ("pending" in head) == (through < head["last_sequence"]), f"{ledger.name} is pending wrongly"
+    if "terms" not in head:
+        assert through == 0, ledger.name
+        assert not ledger.items, ledger.name
+        return
+    at = 0
+    for item in ledger.items:
+        start, end = int(item["from_sequence"]), int(item["to_sequence"])
+        assert at < start <= end <= through, f"{ledger.name}: items overlap or reach beyond the watermark"
+        # What lies between two items was settled, and charges nothing.
+        assert ledger.charge(ledger.total_at(start - 1)) == ledger.charge(ledger.total_at(at)), ledger.name
+        assert ledger.charge(ledger.total_at(end)) > ledger.charge(ledger.total_at(start - 1)), ledger.name
+        at = end
+    assert ledger.charge(ledger.total_at(through)) == ledger.charge(ledger.total_at(at)), ledger.name
+    charged = half_up(ledger.charge(ledger.total_at(through)), MINOR[head["terms"]["currency"]])
+    assert sum((Fraction(i["amount"]) for i in ledger.items), Fraction(0)) == charged, ledger.name
+    assert Fraction(head["billed_amount"]) == charged, ledger.name
+    included = Fraction(head["terms"]["included"])
+    assert Fraction(head["billed_quantity"]) == max(Fraction(0), Fraction(ledger.total_at(through)) - included)
+    if head["terms"]["unit_price"]:
+        assert sum((Fraction(i["quantity"]) for i in ledger.items), Fraction(0)) == Fraction(head["billed_quantity"])
+
+
+def _check_invoices(prefix: str, ledgers: list[Ledger], **client: Any) -> None:
+    sums: dict[str, Fraction] = defaultdict(Fraction)
+    counts: dict[str, int] = defaultdict(int)
+    for item in (item for ledger in ledgers for item in ledger.items):
+        sums[item["invoice_id"]] += Fraction(item["amount"])
+        counts[item["invoice_id"]] += 1
+    for invoice in rows("INVOICE_TABLE", **client):
+        if invoice["subscription_id"].startswith(prefix):
+            start = invoice["period_start"].replace("-", "").replace(":", "")
+            name = f"{invoice['subscription_id']}-{start}"
+            assert Fraction(invoice["total"]) == sums.pop(name, None), f"{name}: total is not the sum of its items"
+            assert invoice["item_count"] == counts[name], name
+    assert not sums, f"items without an invoice: {json.dumps(list(sums))}"
+
+
+def unsettled(ledgers: list[Ledger]) -> Iterator[str]:
+    """The ledgers that a clean run would still have to settle."""
+    for ledger in ledgers:
+        if "terms" in ledger.head and ledger.head["billed_through"] < ledger.head["last_sequence"]:
+            yield ledger.name

@@ -1,0 +1,145 @@
+"""What a quantity costs: the included units, the first one beyond them, rounding, currencies."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from usage_billing.pricing import MINOR_UNIT_DIGITS, Quota, Terms, in_minor_units, rounded
+
+
+def terms(included: str = "50", price: str = "10.00", currency: str = "USD") -> Terms:
+    return Terms("business", Decimal(included), Decimal(price), "assessment", currency)
+
+
+@pytest.mark.parametrize(
+    ("used", "billable", "charge"),
+    [
+        pytest.param("0", "0", "0.00", id="nothing used"),
+        pytest.param("49.999999999", "0", "0.00", id="just below the included units"),
+        pytest.param("50", "0", "0.00", id="exactly the included units"),
+        pytest.param("50.000000001", "0.000000001", "0.00", id="the smallest fraction beyond them"),
+        pytest.param("50.0005", "0.0005", "0.01", id="half a cent beyond them"),
+        pytest.param("51", "1", "10.00", id="first unit beyond them"),
+        pytest.param("52.5", "2.5", "25.00", id="a fractional quantity"),
+        pytest.param("999999999999", "999999999949", "9999999999490.00", id="the largest quantity"),
+    ],
+)
+def test_only_what_lies_beyond_the_included_units_is_charged(used: str, billable: str, charge: str) -> None:
+    assert terms().billable(Decimal(used)) == Decimal(billable)
+    assert str(terms().amount(Decimal(used))) == charge
+
+
+def test_a_plan_that_includes_nothing_charges_from_the_first_unit() -> None:
+    assert terms(included="0").amount(Decimal(1)) == Decimal("10.00")
+
+
+def test_a_price_of_zero_charges_nothing() -> None:
+    assert str(terms(price="0").amount(Decimal(10**11))) == "0.00"
+
+
+@pytest.mark.parametrize(
+    ("exact", "currency", "expected"),
+    [
+        pytest.param("0.004999999999", "USD", "0.00", id="just below half a cent goes down"),
+        pytest.param("0.005", "USD", "0.01", id="half a cent goes up"),
+        pytest.param("0.015", "USD", "0.02", id="half goes up, not to the even neighbour below"),
+        pytest.param("0.025", "USD", "0.03", id="half goes up, not to the even neighbour"),
+        pytest.param("1.005", "USD", "1.01", id="what a float would round down"),
+        pytest.param("0.5", "JPY", "1", id="no minor unit: half a yen"),
+        pytest.param("0.49", "JPY", "0", id="no minor unit: less than half a yen"),
+        pytest.param("0.0005", "BHD", "0.001", id="three digits"),
+        pytest.param("0.00005", "CLF", "0.0001", id="four digits"),
+        pytest.param("12", "USD", "12.00", id="digits are added"),
+        pytest.param("123456789012345678901234567890.125", "USD", "123456789012345678901234567890.13", id="huge"),
+    ],
+)
+def test_money_is_rounded_half_up_to_the_minor_unit(exact: str, currency: str, expected: str) -> None:
+    assert str(rounded(Decimal(exact), currency)) == expected
+
+
+@given(st.decimals("0", "999999999999", places=9), st.decimals("0", "999999999999", places=9))
+def test_the_charge_is_exact_for_every_quantity_and_price(used: Decimal, price: Decimal) -> None:
+    def in_billionths(number: Decimal) -> int:
+        return int(number.scaleb(9))
+
+    charge = Terms("p", Decimal(0), price, "unit", "USD").charge(used)
+    assert int(charge.scaleb(18)) == in_billionths(used) * in_billionths(price)
+    assert charge == charge.quantize(Decimal("1e-18"))
+
+
+@given(
+    st.decimals("0", "1000", places=9),
+    st.decimals("0", "1000", places=9),
+    st.decimals("0", "100", places=9),
+    st.sampled_from(["USD", "JPY", "BHD", "CLF"]),
+)
+def test_the_charge_never_falls_and_never_strays_more_than_half_a_minor_unit(
+    used: Decimal, more: Decimal, price: Decimal, currency: str
+) -> None:
+    plan = terms("50", str(price), currency)
+    assert plan.amount(used) <= plan.amount(used + more)
+    assert abs(plan.amount(used) - plan.charge(used)) <= Decimal("0.5").scaleb(-MINOR_UNIT_DIGITS[currency])
+
+
+@pytest.mark.parametrize(
+    ("price", "currency", "shown"),
+    [
+        pytest.param("10", "USD", "10.00", id="cents are added"),
+        pytest.param("0.5", "USD", "0.50", id="a cent digit is added"),
+        pytest.param("0.125", "USD", "0.125", id="a price below the cent stays exact"),
+        pytest.param("0.000000001", "USD", "0.000000001", id="the smallest price"),
+        pytest.param("100", "JPY", "100", id="no minor unit"),
+        pytest.param("0.5", "JPY", "0.5", id="a fraction of a yen stays exact"),
+        pytest.param("1", "BHD", "1.000", id="three digits"),
+    ],
+)
+def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, currency: str, shown: str) -> None:
+    assert str(in_minor_units(Decimal(price), currency)) == shown
+    quota = Quota(
+        plan_id="p",
+        usage_type="t",
+        monthly_limit=Decimal(1),
+        unit_price=Decimal(price),
+        unit_name="unit",
+        currency=currency,
+    )
+    assert str(quota.unit_price) == shown
+    assert str(quota.model_dump()["unit_price"]) == shown
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        pytest.param("unit_price", "-0.01", id="negative price"),
+        pytest.param("unit_price", "ten", id="price that is no number"),
+        pytest.param("unit_price", "NaN", id="price NaN"),
+        pytest.param("unit_price", "Infinity", id="infinite price"),
+        pytest.param("unit_price", "0.0000000001", id="ten decimal places"),
+        pytest.param("unit_price", "1000000000000", id="thirteen digits"),
+        pytest.param("unit_price", "１", id="digits of another alphabet"),
+        pytest.param("unit_price", True, id="true is no price"),
+        pytest.param("monthly_limit", -1, id="negative limit"),
+        pytest.param("monthly_limit", "50", id="limit as text"),
+        pytest.param("unit_name", "", id="no unit name"),
+        pytest.param("unit_name", "a\nb", id="unit name of two lines"),
+        pytest.param("currency", "usd", id="currency in small letters"),
+        pytest.param("currency", "XXX", id="no currency"),
+        pytest.param("plan_id", "a/b", id="plan that does not fit into a path"),
+        pytest.param("colour", "red", id="unknown field"),
+    ],
+)
+def test_a_quota_refuses(field: str, value: object) -> None:
+    good = {"plan_id": "p", "usage_type": "t", "monthly_limit": 1, "unit_price": "1", "unit_name": "u"}
+    assert Quota.model_validate(good)
+    with pytest.raises(ValidationError) as refused:
+        Quota.model_validate(good | {field: value})
+    assert len(refused.value.errors()) == 1
+
+
+def test_terms_are_the_quota_without_what_may_change() -> None:
+    quota = Quota.model_validate(
+        {"planId": "p", "usageType": "t", "monthlyLimit": 5, "unitPrice": "0.5", "unitName": "u", "currency": "EUR"}
+    )
+    assert quota.terms == Terms("p", Decimal(5), Decimal("0.50"), "u", "EUR")
