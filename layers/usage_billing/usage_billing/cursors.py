@@ -20,6 +20,8 @@ def decode(cursor: str, *shape: type[str] | type[int]) -> list[str | int]:
         position = loads(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
         if not isinstance(position, list) or [type(part) for part in position] != list(shape):
             raise ValueError("another list's")
+        if encode(*position) != cursor or any(isinstance(part, int) and part < 0 for part in position):
+            raise ValueError("not made by encode")
     except (ValueError, RecursionError):
         raise foreign() from None
     return position

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import simplejson
+
+MAX_DIGITS = 4300
+"""Of a number in plain notation. Python itself allows a whole number no more."""
 
 
 def _encode(value: object) -> simplejson.RawJSON:
@@ -36,6 +39,17 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def _number(text: str) -> Decimal:
+    """A number as it stands there. Its exponent is looked at first: 1e999999999 must not cost memory when written."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = None
+    if number is None or abs(number.adjusted()) > MAX_DIGITS:
+        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
+    return number
+
+
 def _not_json(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
@@ -44,7 +58,7 @@ def loads(text: str | bytes) -> Any:
     """Parse JSON exactly.
 
     Raises:
-        ValueError: not JSON, NaN or Infinity, a key twice in one object, or a number of more than 4,300 digits.
+        ValueError: not JSON, NaN or Infinity, a key twice in one object, or a number of more than `MAX_DIGITS` digits.
         RecursionError: nested beyond what Python's parser takes.
     """
-    return json.loads(text, parse_float=Decimal, parse_constant=_not_json, object_pairs_hook=_once)
+    return json.loads(text, parse_float=_number, parse_constant=_not_json, object_pairs_hook=_once)

@@ -3,6 +3,7 @@
 Pure: no AWS, no clock, no environment.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -85,10 +86,9 @@ def _decimal(value: object) -> Decimal:
 def _decimal_or_text(value: object) -> Decimal:
     if not isinstance(value, str):
         return _decimal(value)
-    try:
-        return _decimal(Decimal(value) if value.isascii() and len(value) <= 64 else None)
-    except InvalidOperation:
-        raise ValueError("must be a decimal number") from None
+    if not re.fullmatch(r"-?[0-9]{1,32}(\.[0-9]{1,32})?", value):
+        raise ValueError('must be a decimal number such as "10.00"')
+    return _decimal(Decimal(value))
 
 
 def _positive(value: Decimal) -> Decimal:
@@ -212,15 +212,12 @@ Instant = Annotated[
 """An aware instant, in UTC."""
 
 
-def _depth(value: object) -> int:
-    children: list[object] = []
-    if isinstance(value, Mapping):
-        children = list(value.values())
-    elif isinstance(value, list):
-        children = value
-    else:
-        return 0
-    return 1 + max(map(_depth, children), default=0)
+def _deeper_than(levels: int, value: object) -> bool:
+    """Whether objects and lists are nested more than `levels` deep. Looks no deeper, so it cannot overflow the stack."""
+    if not isinstance(value, Mapping | list):
+        return False
+    children = value.values() if isinstance(value, Mapping) else value
+    return levels == 0 or any(_deeper_than(levels - 1, child) for child in children)
 
 
 def _count_keys(value: object) -> int:
@@ -230,7 +227,7 @@ def _count_keys(value: object) -> int:
 
 
 def _metadata(value: dict[str, Any]) -> dict[str, Any]:
-    if _depth(value) > METADATA_DEPTH:
+    if _deeper_than(METADATA_DEPTH, value):
         raise ValueError(f"must not be nested deeper than {METADATA_DEPTH} levels")
     if _count_keys(value) > METADATA_KEYS:
         raise ValueError(f"must have at most {METADATA_KEYS} keys")

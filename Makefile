@@ -1,0 +1,115 @@
+# One way in: everything a person does here has a word. `make` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+STAGE ?= dev
+ROLE ?= user
+RUN := .venv/bin/python -m
+CLOUD := $(RUN) scripts.local_cloud
+SAM := .local/sam/bin/sam
+export SAM_CLI_TELEMETRY := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Packages are compiled when they are first used, which is twice as fast as compiling all of them.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+##@ Try it on this machine (no AWS account, no Docker)
+.PHONY: demo local stop status
+demo: local ## Set up, start a private cloud, deploy to it and show a bill being made
+	@$(RUN) scripts.demo
+
+local: setup ## Start the private cloud and deploy what has changed
+	@$(CLOUD) start
+	@$(CLOUD) deploy
+
+stop: setup ## Stop the private cloud; what was in it is gone
+	@$(CLOUD) stop
+
+status: setup ## Where the private cloud and its API answer
+	@$(CLOUD) status
+
+##@ Work on it
+.PHONY: test lint format requirements clean
+test: setup ## Run all tests (ARGS="-k record -x" is handed to pytest)
+	@$(RUN) pytest $(ARGS)
+
+# cfn-lint knows AWS' rules, `sam validate` what SAM's transform makes of the template.
+lint: setup ## Check style, types and templates
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/cfn-lint template.yaml infra/*.yaml
+	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint >/dev/null
+
+format: setup ## Format the code and mend what can be mended
+	@.venv/bin/ruff check --fix --quiet || true
+	@.venv/bin/ruff format
+
+requirements: .local/uv/.installed ## Pin pyproject.toml's dependencies (UPGRADE=--upgrade for the newest)
+	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
+	$(COMPILE) --group ministack --output-file requirements/ministack.txt
+	$(COMPILE) --group sam --output-file requirements/sam.txt
+	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file layers/dependencies/requirements.txt
+
+clean: ## Stop every cloud and remove all that was made here: environments, builds, caches
+	@for state in .local/cloud.json .local/*/cloud.json; do \
+		if [ -e "$$state" ]; then $(CLOUD) stop --dir "$$(dirname "$$state")"; fi; done
+	rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+##@ Use a stack (the private cloud's, unless STACK or API_URL names another)
+.PHONY: token api-key quotas subscriptions smoke
+token: setup ## Print a token: make token USER=alice ROLE=user (STACK=usage-billing-dev: for a stack on AWS)
+	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=alice))
+	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
+
+api-key: setup ## Print a new internal API key: make api-key ID=reports (ARGS: --list or "--revoke ID")
+	@$(RUN) scripts.api_key $(if $(ID),--id "$(ID)") $(ARGS)
+
+quotas: setup ## Import quotas: make quotas FILE=quotas.json
+	@$(RUN) scripts.import_file quotas "$(FILE)"
+
+subscriptions: setup ## Import subscriptions: make subscriptions FILE=subscriptions.json
+	@$(RUN) scripts.import_file subscriptions "$(FILE)"
+
+smoke: setup ## Record, read and bill once over HTTP
+	@$(RUN) scripts.smoke
+
+##@ AWS
+.PHONY: deploy
+# With .venv on PATH a Python 3.13 there also ships bytecode for Lambda; any other just does not.
+deploy: setup ## Build and deploy to AWS: make deploy STAGE=dev|staging|prod
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(SAM) build
+	@$(SAM) deploy --config-env $(STAGE)
+
+##@ Environments
+.PHONY: setup
+setup: ## Install the tools, or those whose requirements have changed
+	@$(MAKE) -s -j3 $(foreach home,.venv .local/ministack .local/sam,$(home)/.installed)
+
+# Made anew when its requirements change, so nothing is ever left over from before. Only what was
+# pinned, with its hash, is installed; pip asks the registry that its owner has configured.
+INSTALL = @echo "  Installing $< into $(@D) ..." && \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")' && \
+	$(PYTHON) -m venv --clear $(@D) && \
+	$(@D)/bin/python -m pip install -qq --no-compile --no-deps --require-hashes --only-binary=:all: -r $< && \
+	touch $@
+
+.venv/.installed: requirements/dev.txt
+	$(INSTALL)
+.local/ministack/.installed: requirements/ministack.txt
+	$(INSTALL)
+.local/sam/.installed: requirements/sam.txt
+	$(INSTALL)
+.local/uv/.installed:
+	@$(PYTHON) -m venv --clear $(@D) && $(@D)/bin/pip install -qq uv && touch $@
+
+COMPILE := .local/uv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--custom-compile-command "make requirements" $(UPGRADE)

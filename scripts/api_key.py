@@ -1,0 +1,58 @@
+"""Make, list or revoke the internal API keys of a stack.
+
+python -m scripts.api_key [--id ID | --revoke ID | --list] [--stack NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scripts.credentials import ApiKeys
+from scripts.progress import Failure
+from scripts.stacks import DeployedStack
+
+
+def main() -> int:
+    arguments = _arguments()
+    try:
+        _do(arguments, DeployedStack.named(arguments.stack).api_keys)
+    except (Failure, BotoCoreError, ClientError) as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _do(arguments: argparse.Namespace, keys: ApiKeys) -> None:
+    """Only a new key goes to stdout, so that it can be piped to where it is kept."""
+    if arguments.list:
+        print("\n".join(key["id"] for key in keys.all()))
+    elif arguments.revoke:
+        keys.revoke(arguments.revoke)
+        print(f"The key {arguments.revoke} is refused within five minutes.", file=sys.stderr)
+    else:
+        identity = arguments.id or f"key-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        print(keys.add(identity))
+        print(f"This is the key {identity}. It is shown once, and accepted within five minutes.", file=sys.stderr)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Make, list or revoke internal API keys.")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--id", help="names the new key, such as the service that will hold it")
+    what.add_argument("--revoke", metavar="ID", help="revoke a key")
+    what.add_argument("--list", action="store_true", help="list the ids")
+    parser.add_argument(
+        "--stack",
+        default=os.environ.get("STACK"),
+        help="a deployed stack's name (default: $STACK, else the private cloud's)",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

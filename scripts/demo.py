@@ -1,0 +1,316 @@
+"""A bill being made, over HTTP, on the private cloud. Every number is checked; a wrong one ends it with exit code 1.
+
+python -m scripts.demo
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from scripts.client import Client, Target, bearer, entirely, internal
+from scripts.credentials import signed
+from scripts.emulator import ROOT
+from scripts.import_file import import_quotas
+from scripts.local_cloud import LocalCloud
+from scripts.progress import Failure
+from usage_billing.exact_json import loads
+from usage_billing.values import as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scripts.client import Answer
+    from scripts.local_stack import Stack
+
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A user, their one subscription, and the two ways to call: as a service on their behalf, and as themselves."""
+
+    user: str
+    subscription: str
+    plan: str
+    service: Client
+    own: Client
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A usage event, and what the answer has to say of its ledger."""
+
+    number: int
+    usage_type: str
+    quantity: int
+    used: int
+    remaining: int
+    billable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a billing run has to do for one subscription."""
+
+    settled: int
+    items: int
+    total: str | None
+
+
+# The plans are those of examples/quotas.json: business includes 50 assessments at 10.00 and 100
+# reports, starter 10 reports at 2.00 and 60 minutes of analysis at 0.125.
+BUSINESS_FIRST = [
+    Event(1, "assessment", 48, used=48, remaining=2, billable=0),
+    Event(2, "assessment", 1, used=49, remaining=1, billable=0),
+    Event(3, "assessment", 1, used=50, remaining=0, billable=0),
+    Event(4, "assessment", 2, used=52, remaining=0, billable=2),
+    Event(5, "report", 30, used=30, remaining=70, billable=0),
+]
+STARTER_FIRST = [
+    Event(1, "report", 8, used=8, remaining=2, billable=0),
+    Event(2, "report", 4, used=12, remaining=0, billable=2),
+    Event(3, "analysis", 61, used=61, remaining=0, billable=1),
+]
+BUSINESS_LATER = [Event(6, "assessment", 3, used=55, remaining=0, billable=3)]
+STARTER_LATER = [Event(4, "analysis", 1, used=62, remaining=0, billable=1)]
+
+
+def main() -> int:
+    try:
+        _play(LocalCloud().stack())
+    except Failure as failure:
+        print(f"\n  {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _play(stack: Stack) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    with Client(Target(stack["apiUrl"], internal(stack["internalApiKey"]))) as service:
+        _chapter("Two users, two plans")
+        quotas = import_quotas(service, ROOT / "examples/quotas.json")
+        business, starter = _cast(stack, service, now)
+        console.print(f"  {quotas} quotas imported from examples/quotas.json")
+        for actor in (business, starter):
+            console.print(f"  {actor.user} has {actor.subscription} on the plan {actor.plan}")
+        with business.own, starter.own:
+            _usage(business, starter, now)
+            _bills(business, starter, now)
+        _farewell(stack, business)
+
+
+def _usage(business: Actor, starter: Actor, now: datetime) -> None:
+    _chapter("Usage comes in, up to the limit and over it")
+    _record(business, BUSINESS_FIRST, now)
+    _record(starter, STARTER_FIRST, now)
+    _replay(business, BUSINESS_FIRST[3], now)
+    _keep_apart(business, starter)
+
+
+def _bills(business: Actor, starter: Actor, now: datetime) -> None:
+    _chapter("Billing, three times")
+    _bill("first run", business, Run(settled=2, items=1, total="20.00"), starter, Run(2, 2, "4.13"))
+    _bill("again", business, Run(settled=0, items=0, total=None), starter, Run(0, 0, None))
+    _record(business, BUSINESS_LATER, now)
+    _record(starter, STARTER_LATER, now)
+    _bill("after more usage", business, Run(settled=1, items=1, total="30.00"), starter, Run(1, 1, "0.12"))
+
+    _chapter("What each user sees")
+    _show_usage(business, now, {"assessment": (55, 5, "50.00"), "report": (30, 0, "0.00")})
+    _show_usage(starter, now, {"analysis": (62, 2, "0.25"), "report": (12, 2, "4.00")})
+    _show_invoice(business, now, "50.00", ["20.00", "30.00"])
+    _show_invoice(starter, now, "4.25", ["0.13", "0.12", "4.00"])
+    console.print("  Two minutes at 0.125 are charged 0.13 and 0.12: items sum to the rounded whole.")
+    _check_records(business, now, 6)
+    _check_records(starter, now, 4)
+
+
+def _cast(stack: Stack, service: Client, now: datetime) -> tuple[Actor, Actor]:
+    """The first two subscriptions of the examples, under names of their own, so that every play starts from nothing."""
+    play = secrets.token_hex(2)
+    business, starter = (
+        _actor(stack, service, entry, play, now)
+        for entry in loads((ROOT / "examples/subscriptions.json").read_bytes())[:2]
+    )
+    return business, starter
+
+
+def _actor(stack: Stack, service: Client, entry: dict[str, Any], play: str, now: datetime) -> Actor:
+    user, subscription = f"{entry['userId']}-{play}", f"{entry['subscriptionId']}-{play}"
+    # A period must not turn while the story is told.
+    anchor = 1 if 3 <= now.day <= 27 else 15
+    names = {"userId": user, "subscriptionId": subscription, "billingAnchorDay": anchor}
+    entirely(service.put(f"/api/subscriptions/{subscription}", entry | names), f"The subscription {subscription}")
+    token = signed(stack["jwt"], user, "user", timedelta(hours=1))
+    return Actor(user, subscription, entry["planId"], service, Client(Target(stack["apiUrl"], bearer(token))))
+
+
+def _record(actor: Actor, events: Sequence[Event], now: datetime) -> None:
+    table = _table(f"{actor.user} ({actor.plan})", "used for", "quantity >", "used so far >", "left >", "billable >")
+    for event in events:
+        answer = _send(actor, event, now)
+        _check_recorded(actor, event, answer, 201)
+        table.add_row(event.usage_type, *map(str, (event.quantity, event.used, event.remaining, event.billable)))
+    console.print(table)
+
+
+def _send(actor: Actor, event: Event, now: datetime) -> Answer:
+    body = {
+        "eventId": f"event-{event.number}",
+        "userId": actor.user,
+        "subscriptionId": actor.subscription,
+        "usageType": event.usage_type,
+        "quantity": event.quantity,
+        "occurredAt": now.isoformat(),
+        "metadata": {"source": "demo"},
+    }
+    return actor.service.post("/api/usage/record", body)
+
+
+def _check_recorded(actor: Actor, event: Event, answer: Answer, status: int) -> None:
+    what = f"{actor.user}, event {event.number}"
+    _expect(f"{what}: status", answer.status, status, answer)
+    _expect(f"{what}: used", answer.body["quota"]["used"], event.used)
+    _expect(f"{what}: remaining", answer.body["quota"]["remaining"], event.remaining)
+    _expect(f"{what}: exceeded", answer.body["quota"]["exceeded"], event.remaining == 0 and event.billable > 0)
+    _expect(f"{what}: billable quantity", answer.body["billableQuantity"], event.billable)
+
+
+def _replay(actor: Actor, event: Event, now: datetime) -> None:
+    answer = _send(actor, event, now)
+    _check_recorded(actor, event, answer, 200)
+    console.print(f"  event-{event.number} is sent again: 200, the same answer, and still {event.used} used.")
+
+
+def _keep_apart(owner: Actor, other: Actor) -> None:
+    answer = other.own.get(f"/api/usage/subscription/{owner.subscription}")
+    _expect(f"{other.user} reads {owner.subscription}: status", answer.status, 403, answer)
+    console.print(f"  {other.user} asks for what {owner.user} used: 403 {answer.code}.")
+
+
+def _bill(name: str, one: Actor, one_does: Run, other: Actor, other_does: Run) -> None:
+    table = _table(f"Billing: {name}", "subscription", "ledgers settled >", "invoice items >", "charged >")
+    for actor, does in ((one, one_does), (other, other_does)):
+        run = _billed(actor)
+        what = f"Billing {actor.subscription}, {name}"
+        _expect(f"{what}: status", run["status"], "completed")
+        _expect(f"{what}: failures", run["failures"], 0)
+        _expect(f"{what}: ledgers settled", run["ledgersSettled"], does.settled)
+        _expect(f"{what}: items created", run["itemsCreated"], does.items)
+        _expect(f"{what}: totals", run["totals"], {"USD": does.total} if does.total else {})
+        table.add_row(actor.subscription, str(does.settled), str(does.items), _usd(does.total or "0.00"))
+    console.print(table)
+
+
+def _billed(actor: Actor) -> Any:
+    answer = actor.service.post("/api/usage/process-billing", {"subscriptionId": actor.subscription})
+    return entirely(answer, f"Billing {actor.subscription}")
+
+
+def _show_usage(actor: Actor, now: datetime, wanted: dict[str, tuple[int, int, str]]) -> None:
+    answer = actor.own.get(f"/api/usage/user/{actor.user}")
+    (subscription,) = entirely(answer, f"The usage of {actor.user}")["subscriptions"]
+    _expect(f"{actor.user}: subscription", subscription["subscriptionId"], actor.subscription)
+    ledgers = {ledger["usageType"]: ledger for ledger in subscription["usage"]}
+    _expect(f"{actor.user}: usage types", sorted(ledgers), sorted(wanted))
+    month = f"{subscription['periodStart'][:10]} to {subscription['periodEnd'][:10]}"
+    table = _table(
+        f"Usage of {actor.user}, {month}", "used for", "used >", "included >", "beyond >", "billed >", "charge >"
+    )
+    for usage_type, (used, beyond, charge) in wanted.items():
+        ledger, what = ledgers[usage_type], f"{actor.user}, {usage_type}"
+        _expect(f"{what}: used", ledger["used"], used)
+        _expect(f"{what}: billable", ledger["billableQuantity"], beyond)
+        _expect(f"{what}: billed", ledger["billedQuantity"], beyond)
+        _expect(f"{what}: charge", ledger["charge"], charge)
+        table.add_row(usage_type, str(used), _text(ledger["limit"]), str(beyond), str(beyond), _usd(charge))
+    console.print(table)
+
+
+def _show_invoice(actor: Actor, now: datetime, total: str, amounts: Sequence[str]) -> None:
+    answer = actor.own.get("/api/invoices", subscriptionId=actor.subscription)
+    (invoice,) = entirely(answer, f"The invoices of {actor.subscription}")["invoices"]
+    items = invoice["items"]
+    _expect(f"{invoice['invoiceId']}: amounts", [item["amount"] for item in items], list(amounts))
+    _expect(f"{invoice['invoiceId']}: total", invoice["total"], total)
+    _expect(f"{invoice['invoiceId']}: sum of the items", as_text(sum(map(Decimal, amounts), Decimal("0.00"))), total)
+    table = _table(
+        f"Invoice {invoice['invoiceId']} ({invoice['status']})", "charge for", "entries", "unit price >", "amount >"
+    )
+    table.show_footer = True
+    table.columns[0].footer, table.columns[-1].footer = "total", _usd(total)
+    for item in items:
+        entries = f"{item['usageType']} {item['fromSequence']} to {item['toSequence']}"
+        table.add_row(item["description"], entries, item["unitPrice"], _usd(item["amount"]))
+    console.print(table)
+
+
+def _check_records(actor: Actor, now: datetime, number: int) -> None:
+    path = f"/api/usage/subscription/{actor.subscription}/records"
+    records = entirely(actor.own.get(path), f"The records of {actor.subscription}")["records"]
+    _expect(f"{actor.subscription}: records", len(records), number)
+    _expect(f"{actor.subscription}: processed", [record["processed"] for record in records], [True] * number)
+
+
+def _expect(what: str, got: object, expected: object, answer: Answer | None = None) -> None:
+    """Raises Failure unless `got` is what the story says."""
+    if got != expected:
+        why = f" ({answer.detail})" if answer and answer.code else ""
+        raise Failure(f"{what}: expected {expected}, got {got}{why}")
+
+
+def _chapter(title: str) -> None:
+    console.print(f"\n[bold]{title}[/bold]")
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A table; a column whose name ends in `>` is for numbers."""
+    table = Table(title=title, title_justify="left", title_style="", min_width=60)
+    for column in columns:
+        table.add_column(column.removesuffix(" >"), justify="right" if column.endswith(">") else "left")
+    return table
+
+
+def _text(number: int | Decimal) -> str:
+    return as_text(Decimal(number))
+
+
+def _usd(amount: str) -> str:
+    return f"{amount} USD"
+
+
+def _farewell(stack: Stack, actor: Actor) -> None:
+    """Plain print: rich would break the lines that are there to be copied."""
+    _chapter("Every number is what it should be. The API stays up for you to call")
+    names = f'"userId": "{actor.user}", "subscriptionId": "{actor.subscription}"'
+    print(
+        f"""
+API='{stack["apiUrl"]}'
+KEY='{stack["internalApiKey"]}'
+
+# record usage, as a service does
+curl -s "$API/api/usage/record" -H "x-api-key: $KEY" -H 'content-type: application/json' \\
+  -d '{{"eventId": "mine-1", {names}, "usageType": "assessment", "quantity": 1}}'
+
+# read it, as the user
+curl -s "$API/api/usage/user/{actor.user}" -H "Authorization: Bearer $(make -s token USER={actor.user})"
+
+# bill it, and look at the invoice
+curl -s "$API/api/usage/process-billing" -H "x-api-key: $KEY" -X POST
+curl -s "$API/api/invoices?subscriptionId={actor.subscription}" -H "x-api-key: $KEY"
+
+# end it all
+make stop"""
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The process that plays AWS on this machine: MiniStack, on 127.0.0.1, in a session of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import boto3
+import botocore.session
+import httpx
+
+from scripts.progress import Failure, step, tail
+
+ROOT = Path(__file__).resolve().parent.parent
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+USUAL_PORT = 4566
+START_SECONDS = 30
+STOP_SECONDS = 10
+NO_PROFILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+
+
+class Emulator:
+    """One MiniStack and the directory with its pid, port and log.
+
+    The process inherits a locked file: as long as the lock is held the recorded pid is that of
+    the process started here, so nothing else can ever be taken for it and ended.
+    """
+
+    def __init__(self, directory: Path | str = ".local", *, enforce_iam: bool = False) -> None:
+        self.directory = (ROOT / directory).resolve()
+        self.log = self.directory / "cloud.log"
+        self.stack_file = self.directory / "stack.json"
+        self._enforce_iam = enforce_iam
+        self._lock_file = self.directory / "cloud.lock"
+        self._state_file = self.directory / "cloud.json"
+        self._scratch = self.directory / "tmp"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.state['port']}"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What was noted about the process: pid, port and the fingerprint of what is deployed."""
+        try:
+            state: dict[str, Any] = json.loads(self._state_file.read_text())
+        except FileNotFoundError:
+            raise Failure("The local cloud is not running. Start it with: make local") from None
+        return state
+
+    def note(self, **values: object) -> None:
+        self._state_file.write_text(json.dumps({**self.state, **values}))
+
+    def is_running(self) -> bool:
+        lock = self._try_lock()
+        if lock is None:
+            return True
+        lock.close()
+        return False
+
+    def start(self) -> None:
+        """Start it, unless it runs, and wait until it answers."""
+        lock = self._try_lock()
+        if lock is None:
+            self._wait_until_healthy()
+            print(f"  The local cloud is running at {self.url}", flush=True)
+            return
+        with step("Starting the local cloud"), lock:
+            self._spawn(lock)
+            self._wait_until_healthy()
+
+    def stop(self) -> None:
+        """End the process and its workers; nothing happens if it is not running."""
+        if self.is_running():
+            with step("Stopping the local cloud"):
+                self._end(self.state["pid"])
+        else:
+            print("  The local cloud is not running", flush=True)
+        self._forget()
+
+    def environment(self) -> dict[str, str]:
+        """The environment for a tool that is to talk to this cloud, and can reach no other."""
+        return _persons_environment() | {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.url,
+            **NO_PROFILES,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SAM_CLI_TELEMETRY": "0",
+        }
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """A session that knows nothing of a person's profiles; clients need `endpoint_url=url`."""
+        nothing = (None, None, None, None)
+        settings = {"profile": nothing, "config_file": nothing, "credentials_file": nothing}
+        session = botocore.session.Session(session_vars=settings)
+        return boto3.Session("test", "test", region_name=REGION, botocore_session=session)
+
+    def _try_lock(self) -> IO[bytes] | None:
+        """The open, locked file, or None if the process holds the lock."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = self._lock_file.open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return None
+        return lock
+
+    def _spawn(self, lock: IO[bytes]) -> None:
+        self._forget()
+        self._scratch.mkdir()
+        port = _free_port()
+        environment = _lambda_environment() | {
+            **NO_PROFILES,
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "LAMBDA_EXECUTOR": "local",
+            "AUTH": "true" if self._enforce_iam else "false",
+            # Workers unpack layers there; whatever they leave goes when the cloud stops.
+            "TMPDIR": str(self._scratch),
+        }
+        program = ROOT / ".local/ministack/bin/ministack"
+        if not program.exists():
+            raise Failure("MiniStack is not installed. Install it with: make setup")
+        with self.log.open("wb") as log:
+            self._child = subprocess.Popen(
+                [program],
+                env=environment,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+        self._state_file.write_text(json.dumps({"pid": self._child.pid, "port": port}))
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_healthy():
+            if self._child and self._child.poll() is not None:
+                raise Failure(f"The local cloud ended as it started.\n{tail(self.log)}")
+            if time.monotonic() > deadline:
+                raise Failure(f"The local cloud did not answer for {START_SECONDS} s.\n{tail(self.log)}")
+            time.sleep(0.1)
+
+    def _is_healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/_ministack/health", timeout=2, trust_env=False).is_success
+        except (httpx.HTTPError, Failure):
+            return False
+
+    def _end(self, group: int) -> None:
+        """End the process group: politely, then for certain."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            _signal_group(group, number)
+            deadline = time.monotonic() + STOP_SECONDS
+            while self._group_exists(group) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        if self.is_running():
+            raise Failure(f"Process group {group} does not end.")
+
+    def _group_exists(self, group: int) -> bool:
+        if self._child:
+            self._child.poll()  # an unread exit code would keep the group in the process table
+        return _signal_group(group, 0)
+
+    def _forget(self) -> None:
+        for file in (self._state_file, self.stack_file):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _persons_environment() -> dict[str, str]:
+    """All but AWS and Python settings: paths, proxies and pip's configuration are theirs to give."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
+
+
+def _lambda_environment() -> dict[str, str]:
+    """Workers inherit it, so it has little more than Lambda has."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return inherited | {"LANG": "C.UTF-8", "TZ": "UTC"}
+
+
+def _free_port() -> int:
+    for port in (USUAL_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Failure("No port is free on 127.0.0.1.")
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Whether the group was there to be signalled."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,209 @@
+"""The stack of template.yaml in a local cloud: build, deploy, routes, credentials."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import subprocess
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from botocore.exceptions import ClientError
+
+from scripts.credentials import ApiKeys, sha256, signed
+from scripts.emulator import ACCOUNT, REGION, ROOT, Emulator
+from scripts.progress import Failure, run, step
+from scripts.routes import routes_in, sync_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+STACK_NAME = "usage-billing-local"
+BUCKET = "usage-billing-local-artifacts"
+SAM = ROOT / ".local/sam/bin/sam"
+LAYER_PYTHON = ROOT / ".local/ministack/bin/python"
+SOURCES = ("template.yaml", "infra", "functions", "layers")
+ADMIN_TOKEN_LIFE = timedelta(days=30)
+
+
+class Jwt(TypedDict):
+    algorithm: str
+    secret: str
+    issuer: str
+    audience: str
+
+
+class Stack(TypedDict):
+    """What is in stack.json: all that a client of the local stack needs to know."""
+
+    apiUrl: str
+    endpointUrl: str
+    region: str
+    stackName: str
+    internalApiKey: str
+    adminToken: str
+    jwt: Jwt
+
+
+def deploy(cloud: Emulator) -> Stack:
+    """Bring the local stack to what the sources say, and write stack.json."""
+    fingerprint = _fingerprint()
+    if cloud.state.get("deployed") == fingerprint and _outputs(cloud):
+        print("  Nothing has changed since the last deployment", flush=True)
+    else:
+        _build_and_deploy(cloud, fingerprint)
+        with step("Creating the API's routes"):
+            _create_routes(cloud)
+        cloud.note(deployed=fingerprint)
+    stack = _describe(cloud)
+    cloud.stack_file.write_text(json.dumps(stack, indent=2) + "\n")
+    return stack
+
+
+def _fingerprint() -> str:
+    """Changes whenever something that is deployed, or the interpreter that runs it, does."""
+    digest = hashlib.sha256(_runtime().encode())
+    for file in sorted(_source_files()):
+        digest.update(f"{file.relative_to(ROOT)}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _source_files() -> Iterator[Path]:
+    for name in SOURCES:
+        source = ROOT / name
+        files = source.rglob("*") if source.is_dir() else [source]
+        yield from (file for file in files if file.is_file() and "__pycache__" not in file.parts)
+
+
+def _runtime() -> str:
+    """The kind of interpreter that runs the local functions, such as cpython-313-linux-x86_64."""
+    code = "import sys, sysconfig as s; print(sys.implementation.cache_tag, s.get_platform(), sep='-')"
+    asked = subprocess.run([LAYER_PYTHON, "-I", "-c", code], capture_output=True, text=True, check=True)
+    return asked.stdout.strip()
+
+
+def _build_and_deploy(cloud: Emulator, fingerprint: str) -> None:
+    home = ROOT / ".local/build" / _runtime()
+    home.mkdir(parents=True, exist_ok=True)
+    with _alone(home / "lock"):  # all local clouds share what is built
+        _build(home, fingerprint, cloud)
+        with step("Deploying the stack"):
+            _deploy_template(home / "build/template.yaml", cloud)
+
+
+@contextmanager
+def _alone(lock_file: Path) -> Iterator[None]:
+    with lock_file.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(home: Path, fingerprint: str, cloud: Emulator) -> None:
+    built = home / "fingerprint"
+    if built.exists() and built.read_text() == fingerprint:
+        return
+    built.unlink(missing_ok=True)
+    with step("Building layers and functions"):
+        run(
+            [
+                *(str(SAM), "build", "--cached"),
+                *("--build-dir", str(home / "build"), "--cache-dir", str(home / "cache")),
+            ],
+            log=cloud.directory / "build.log",
+            env=cloud.environment() | {"LAYER_PYTHON": str(LAYER_PYTHON)},
+            cwd=ROOT,
+        )
+    built.write_text(fingerprint)
+
+
+def _deploy_template(template: Path, cloud: Emulator) -> None:
+    cloud.session.client("s3", endpoint_url=cloud.url).create_bucket(Bucket=BUCKET)
+    try:
+        run(
+            [
+                *(str(SAM), "deploy", "--template-file", str(template), "--stack-name", STACK_NAME),
+                *("--s3-bucket", BUCKET, "--region", REGION, "--parameter-overrides", "Stage=local"),
+                *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
+                *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
+            ],
+            log=cloud.directory / "deploy.log",
+            env=cloud.environment() | {"SAM_CLI_POLL_DELAY": "0.5"},  # it would look every 5 s
+            cwd=ROOT,
+        )
+    except Failure as failure:
+        raise Failure(f"{failure}\n{_failures(cloud)}") from None
+
+
+def _failures(cloud: Emulator) -> str:
+    """Why resources could not be made: SAM prints that far above the end of its output."""
+    formation = cloud.session.client("cloudformation", endpoint_url=cloud.url)
+    events = formation.describe_stack_events(StackName=STACK_NAME)["StackEvents"]
+    return "\n".join(
+        f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
+        for event in events
+        if event["ResourceStatus"].endswith("_FAILED") and event.get("ResourceStatusReason")
+    )
+
+
+def _create_routes(cloud: Emulator) -> None:
+    formation = cloud.session.client("cloudformation", endpoint_url=cloud.url)
+    template: Any = formation.get_template(StackName=STACK_NAME, TemplateStage="Processed")["TemplateBody"]
+    arns = _function_arns(cloud)
+    wanted = {key: arns[name] for key, name in routes_in(template, "Api").items()}
+    gateway = cloud.session.client("apigatewayv2", endpoint_url=cloud.url)
+    sync_routes(gateway, _outputs(cloud)["ApiId"], wanted)
+
+
+def _function_arns(cloud: Emulator) -> dict[str, str]:
+    """Logical id -> ARN of the stack's functions and aliases."""
+    formation = cloud.session.client("cloudformation", endpoint_url=cloud.url)
+    prefix = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:"
+    return {
+        resource["LogicalResourceId"]: prefix + resource["PhysicalResourceId"].removeprefix(prefix)
+        for page in formation.get_paginator("list_stack_resources").paginate(StackName=STACK_NAME)
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] in {"AWS::Lambda::Function", "AWS::Lambda::Alias"}
+    }
+
+
+def _outputs(cloud: Emulator) -> Mapping[str, str]:
+    """The outputs of the stack; none if there is no stack."""
+    formation = cloud.session.client("cloudformation", endpoint_url=cloud.url)
+    try:
+        stack = formation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+    except ClientError:
+        return {}
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _describe(cloud: Emulator) -> Stack:
+    outputs = _outputs(cloud)
+    vault = cloud.session.client("secretsmanager", endpoint_url=cloud.url)
+    token = Jwt(
+        algorithm="HS256",
+        secret=vault.get_secret_value(SecretId=outputs["JwtSecretArn"])["SecretString"],
+        issuer=outputs["JwtIssuer"],
+        audience=outputs["JwtAudience"],
+    )
+    return Stack(
+        apiUrl=f"{cloud.url}/_aws/execute-api/{outputs['ApiId']}/$default",
+        endpointUrl=cloud.url,
+        region=REGION,
+        stackName=STACK_NAME,
+        internalApiKey=_internal_api_key(ApiKeys(vault, outputs["ApiKeysSecretArn"]), cloud.stack_file),
+        adminToken=signed(token, "admin", "admin", ADMIN_TOKEN_LIFE),
+        jwt=token,
+    )
+
+
+def _internal_api_key(keys: ApiKeys, stack_file: Path) -> str:
+    """The key in stack.json if the stack accepts it, else a new one that it does from now on."""
+    known = json.loads(stack_file.read_text())["internalApiKey"] if stack_file.exists() else ""
+    present = keys.all()
+    if any(key["sha256"] == sha256(known) for key in present):
+        return str(known)
+    return keys.add(f"local-{len(present) + 1}")

@@ -1,0 +1,52 @@
+"""Print a token for a stack.
+
+python -m scripts.token --user USER [--role ROLE] [--hours HOURS] [--stack NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import timedelta
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scripts.credentials import signed
+from scripts.local_cloud import LocalCloud
+from scripts.progress import Failure
+from scripts.stacks import DeployedStack
+from usage_billing.access import Role
+
+HOURS = 24.0
+
+
+def main() -> int:
+    arguments = _arguments()
+    try:
+        issuer = DeployedStack.named(arguments.stack).jwt() if arguments.stack else LocalCloud().stack()["jwt"]
+    except (Failure, BotoCoreError, ClientError) as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    print(signed(issuer, arguments.user, arguments.role, timedelta(hours=arguments.hours)))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Print a token for a stack.")
+    parser.add_argument("--user", required=True, help="the user's id: the token's sub")
+    parser.add_argument("--role", default=Role.USER.value, choices=[role.value for role in Role])
+    parser.add_argument("--hours", type=float, default=HOURS, help=f"how long it is valid (default: {HOURS:g})")
+    parser.add_argument(
+        "--stack",
+        default=os.environ.get("STACK"),
+        help="a deployed stack's name (default: $STACK, else the private cloud's)",
+    )
+    arguments = parser.parse_args()
+    if not arguments.user:
+        parser.error("whose token? make token USER=user-1")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

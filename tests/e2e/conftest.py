@@ -1,0 +1,57 @@
+"""A local cloud of the tests' own: the deployed stack over HTTP, and empty accounts for code run in this process."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+
+from scripts.local_cloud import LocalCloud
+from tests import cloud
+from usage_billing import tables
+
+_accounts = itertools.count(200_000_000_000)
+
+
+@pytest.fixture(scope="session")
+def local_cloud() -> Iterator[LocalCloud]:
+    """A cloud on a port of its own, with the stack of template.yaml deployed; it ends with the tests."""
+    running = LocalCloud(".local/test")
+    running.stop()
+    running.start()
+    try:
+        running.deploy()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(local_cloud: LocalCloud) -> dict[str, Any]:
+    return dict(local_cloud.stack())
+
+
+@pytest.fixture
+def http(stack: dict[str, Any]) -> Iterator[httpx.Client]:
+    """Calls the deployed API as an internal service."""
+    headers = {"x-api-key": stack["internalApiKey"]}
+    with httpx.Client(base_url=stack["apiUrl"], headers=headers, timeout=60, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def account(local_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty account with the stack's tables; the code under test runs in this process against it."""
+    number = str(next(_accounts))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_cloud.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", number)
+    where = {"endpoint_url": local_cloud.url, "aws_access_key_id": number, "aws_secret_access_key": "test"}
+    for name, value in cloud.create(**where).items():
+        monkeypatch.setenv(name, value)
+    boto3.DEFAULT_SESSION = None
+    tables.disconnect()
+    assert os.environ["USAGE_TABLE"]
+    return number

@@ -1,0 +1,92 @@
+"""Many at once on the local cloud, whose transactions are exact under threads: nothing is lost, nothing doubles."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from random import Random
+
+import pytest
+
+from tests import ledgers
+from usage_billing import billing, catalog
+from usage_billing.errors import LedgerBusy
+from usage_billing.ledger import UsageEvent
+from usage_billing.pricing import Quota
+from usage_billing.recording import Recorded, record
+from usage_billing.subscriptions import Subscription
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+THREADS = 16
+
+pytestmark = pytest.mark.usefixtures("account")
+
+
+def subscribe(name: str) -> Subscription:
+    subscription = Subscription(subscription_id=name, user_id="user-1", plan_id="business")
+    catalog.save_subscription(subscription)
+    terms = {"monthly_limit": Decimal(20), "unit_price": Decimal("0.333"), "unit_name": "assessment"}
+    catalog.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
+    return subscription
+
+
+def report(subscription: Subscription, name: str, quantity: Decimal = Decimal(1)) -> Recorded:
+    """Report an event as a patient caller does: a busy ledger is tried again."""
+    event = UsageEvent(name, "user-1", subscription.subscription_id, "assessment", quantity)
+    while True:
+        try:
+            return record(event, subscription, NOW)
+        except LedgerBusy:
+            continue
+
+
+def bill() -> billing.RunTotals:
+    return billing.run(billing.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
+
+
+def test_sixteen_threads_on_one_ledger_lose_and_double_nothing() -> None:
+    subscription = subscribe("sub-1")
+    # Every event is reported twice, by different threads and in another order.
+    names = [f"event-{number % 160}" for number in range(320)]
+    Random(1).shuffle(names)
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = list(pool.map(lambda name: report(subscription, name), names))
+    [ledger] = ledgers.check()
+    assert {entry["event_id"] for entry in ledger.entries} == set(names)
+    assert ledger.head["used"] == 160
+    assert sum(not answer.replayed for answer in answers) == 160
+
+
+def test_one_event_reported_by_sixteen_threads_at_once_counts_once() -> None:
+    subscription = subscribe("sub-1")
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = list(pool.map(lambda _: report(subscription, "event"), range(THREADS)))
+    assert sum(not answer.replayed for answer in answers) == 1
+    assert {answer.entry.sequence for answer in answers} == {1}
+    ledgers.check()
+
+
+def test_six_runs_at_once_make_one_set_of_items() -> None:
+    for number in range(25):
+        report(subscribe(f"sub-{number}"), "event", Decimal(21))
+    with ThreadPoolExecutor(6) as pool:
+        runs = list(pool.map(lambda _: bill(), range(6)))
+    assert sum(run.items for run in runs) == 25
+    assert sum(run.failures for run in runs) == 0
+    found = ledgers.check()
+    assert [len(ledger.items) for ledger in found] == [1] * 25
+    assert list(ledgers.unsettled(found)) == []
+    assert bill().settled == 0
+
+
+def test_runs_while_events_pour_in_settle_all_of_it_in_the_end() -> None:
+    subscriptions = [subscribe(f"sub-{number}") for number in range(3)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        recording = [pool.submit(report, subscriptions[n % 3], f"event-{n}", Decimal("0.7")) for n in range(240)]
+        runs = [pool.submit(bill) for _ in range(4)]
+        assert sum(run.result().failures for run in runs) == 0
+        assert all(not each.result().replayed for each in recording)
+    ledgers.check()
+    bill()
+    found = ledgers.check()
+    assert list(ledgers.unsettled(found)) == []
+    assert sum(len(ledger.entries) for ledger in found) == 240

@@ -1,0 +1,147 @@
+"""The deployed stack over HTTP, by its schedule's event, and through its queue."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+
+from scripts.local_cloud import LocalCloud
+
+
+@pytest.fixture
+def subscription(http: httpx.Client) -> str:
+    """A new subscription of a new user on the plan `business` of the specification."""
+    quota = {"monthlyLimit": 50, "unitPrice": 10.00, "unitName": "assessment"}
+    assert http.put("/api/usage/quotas/business/assessment", json=quota).status_code == 200
+    name = f"sub-{uuid4().hex[:8]}"
+    body = {"userId": f"user-of-{name}", "planId": "business"}
+    assert http.put(f"/api/subscriptions/{name}", json=body).status_code == 200
+    return name
+
+
+def record(http: httpx.Client, subscription: str, event: str, quantity: float) -> httpx.Response:
+    body = {
+        "eventId": event,
+        "userId": f"user-of-{subscription}",
+        "subscriptionId": subscription,
+        "usageType": "assessment",
+        "quantity": quantity,
+    }
+    return http.post("/api/usage/record", json=body)
+
+
+def usage(http: httpx.Client, subscription: str) -> dict[str, Any]:
+    [of_type] = http.get(f"/api/usage/subscription/{subscription}").json()["usage"]
+    return of_type
+
+
+def client(cloud: LocalCloud, service: str) -> Any:
+    return cloud.session.client(service, endpoint_url=cloud.url)
+
+
+def eventually(met: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.3)
+
+
+def test_the_story(http: httpx.Client, subscription: str) -> None:
+    assert record(http, subscription, "e1", 48).json()["quota"]["remaining"] == 2
+    over = record(http, subscription, "e2", 7)
+    assert (over.status_code, over.json()["billableQuantity"], over.json()["quota"]["exceeded"]) == (201, 5, True)
+    replay = record(http, subscription, "e2", 7)
+    assert (replay.status_code, replay.json()) == (200, over.json())
+    assert record(http, subscription, "e2", 8).json()["code"] == "event_id_conflict"
+
+    scope = {"subscriptionId": subscription}
+    run = http.post("/api/usage/process-billing", json=scope).json()
+    assert (run["status"], run["itemsCreated"], run["totals"]) == ("completed", 1, {"USD": "50.00"})
+    again = http.post("/api/usage/process-billing", json=scope).json()
+    assert (again["ledgersSettled"], again["itemsCreated"], again["totals"]) == (0, 0, {})
+    record(http, subscription, "e3", 0.5)
+    third = http.post("/api/usage/process-billing", json=scope).json()
+    assert third["totals"] == {"USD": "5.00"}
+
+    of_type = usage(http, subscription)
+    assert (of_type["used"], of_type["charge"], of_type["billedQuantity"]) == (55.5, "55.00", 5.5)
+    [invoice] = http.get("/api/invoices", params=scope).json()["invoices"]
+    assert (invoice["total"], [item["amount"] for item in invoice["items"]]) == ("55.00", ["50.00", "5.00"])
+    assert http.get(f"/api/invoices/{invoice['invoiceId']}").json() == invoice
+    entries = http.get(f"/api/usage/subscription/{subscription}/records").json()["records"]
+    items = [item["itemId"] for item in invoice["items"]]
+    assert [entry["invoiceItemId"] for entry in entries] == [items[0], items[0], items[1]]
+    of_user = http.get(f"/api/usage/user/user-of-{subscription}").json()
+    assert [each["subscriptionId"] for each in of_user["subscriptions"]] == [subscription]
+
+
+def test_a_user_reaches_what_is_theirs_and_nothing_else(
+    http: httpx.Client, stack: dict[str, Any], subscription: str
+) -> None:
+    def token(sub: str) -> dict[str, str]:
+        issued = stack["jwt"]
+        claims = {"sub": sub, "iss": issued["issuer"], "aud": issued["audience"], "exp": int(time.time()) + 60}
+        return {"authorization": f"Bearer {jwt.encode(claims, issued['secret'], algorithm='HS256')}"}
+
+    def status(headers: dict[str, str]) -> int:
+        url = f"{stack['apiUrl']}/api/usage/subscription/{subscription}"
+        return httpx.get(url, headers=headers, trust_env=False, timeout=60).status_code
+
+    assert status(token(f"user-of-{subscription}")) == 200
+    assert status(token("user-of-another")) == 403
+    assert status({}) == 401
+    assert status({"x-api-key": "wrong"}) == 401
+    assert status({"authorization": f"Bearer {stack['adminToken']}"}) == 200
+
+
+def test_the_schedules_event_bills(http: httpx.Client, local_cloud: LocalCloud, subscription: str) -> None:
+    """The event that EventBridge sends to the target of the stack's one rule."""
+    events = client(local_cloud, "events")
+    [rule] = [each for each in events.list_rules()["Rules"] if each.get("ScheduleExpression")]
+    assert rule["ScheduleExpression"] == "cron(0 0 * * ? *)"
+    [target] = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+    record(http, subscription, "e1", 51)
+    event = {
+        "version": "0",
+        "id": str(uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "000000000000",
+        "time": "2026-11-20T00:00:00Z",
+        "region": "us-east-1",
+        "resources": [rule["Arn"]],
+        "detail": {},
+    }
+    answer = client(local_cloud, "lambda").invoke(FunctionName=target["Arn"], Payload=json.dumps(event).encode())
+    assert "FunctionError" not in answer, answer["Payload"].read()
+    assert usage(http, subscription)["billedQuantity"] == 1
+
+
+def test_the_schedule_itself_fires(http: httpx.Client, local_cloud: LocalCloud, subscription: str) -> None:
+    events = client(local_cloud, "events")
+    [rule] = [each for each in events.list_rules()["Rules"] if each.get("ScheduleExpression")]
+    record(http, subscription, "e1", 53)
+    events.put_rule(Name=rule["Name"], ScheduleExpression="rate(1 minute)")
+    try:
+        eventually(lambda: usage(http, subscription)["billedQuantity"] == 3, seconds=100)
+    finally:
+        events.put_rule(Name=rule["Name"], ScheduleExpression=rule["ScheduleExpression"])
+
+
+def test_a_message_in_the_queue_goes_on_with_its_run(
+    http: httpx.Client, local_cloud: LocalCloud, subscription: str
+) -> None:
+    record(http, subscription, "e1", 52)
+    queues = client(local_cloud, "sqs")
+    outputs = client(local_cloud, "cloudformation").describe_stacks(StackName=local_cloud.stack()["stackName"])
+    urls = {each["OutputKey"]: each["OutputValue"] for each in outputs["Stacks"][0]["Outputs"]}
+    stretch = {"runId": "handed-over", "subscriptionId": subscription}
+    queues.send_message(QueueUrl=urls["BillingQueueUrl"], MessageBody=json.dumps(stretch))
+    eventually(lambda: usage(http, subscription)["billedQuantity"] == 2)
+    [invoice] = http.get("/api/invoices", params={"subscriptionId": subscription}).json()["invoices"]
+    assert [item["runId"] for item in invoice["items"]] == ["handed-over"]

@@ -1,0 +1,186 @@
+"""Every call to DynamoDB fails once, before and after it took effect; a clean retry and a clean run mend it all."""
+
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+
+import pytest
+from pynamodb.exceptions import PynamoDBException
+
+from tests import ledgers
+from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
+from usage_billing import billing, catalog, retries, store
+from usage_billing.errors import LedgerBusy
+from usage_billing.ledger import UsageEvent
+from usage_billing.pricing import Quota
+from usage_billing.recording import Recorded, record
+from usage_billing.subscriptions import Subscription
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SUBSCRIPTION = Subscription(subscription_id="sub-1", user_id="user-1", plan_id="business")
+
+
+@pytest.fixture(autouse=True)
+def plan(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
+    catalog.save_subscription(SUBSCRIPTION)
+    save_quota("assessment")
+
+
+def save_quota(usage_type: str) -> None:
+    terms = {"monthly_limit": Decimal(5), "unit_price": Decimal("2.5"), "unit_name": usage_type}
+    catalog.save_quota(Quota(plan_id="business", usage_type=usage_type, **terms))
+
+
+def report(name: str, quantity: int = 3, usage_type: str = "assessment") -> Recorded:
+    return record(UsageEvent(name, "user-1", "sub-1", usage_type, Decimal(quantity)), SUBSCRIPTION, NOW)
+
+
+def run(hand_over: Callable[[billing.Stretch], None] = pytest.fail) -> billing.RunTotals:
+    return billing.run(billing.whole_run("sub-1"), now=lambda: NOW, seconds_left=lambda: 900, hand_over=hand_over)
+
+
+def every_fault() -> list[object]:
+    return [
+        pytest.param(when, error, id=f"{name}, {when} it took effect")
+        for when, (name, error) in itertools.product(("before", "after"), FAULTS.items())
+    ]
+
+
+def fails_at_every_call(
+    calls: Calls, when: When, error: Callable[[], BaseException], flow: Callable[[int], None]
+) -> int:
+    """Run `flow` with its n-th call failing, for n = 1, 2, ... until it has no n-th call; how many it has."""
+    for number in itertools.count(1):
+        calls.fail(number, when, error)
+        made = len(calls.made)
+        try:
+            flow(number)
+        except (PynamoDBException, Killed):
+            pass
+        if len(calls.made) - made < number:
+            return number - 1
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("when", "error"), every_fault())
+@pytest.mark.parametrize("usage_type", ["assessment", "unrated"])
+def test_a_recording_that_failed_anywhere_counts_once_when_sent_again(
+    when: When, error: Callable[[], BaseException], usage_type: str
+) -> None:
+    def flow(number: int) -> None:
+        report(f"event-{number}", usage_type=usage_type)
+
+    with watched() as calls:
+        tried = fails_at_every_call(calls, when, error, flow)
+    assert tried >= 2
+    for number in range(1, tried + 1):
+        report(f"event-{number}", usage_type=usage_type)
+    save_quota("unrated")
+    run()
+    [ledger] = ledgers.check()
+    assert {e["event_id"] for e in ledger.entries} == {f"event-{number}" for number in range(1, tried + 2)}
+    assert list(ledgers.unsettled([ledger])) == []
+
+
+@pytest.mark.parametrize(("when", "error"), every_fault())
+def test_a_run_that_failed_anywhere_is_mended_by_a_clean_one(when: When, error: Callable[[], BaseException]) -> None:
+    def flow(number: int) -> None:
+        report(f"event-{number}")
+        report(f"unrated-{number}", usage_type="unrated")
+        if number == 3:
+            save_quota("unrated")
+        with watched() as calls:
+            calls.fail(number, when, error)
+            run(lambda _: None)
+            tries.append(len(calls.made))
+
+    tries: list[int] = []
+    for number in range(1, 9):
+        try:
+            flow(number)
+        except (PynamoDBException, Killed):
+            pass
+        ledgers.check()
+    assert tries
+    assert max(tries) < 9, "calls of a run that were never made to fail"
+    run()
+    totals = run()
+    assert (totals.settled, totals.failures) == (0, 0)
+    assert list(ledgers.unsettled(ledgers.check())) == []
+
+
+def test_a_transaction_conflict_is_tried_again_until_it_is_over() -> None:
+    report("first")
+    with watched() as calls:
+        for_three_tries = iter(range(3))
+
+        def conflict(model: object, **_: object) -> None:
+            if model.name == "TransactWriteItems" and next(for_three_tries, None) is not None:
+                raise transaction_conflict(items=2)
+
+        store.connection().client.meta.events.register("before-call.dynamodb", conflict)
+        assert report("second").entry.sequence == 2
+    assert calls.made.count("TransactWriteItems") == 4
+    ledgers.check()
+
+
+def test_a_ledger_that_never_comes_free_is_refused_with_nothing_written() -> None:
+    report("first")
+    conflict = partial(_conflict, items=2)
+    store.connection().client.meta.events.register("before-call.dynamodb.TransactWriteItems", conflict)
+    with pytest.raises(LedgerBusy):
+        report("second")
+    store.connection().client.meta.events.unregister("before-call.dynamodb.TransactWriteItems", conflict)
+    [ledger] = ledgers.check()
+    assert [entry["event_id"] for entry in ledger.entries] == ["first"]
+    assert not report("second").replayed
+
+
+def _conflict(items: int, **_: object) -> None:
+    raise transaction_conflict(items)
+
+
+def test_an_entry_that_comes_while_its_ledger_is_settled_stays_pending() -> None:
+    report("first", 10)
+    head = store.head(report("second", 1).head.key)
+    settlement = billing.settle(head, "run", NOW)
+    report("third", 1)
+    store.save_settlement(settlement, head)
+    [ledger] = ledgers.check()
+    assert (ledger.head["billed_through"], ledger.head["last_sequence"]) == (2, 3)
+    assert run().settled == 1
+    assert list(ledgers.unsettled(ledgers.check())) == []
+
+
+def test_a_recorder_that_read_before_a_settlement_does_not_undo_it() -> None:
+    report("first", 10)
+    head = store.head(report("second", 1).head.key)
+    run()
+    entry, after = head.append(UsageEvent("third", "user-1", "sub-1", "assessment", Decimal(1)), NOW)
+    store.append(head, [entry], after)
+    [ledger] = ledgers.check()
+    assert (ledger.head["billed_through"], ledger.head["last_sequence"]) == (2, 3)
+
+
+def test_terms_are_pinned_once_when_recording_and_billing_both_find_the_quota() -> None:
+    head = report("first", 10, "unrated").head
+    save_quota("unrated")
+    assert report("second", 1, "unrated").head.terms
+    catalog.save_quota(
+        Quota(
+            plan_id="business",
+            usage_type="unrated",
+            monthly_limit=Decimal(0),
+            unit_price=Decimal(100),
+            unit_name="unit",
+        )
+    )
+    settlement = billing.settle(head.rated(catalog.terms("business", "unrated")), "run", NOW)
+    with pytest.raises(store.HeadMoved):
+        store.save_settlement(settlement, head)
+    run()
+    [ledger] = ledgers.check()
+    assert ledger.head["billed_amount"] == Decimal(15)

@@ -1,0 +1,39 @@
+"""Counts what the code under test asks of DynamoDB: calls, and the capacity units that DynamoDB says they took."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from usage_billing.tables import client
+
+READS = {"GetItem", "Query", "BatchGetItem", "Scan"}
+
+
+@dataclass
+class Meter:
+    calls: Counter[str] = field(default_factory=Counter)
+    read_units: float = 0
+    write_units: float = 0
+
+    def take(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+        self.calls[model.name] += 1
+        consumed = parsed.get("ConsumedCapacity", [])
+        units = sum(each["CapacityUnits"] for each in (consumed if isinstance(consumed, list) else [consumed]))
+        if model.name in READS:
+            self.read_units += units
+        else:
+            self.write_units += units
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """Count the calls to DynamoDB made while this is active."""
+    meter = Meter()
+    events = client().meta.events
+    events.register("after-call.dynamodb", meter.take)
+    try:
+        yield meter
+    finally:
+        events.unregister("after-call.dynamodb", meter.take)
