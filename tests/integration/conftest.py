@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -26,15 +27,16 @@ def aws(stack: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in stack.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(billing, "THREADS", 1)
-    _empty(stack["BILLING_QUEUE_URL"])
+    queue = boto3.client("sqs").create_queue(QueueName=f"billing-{uuid4()}")
+    monkeypatch.setenv("BILLING_QUEUE_URL", queue["QueueUrl"])
+    _empty()
 
 
-def _empty(queue_url: str) -> None:
+def _empty() -> None:
     for regions in get_backend("dynamodb").values():
         for backend in regions.values():
             for table in backend.tables.values():
                 table.items.clear()
-    boto3.client("sqs").purge_queue(QueueUrl=queue_url)
     secrets = boto3.client("secretsmanager")
     for name, value in cloud.secrets().items():
         secrets.put_secret_value(SecretId=name, SecretString=value)

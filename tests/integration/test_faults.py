@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -56,10 +57,8 @@ def fails_at_every_call(
     for number in itertools.count(1):
         calls.fail(number, when, error)
         made = len(calls.made)
-        try:
+        with suppress(PynamoDBException, Killed):
             flow(number)
-        except (PynamoDBException, Killed):
-            pass
         if len(calls.made) - made < number:
             return number - 1
     raise AssertionError
@@ -99,10 +98,8 @@ def test_a_run_that_failed_anywhere_is_mended_by_a_clean_one(when: When, error: 
 
     tries: list[int] = []
     for number in range(1, 9):
-        try:
+        with suppress(PynamoDBException, Killed):
             flow(number)
-        except (PynamoDBException, Killed):
-            pass
         ledgers.check()
     assert tries
     assert max(tries) < 9, "calls of a run that were never made to fail"

@@ -4,9 +4,11 @@ A route is built with `app.get(path, allow=ROLES)`; without `allow` it cannot be
 anything else is looked at, then the role, then the request's shape.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
@@ -103,6 +105,10 @@ class Api(APIGatewayHttpResolver):
         logger.append_keys(caller=caller.sub, role=caller.role)
         caller.require_role(self._allowed.get(self.context["_route"].func, frozenset()))
         self.append_context(caller=caller)  # type: ignore[no-untyped-call]
+
+    def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
+        """The path's parameters, decoded: an id may hold characters that a path may not."""
+        return {name: unquote(value) for name, value in match.groupdict().items()}
 
     @property
     def handler(self) -> Callable[[dict[str, Any], Any], dict[str, Any]]:

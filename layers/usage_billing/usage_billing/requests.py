@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import uuid4
 
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from usage_billing.errors import FieldError, ValidationFailed
 from usage_billing.ledger import UsageEvent
@@ -48,7 +48,13 @@ Day = Annotated[
 ]
 
 
-class ReportedUsage(Strict):
+class Request(Strict):
+    """A body: its fields have their JSON names only."""
+
+    model_config = ConfigDict(populate_by_name=False)
+
+
+class ReportedUsage(Request):
     """A usage event as a service sends it.
 
     `eventId` makes the report safe to send again; the header Idempotency-Key serves as well. Without either the event
@@ -82,13 +88,13 @@ class ReportedUsage(Strict):
         )
 
 
-class BillingScope(Strict):
+class BillingScope(Request):
     """Narrows a billing run to one subscription."""
 
     subscription_id: Identifier | None = None
 
 
-class QuotaTerms(Strict):
+class QuotaTerms(Request):
     """A quota. Its plan and usage type stand in the path and may be repeated here."""
 
     plan_id: Identifier | None = None
@@ -111,7 +117,7 @@ class QuotaTerms(Strict):
         )
 
 
-class SubscriptionTerms(Strict):
+class SubscriptionTerms(Request):
     """A subscription. Its id stands in the path and may be repeated here."""
 
     subscription_id: Identifier | None = None

@@ -48,7 +48,8 @@ def go_on(stretches: Sequence[Stretch], context: LambdaContext) -> RunTotals:
 
 
 def _enqueue(stretch: Stretch) -> None:
-    _queue().send_message(QueueUrl=settings().billing_queue_url, MessageBody=stretch.model_dump_json(exclude_none=True))
+    body = stretch.model_dump_json(by_alias=True, exclude_none=True)
+    _queue().send_message(QueueUrl=settings().billing_queue_url, MessageBody=body)
 
 
 @cache
