@@ -13,7 +13,7 @@ from usage_billing.pricing import Quota, in_minor_units
 from usage_billing.recording import Recorded
 from usage_billing.settlement import InvoiceItem
 from usage_billing.subscriptions import Subscription
-from usage_billing.values import Amount, Instant, Strict, Total, UnitPrice, as_text
+from usage_billing.values import Amount, Instant, Strict, Total, as_text
 
 
 class Page(Strict):
@@ -95,7 +95,7 @@ class UsageOfType(Strict):
     exceeded: bool | None
     billable_quantity: Total | None
     billed_quantity: Total
-    unit_price: UnitPrice | None
+    unit_price: Amount | None
     charge: Amount | None
     currency: str | None
 
@@ -229,7 +229,7 @@ class ItemOfInvoice(Strict):
     usage_type: str
     description: str
     quantity: Total
-    unit_price: UnitPrice
+    unit_price: Amount
     amount: Amount
     from_sequence: int
     to_sequence: int

@@ -203,8 +203,9 @@ def _in_billing_words(error: Exception) -> BillingError | None:
 
 
 def _field_error(fault: Mapping[str, Any]) -> FieldError:
-    location = [part for part in fault["loc"] if part not in ("body", "query", "path", "header")] or ["body"]
-    field = ".".join(to_camel(part) if isinstance(part, str) and "_" in part else str(part) for part in location)
+    where, *location = map(str, fault["loc"])
+    # A path's parameters have Python names in the routes; everything else is named as the caller named it.
+    field = ".".join(map(to_camel, location) if where == "path" else location) or where
     message = str(fault["msg"]).removeprefix("Value error, ")
     return FieldError(_legible(field), str(fault["type"]), _legible(message[:1].lower() + message[1:]))
 

@@ -213,7 +213,7 @@ Instant = Annotated[
 
 
 def _deeper_than(levels: int, value: object) -> bool:
-    """Whether objects and lists are nested more than `levels` deep. Looks no deeper, so it cannot overflow the stack."""
+    """Whether objects and lists are nested more than `levels` deep. Looks no deeper, so no depth can overflow it."""
     if not isinstance(value, Mapping | list):
         return False
     children = value.values() if isinstance(value, Mapping) else value
