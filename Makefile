@@ -66,8 +66,8 @@ clean: ## Stop every cloud and remove all that was made here: environments, buil
 
 ##@ Use a stack (the private cloud's, unless STACK or API_URL names another)
 .PHONY: token api-key quotas subscriptions smoke
-token: setup ## Print a token: make token USER=alice ROLE=user (STACK=usage-billing-dev: for a stack on AWS)
-	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=alice))
+token: setup ## Print a token: make token USER=user-1 ROLE=user (STACK=usage-billing-dev: for a stack on AWS)
+	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=user-1))
 	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
 
 api-key: setup ## Print a new internal API key: make api-key ID=reports (ARGS: --list or "--revoke ID")
