@@ -57,6 +57,8 @@ requirements: .local/uv/.installed ## Pin pyproject.toml's dependencies (UPGRADE
 	$(COMPILE) --group ministack --output-file requirements/ministack.txt
 	$(COMPILE) --group sam --output-file requirements/sam.txt
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file layers/dependencies/requirements.txt
+	$(COMPILE) --no-universal layers/usage_recorder/pyproject.toml --constraint requirements/dev.txt \
+		--output-file layers/usage_recorder/requirements.txt
 
 clean: ## Stop every cloud and remove all that was made here: environments, builds, caches
 	@for state in .local/cloud.json .local/*/cloud.json; do \
