@@ -6,12 +6,13 @@ from typing import Annotated
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header
 
-from usage_billing import catalog, clock
+from usage_billing import clock, intake
 from usage_billing.access import ANYONE
-from usage_billing.answers import RecordedUsage
+from usage_billing.answers import QueuedEvent, RecordedUsage
+from usage_billing.errors import BillingError
 from usage_billing.http import Api, answer
-from usage_billing.recording import record
-from usage_billing.requests import ReportedUsage
+from usage_billing.intake import Queued
+from usage_billing.requests import PrefersAsync, ReportedUsage
 from usage_billing.values import EventId
 
 app = Api()
@@ -19,12 +20,17 @@ app = Api()
 
 @app.post("/api/usage/record", allow=ANYONE)
 def record_usage(
-    report: ReportedUsage, idempotency_key: Annotated[EventId | None, Header(alias="Idempotency-Key")] = None
-) -> Response[RecordedUsage]:
+    report: ReportedUsage,
+    idempotency_key: Annotated[EventId | None, Header(alias="Idempotency-Key")] = None,
+    respond_async: PrefersAsync = False,
+) -> Response[RecordedUsage | QueuedEvent]:
     event = report.event(idempotency_key)
-    subscription = app.caller.reach(lambda: catalog.recent_subscription(event.subscription_id))
-    recorded = record(event, subscription, clock.now())
-    return answer(RecordedUsage.of(recorded), HTTPStatus.OK if recorded.replayed else HTTPStatus.CREATED)
+    [taken] = intake.take([event], app.caller, clock.now(), respond_async=respond_async)
+    if isinstance(taken, BillingError):
+        raise taken
+    if isinstance(taken, Queued):
+        return answer(QueuedEvent(event_id=event.event_id), HTTPStatus.ACCEPTED)
+    return answer(RecordedUsage.of(taken), HTTPStatus.OK if taken.replayed else HTTPStatus.CREATED)
 
 
 handler = app.handler

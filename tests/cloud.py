@@ -39,7 +39,8 @@ def create(**client: Any) -> dict[str, str]:
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     for name, value in secrets().items():
         boto3.client("secretsmanager", **client).create_secret(Name=name, SecretString=value)
-    queue = boto3.client("sqs", **client).create_queue(QueueName="billing")
+    sqs = boto3.client("sqs", **client)
+    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("billing", "usage", "dead-usage")}
     return {
         "USAGE_TABLE": outputs["UsageTableName"],
         "USAGE_QUOTA_TABLE": outputs["UsageQuotaTableName"],
@@ -47,7 +48,9 @@ def create(**client: Any) -> dict[str, str]:
         "USAGE_INVOICE_ITEM_TABLE": outputs["UsageInvoiceItemTableName"],
         "SUBSCRIPTION_TABLE": outputs["SubscriptionTableName"],
         "INVOICE_TABLE": outputs["InvoiceTableName"],
-        "BILLING_QUEUE_URL": queue["QueueUrl"],
+        "BILLING_QUEUE_URL": queues["billing"],
+        "USAGE_QUEUE_URL": queues["usage"],
+        "USAGE_DEAD_LETTER_QUEUE_URL": queues["dead-usage"],
         "JWT_ALGORITHM": "HS256",
         "JWT_SECRET_ID": "jwt",
         "JWT_JWKS_URL": "",

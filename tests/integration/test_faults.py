@@ -8,12 +8,11 @@ from decimal import Decimal
 from functools import partial
 
 import pytest
-from pynamodb.exceptions import PynamoDBException
 
 from tests import ledgers
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from usage_billing import billing, catalog, retries, store
-from usage_billing.errors import LedgerBusy
+from usage_billing.errors import DatabaseUnavailable, LedgerBusy
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
 from usage_billing.recording import Recorded, record
@@ -57,7 +56,7 @@ def fails_at_every_call(
     for number in itertools.count(1):
         calls.fail(number, when, error)
         made = len(calls.made)
-        with suppress(PynamoDBException, Killed):
+        with suppress(DatabaseUnavailable, Killed):
             flow(number)
         if len(calls.made) - made < number:
             return number - 1
@@ -98,7 +97,7 @@ def test_a_run_that_failed_anywhere_is_mended_by_a_clean_one(when: When, error: 
 
     tries: list[int] = []
     for number in range(1, 9):
-        with suppress(PynamoDBException, Killed):
+        with suppress(DatabaseUnavailable, Killed):
             flow(number)
         ledgers.check()
     assert tries

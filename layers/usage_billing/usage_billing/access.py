@@ -8,9 +8,9 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import jwt
 from aws_lambda_powertools.utilities import parameters
@@ -42,6 +42,19 @@ ANYONE = frozenset(Role)
 """Every caller with valid credentials; a user still reaches only what is theirs."""
 
 OPERATORS = frozenset({Role.ADMIN, Role.INTERNAL})
+
+
+class Public(Enum):
+    """Not a set of roles, so that no empty or forgotten set can ever be taken for it."""
+
+    PUBLIC = "everybody, with credentials or without"
+
+
+PUBLIC: Final = Public.PUBLIC
+"""Everybody may call; there is no caller then, and credentials are not looked at."""
+
+Allowed = frozenset[Role] | Literal[Public.PUBLIC]
+"""Who may call a route."""
 
 
 class Owned(Protocol):
@@ -80,6 +93,12 @@ class Caller:
         """Raises Forbidden unless the caller is that user or may act for all."""
         if self.role not in OPERATORS and self.sub != user_id:
             raise _not_yours()
+
+    def require_own(self, user_id: str, load: Callable[[], Owned]) -> None:
+        """Raises Forbidden for a user who is not `user_id`, or to whom what `load` finds does not belong."""
+        if self.role not in OPERATORS:
+            self.require_user(user_id)
+            self.reach(load)
 
     def require_role(self, allowed: frozenset[Role]) -> None:
         """Raises Forbidden unless the caller's role is among those allowed."""

@@ -1,11 +1,15 @@
-"""What the API answers: the JSON shapes, and how they are made from domain values. Pure."""
+"""What the API answers: the JSON shapes, and how they are made from domain values."""
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from usage_billing.billing import RunTotals
+from usage_billing.errors import BillingError
+from usage_billing.http import Problem
+from usage_billing.intake import Queued, Taken
 from usage_billing.invoices import Invoice
 from usage_billing.ledger import Entry, Head
 from usage_billing.periods import Period
@@ -28,6 +32,58 @@ class Page(Strict):
 
 
 _CURSOR_NAMES = ("next_cursor", "nextCursor")
+
+
+class QueuedEvent(Strict):
+    """The event is accepted and will be recorded; an event id sent again finds it there."""
+
+    queued: Literal[True] = True
+    event_id: str
+
+
+class BatchResult(Strict):
+    """What became of one event of a batch; `record` or `problem` says more."""
+
+    event_id: str | None
+    status: Literal["recorded", "replayed", "queued", "rejected"]
+    record: "RecordedUsage | None" = None
+    problem: Problem | None = None
+
+    @classmethod
+    def of(cls, event_id: str | None, taken: Taken) -> "BatchResult":
+        if isinstance(taken, Queued):
+            return cls(event_id=event_id, status="queued")
+        if isinstance(taken, BillingError):
+            return cls(event_id=event_id, status="rejected", problem=Problem.of(taken))
+        status: Literal["recorded", "replayed"] = "replayed" if taken.replayed else "recorded"
+        return cls(event_id=event_id, status=status, record=RecordedUsage.of(taken))
+
+
+class BatchTotals(Strict):
+    recorded: int
+    replayed: int
+    queued: int
+    rejected: int
+
+
+class BatchResults(Strict):
+    """One result an event, in the order sent."""
+
+    results: list[BatchResult]
+    totals: BatchTotals
+
+    @classmethod
+    def of(cls, results: list[BatchResult]) -> "BatchResults":
+        counts = Counter(result.status for result in results)
+        return cls(
+            results=results,
+            totals=BatchTotals(
+                recorded=counts["recorded"],
+                replayed=counts["replayed"],
+                queued=counts["queued"],
+                rejected=counts["rejected"],
+            ),
+        )
 
 
 class QuotaUse(Strict):

@@ -20,6 +20,8 @@ class Settings(BaseModel):
     subscription_table: str
     invoice_table: str
     billing_queue_url: str
+    usage_queue_url: str
+    usage_dead_letter_queue_url: str
     jwt_algorithm: Literal["HS256", "RS256", "ES256"]
     jwt_secret_id: str
     jwt_jwks_url: str

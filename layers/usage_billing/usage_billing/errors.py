@@ -1,5 +1,6 @@
 """What can go wrong, in billing words. `http.STATUS` says how HTTP says it; `code` is stable and machine-readable."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -24,6 +25,10 @@ class FieldError:
 
 class NotJson(BillingError):
     code = "not_json"
+
+
+class BodyTooLarge(BillingError):
+    code = "body_too_large"
 
 
 class UnsupportedMediaType(BillingError):
@@ -70,6 +75,16 @@ class SubscriptionNotOwned(BillingError):
 
 class RouteNotFound(BillingError):
     code = "not_found"
+
+
+class MethodNotAllowed(BillingError):
+    """The path is one of ours, with other methods: `allowed`."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class SubscriptionNotFound(BillingError):
@@ -128,6 +143,12 @@ class DatabaseUnavailable(BillingError):
     """DynamoDB did not answer, or throttled; the same request can be sent again."""
 
     code = "database_unavailable"
+
+
+class QueueUnavailable(BillingError):
+    """An event had to wait in the queue, and the queue did not take it; the same request can be sent again."""
+
+    code = "queue_unavailable"
 
 
 class IdentityProviderUnavailable(BillingError):

@@ -1,11 +1,12 @@
 """HTTP for all endpoints: the resolver, the caller, and the one table from errors to problem details (RFC 9457).
 
 A route is built with `app.get(path, allow=ROLES)`; without `allow` it cannot be built. Credentials are checked before
-anything else is looked at, then the role, then the request's shape.
+anything else is looked at, then the role, then the request's shape. Only `allow=PUBLIC` lets everybody in.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -15,13 +16,11 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.middlewares import BaseMiddlewareHandler, NextMiddleware
 from aws_lambda_powertools.event_handler.middlewares.openapi_validation import OpenAPIRequestValidationMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
-from pynamodb.exceptions import PynamoDBException
 
-from usage_billing import errors
-from usage_billing.access import Caller, Role, authenticate
+from usage_billing import errors, store
+from usage_billing.access import PUBLIC, Allowed, Caller, authenticate
 from usage_billing.errors import BillingError, FieldError, Unauthenticated
 from usage_billing.exact_json import dumps, loads
 from usage_billing.observability import AUTHENTICATION_FAILURES, DATABASE_FAILURES, count, logger, observed
@@ -34,6 +33,7 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.SubscriptionNotOwned: HTTPStatus.FORBIDDEN,
     errors.RouteNotFound: HTTPStatus.NOT_FOUND,
+    errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     errors.SubscriptionNotFound: HTTPStatus.NOT_FOUND,
     errors.QuotaNotFound: HTTPStatus.NOT_FOUND,
     errors.InvoiceNotFound: HTTPStatus.NOT_FOUND,
@@ -43,10 +43,12 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.PlanCurrencyMismatch: HTTPStatus.CONFLICT,
     errors.InvoiceNotDraft: HTTPStatus.CONFLICT,
     errors.InvoiceCurrencyMismatch: HTTPStatus.CONFLICT,
+    errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.ValidationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.LedgerBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.QueueUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IdentityProviderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """How HTTP says what went wrong."""
@@ -55,10 +57,21 @@ INTERNAL_ERROR = "internal_error"
 RETRY_AFTER_SECONDS = 1
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
-_OUR_FAULT = {"ValidationException", "SerializationException"}
+
+MOST_BYTES = 16 * 1024
+"""Of a body, where a route does not say otherwise: several times the largest event there can be."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What holds for a route besides its types: who may call, what it refuses for, how large a body it reads."""
+
+    allow: Allowed
+    raises: tuple[type[BillingError], ...]
+    most_bytes: int
 
 
 class Api(APIGatewayHttpResolver):
@@ -66,7 +79,7 @@ class Api(APIGatewayHttpResolver):
 
     def __init__(self) -> None:
         super().__init__(enable_validation=True)
-        self._allowed: dict[Callable[..., Any], frozenset[Role]] = {}
+        self._contracts: dict[Callable[..., Any], Contract] = {}
         # Powertools' own middlewares, with the caller's credentials checked first and without a second validation
         # of answers that are validated models already.
         self._request_validation_middleware = _Gate()  # type: ignore[no-untyped-call]
@@ -74,24 +87,42 @@ class Api(APIGatewayHttpResolver):
         self.exception_handler(Exception)(_problem)
         self.not_found(lambda _: _problem(errors.RouteNotFound("There is nothing here.")))
 
-    def get(self, rule: str, *, allow: frozenset[Role], **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
+    def get(self, rule: str, *, allow: Allowed, **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
         return self.route(rule, "GET", allow=allow, **kwargs)
 
-    def put(self, rule: str, *, allow: frozenset[Role], **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
+    def put(self, rule: str, *, allow: Allowed, **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
         return self.route(rule, "PUT", allow=allow, **kwargs)
 
-    def post(self, rule: str, *, allow: frozenset[Role], **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
+    def post(self, rule: str, *, allow: Allowed, **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
         return self.route(rule, "POST", allow=allow, **kwargs)
 
-    def route(self, rule: str, method: str, *, allow: frozenset[Role], **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
-        """Build a route for callers of the roles in `allow`."""
-        register = super().route(rule, method, **kwargs)
+    def route(  # type: ignore[override]
+        self,
+        rule: str,
+        method: str,
+        *,
+        allow: Allowed,
+        raises: Sequence[type[BillingError]] = (),
+        most_bytes: int = MOST_BYTES,
+        **kwargs: Any,
+    ) -> Callable[[HandlerT], HandlerT]:
+        """Build a route for callers of the roles in `allow`.
+
+        `raises` is what it refuses for besides what every route does; the API's description says so to callers.
+        """
+        if allow is not PUBLIC and not allow:
+            raise ValueError(f"nobody could call {method} {rule}")
 
         def built(function: HandlerT) -> HandlerT:
-            self._allowed[function] = allow
-            return register(function)
+            self._contracts[function] = Contract(allow, tuple(raises), most_bytes)
+            named = {"operation_id": to_camel(function.__name__)} | kwargs
+            return super(Api, self).route(rule, method, **named)(function)
 
         return built
+
+    def contract(self, function: Callable[..., Any]) -> Contract | None:
+        """What holds for the route that `function` answers; None if it answers none."""
+        return self._contracts.get(function)
 
     @property
     def caller(self) -> Caller:
@@ -101,9 +132,13 @@ class Api(APIGatewayHttpResolver):
 
     def admit(self) -> None:
         """Authenticate the current request's caller and check their role for its route; deny by default."""
+        contract = self.contract(self.context["_route"].func)
+        allow: Allowed = contract.allow if contract else frozenset()
+        if allow is PUBLIC:
+            return
         caller = authenticate({name.lower(): value for name, value in self.current_event.headers.items()})
         logger.append_keys(caller=caller.sub, role=caller.role)
-        caller.require_role(self._allowed.get(self.context["_route"].func, frozenset()))
+        caller.require_role(allow)
         self.append_context(caller=caller)  # type: ignore[no-untyped-call]
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
@@ -140,6 +175,7 @@ class _Gate(OpenAPIRequestValidationMiddleware):
         media_type = app.current_event.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if media_type != JSON:
             raise errors.UnsupportedMediaType(f"Send the body as {JSON}.")
+        self._refuse_large_body(app)
         try:
             text = app.current_event.decoded_body
             body = loads(text) if text else None
@@ -151,15 +187,57 @@ class _Gate(OpenAPIRequestValidationMiddleware):
             raise errors.ValidationFailed(FieldError("body", "dict_type", "must be a JSON object"))
         return body
 
+    def _refuse_large_body(self, app: Api) -> None:
+        """Looks at the size alone: what is too large is neither decoded nor parsed."""
+        body, contract = app.current_event.body or "", app.contract(app.context["_route"].func)
+        most = contract.most_bytes if contract else MOST_BYTES
+        if app.current_event.is_base64_encoded:
+            size = len(body) // 4 * 3 - body.count("=", -2)
+        else:
+            size = len(body.encode(errors="surrogatepass"))
+        if size > most:
+            raise errors.BodyTooLarge(f"The body has more than {most} bytes.")
+
 
 class _Renderer(BaseMiddlewareHandler[Api]):
-    """Writes a route's model as exact JSON."""
+    """Writes a route's model as exact JSON; what is text already stays as it is."""
 
     def handler(self, app: Api, next_middleware: NextMiddleware) -> Response[Any]:
         response = next_middleware(app)
-        model: Any = response.body
-        response.body = dumps(model.model_dump(by_alias=True))
+        if isinstance(response.body, BaseModel):
+            response.body = dumps(response.body.model_dump(by_alias=True))
         return response
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field of a request."""
+
+    field: str
+    code: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457). `code` is stable; `errors` names the fields of a validation error."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldProblem] | None = None
+
+    @classmethod
+    def of(cls, error: BillingError) -> "Problem":
+        status = STATUS[type(error)]
+        fields = error.fields if isinstance(error, errors.ValidationFailed) else None
+        return cls(
+            title=status.phrase,
+            status=status,
+            code=error.code,
+            detail=error.message,
+            errors=fields and [FieldProblem(field=each.field, code=each.code, message=each.message) for each in fields],
+        )
 
 
 def _problem(error: Exception) -> Response[str]:
@@ -167,39 +245,47 @@ def _problem(error: Exception) -> Response[str]:
     known = _in_billing_words(error)
     if known is None:
         logger.exception("internal error")
-        return _answer_problem(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR, "Something failed on our side.")
-    status = STATUS[type(known)]
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        detail = "Something failed on our side."
+        return _answer_problem(Problem(title=status.phrase, status=status, code=INTERNAL_ERROR, detail=detail))
+    problem = Problem.of(known)
     headers: dict[str, str] = {}
-    extra: dict[str, Any] = {}
     if isinstance(known, Unauthenticated):
         count(AUTHENTICATION_FAILURES)
         headers["WWW-Authenticate"] = 'Bearer realm="usage-billing"'
         if not isinstance(known, errors.CredentialsMissing):
             headers["WWW-Authenticate"] += ', error="invalid_token"'
+    if isinstance(known, errors.MethodNotAllowed):
+        headers["Allow"] = ", ".join(known.allowed)
     if isinstance(known, errors.DatabaseUnavailable):
         count(DATABASE_FAILURES)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        logger.error("request failed", code=known.code, cause=repr(error.__cause__ or error))
+        logger.error("request failed", code=known.code, cause=repr(known.__cause__ or error))
     else:
-        logger.warning("request refused", code=known.code, status=status)
-    if isinstance(known, errors.ValidationFailed):
-        extra["errors"] = [{"field": e.field, "code": e.code, "message": e.message} for e in known.fields]
-    return _answer_problem(status, known.code, known.message, headers, extra)
+        logger.warning("request refused", code=known.code, status=problem.status)
+    return _answer_problem(problem, headers)
+
+
+def refusal(error: BillingError) -> dict[str, Any]:
+    """A Lambda handler's answer to what reached no route."""
+    problem = _problem(error)
+    return {"statusCode": problem.status_code, "headers": problem.headers, "body": problem.body}
 
 
 def _in_billing_words(error: Exception) -> BillingError | None:
     if isinstance(error, BillingError):
         return error
     if isinstance(error, RequestValidationError):
-        return errors.ValidationFailed(*map(_field_error, error.errors()))
+        return invalid(error.errors())
     if isinstance(error, NotFoundError):
         return errors.RouteNotFound("There is nothing here.")
-    if isinstance(error, PynamoDBException) and error.cause_response_code in _OUR_FAULT:
-        return None
-    if isinstance(error, PynamoDBException | BotoCoreError | ClientError):
-        return errors.DatabaseUnavailable("The database did not answer; send the same request again.")
-    return None
+    return store.unavailable(error)
+
+
+def invalid(faults: Sequence[Mapping[str, Any]]) -> errors.ValidationFailed:
+    """What pydantic found wrong with a request, told in the request's names."""
+    return errors.ValidationFailed(*map(_field_error, faults))
 
 
 def _field_error(fault: Mapping[str, Any]) -> FieldError:
@@ -215,14 +301,6 @@ def _legible(text: str) -> str:
     return text[:200].encode("ascii", "backslashreplace").decode()
 
 
-def _answer_problem(
-    status: HTTPStatus,
-    code: str,
-    detail: str,
-    headers: Mapping[str, str] | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> Response[str]:
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "code": code, "detail": detail}
-    return Response(
-        status_code=status, content_type=PROBLEM_JSON, body=dumps(body | dict(extra or {})), headers=dict(headers or {})
-    )
+def _answer_problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[str]:
+    body = dumps(problem.model_dump(exclude_none=True))
+    return Response(status_code=problem.status, content_type=PROBLEM_JSON, body=body, headers=dict(headers or {}))

@@ -3,7 +3,7 @@
 Pure: no AWS, no clock, no environment. The invariants are listed in README.md beside this file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,7 +23,10 @@ CLOCK_SKEW = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class UsageEvent:
-    """What a service reports. Without `occurred_at` it occurred when it is recorded."""
+    """What a service reports.
+
+    `accepted_at` is when we took it, if it waited in the queue since. Without `occurred_at` it occurred then.
+    """
 
     event_id: str
     user_id: str
@@ -32,6 +35,15 @@ class UsageEvent:
     quantity: Decimal
     occurred_at: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    accepted_at: datetime | None = None
+
+    def accepted(self, now: datetime) -> datetime:
+        """When we took it; `now` if it comes straight from its caller."""
+        return self.accepted_at or now
+
+    def when(self, now: datetime) -> datetime:
+        """When it occurred, as its caller says or else as we took it."""
+        return self.occurred_at or self.accepted(now)
 
 
 def timely(occurred_at: datetime, now: datetime) -> bool:
@@ -130,11 +142,19 @@ class Head:
             quantity=event.quantity,
             cumulative=used,
             billable_quantity=_billable_between(self.terms, self.used, used) if self.terms else None,
-            occurred_at=event.occurred_at or recorded_at,
+            occurred_at=event.when(recorded_at),
             recorded_at=recorded_at,
             metadata=event.metadata,
         )
         return entry, replace(self, last_sequence=entry.sequence, used=used)
+
+    def append_all(self, events: Iterable[UsageEvent], recorded_at: datetime) -> tuple[list[Entry], "Head"]:
+        """The entries for `events`, in their order, and the head after the last one."""
+        head, entries = self, []
+        for event in events:
+            entry, head = head.append(event, recorded_at)
+            entries.append(entry)
+        return entries, head
 
     def rated(self, terms: Terms) -> "Head":
         """This head with its terms pinned; terms never change once they are."""

@@ -5,6 +5,7 @@ Metrics go to CloudWatch through the log (embedded metric format), with the dime
 
 from collections.abc import Callable
 from decimal import Decimal
+from threading import Lock
 from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
@@ -12,6 +13,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 EVENTS_RECORDED = "EventsRecorded"
 EVENTS_REPLAYED = "EventsReplayed"
+EVENTS_QUEUED = "EventsQueued"
+EVENTS_DEAD = "EventsDead"
 EVENT_ID_CONFLICTS = "EventIdConflicts"
 QUOTA_MISSING = "QuotaMissing"
 LEDGER_RETRIES = "LedgerRetries"
@@ -44,9 +47,13 @@ def observed(handler: Callable[[dict[str, Any], Any], ResultT]) -> Callable[[dic
     return injected
 
 
+_adding = Lock()
+
+
 def count(name: str, value: int = 1) -> None:
-    """Count something once more. Call from the main thread only."""
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    """Count something once more, or `value` times more. Safe under threads."""
+    with _adding:
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 
 def seconds(name: str, value: float) -> None:

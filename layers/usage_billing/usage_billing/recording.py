@@ -1,10 +1,19 @@
-"""Recording a usage event: append it to its ledger, once, whatever is retried, repeated or raced."""
+"""Recording usage events: append each to its ledger, once, whatever is retried, repeated or raced.
 
+Events go ledger by ledger, up to 99 in one transaction with the head; one event is a ledger with one event.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
+from typing import NoReturn
 
-from usage_billing import catalog, store
+from usage_billing import catalog, contention, store
 from usage_billing.errors import (
+    BillingError,
     EventIdConflict,
     FieldError,
     LedgerBusy,
@@ -22,15 +31,20 @@ from usage_billing.observability import (
     count,
     logger,
 )
-from usage_billing.pricing import Terms
-from usage_billing.retries import tries
-from usage_billing.store import EventsExist, HeadMoved
+from usage_billing.retries import TRIES, tries
+from usage_billing.store import MOST_ENTRIES, EventsExist, HeadMoved
 from usage_billing.subscriptions import Subscription
+
+THREADS = 8
+"""How many ledgers of one batch are written at the same time."""
+
+FEW_TRIES = 3
+"""After how many lost races an impatient caller leaves a ledger to the queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An entry and its ledger's head. The head may be ahead of the entry, when the event was recorded before."""
+    """An entry and its ledger's head. The head may be ahead of the entry."""
 
     entry: Entry
     head: Head
@@ -42,17 +56,127 @@ class Recorded:
         return QuotaState.of(self.entry.cumulative, self.head.terms)
 
 
-def record(event: UsageEvent, subscription: Subscription, now: datetime) -> Recorded:
+Outcome = Recorded | BillingError
+"""What became of one event: it stands in its ledger, or why it does not."""
+
+
+def record(event: UsageEvent, subscription: Subscription, now: datetime, *, patient: bool = True) -> Recorded:
     """Append `event` to the ledger of its subscription, usage type and period, or find it there.
 
-    `subscription` is the event's, as it was at most a minute ago.
+    `subscription` is the event's, as it was at most a minute ago. For `patient` see `record_all`.
 
     Raises:
         SubscriptionNotOwned: the subscription is not the event's user's.
         SubscriptionInactive, ValidationFailed: not now, or not at that time; unless it was recorded before.
         EventIdConflict: the event id names another event.
         LedgerBusy: others were faster all the time; nothing was written.
+        DatabaseUnavailable: a call failed; nobody knows whether it was recorded, and the event can be sent again.
     """
+    [outcome] = record_all([event], lambda _: subscription, now, patient=patient)
+    if isinstance(outcome, BillingError):
+        raise outcome
+    return outcome
+
+
+def record_all(
+    events: Sequence[UsageEvent], find: Callable[[str], Subscription], now: datetime, *, patient: bool = True
+) -> list[Outcome]:
+    """Record many events, each on its own, several ledgers at a time; what became of each, in the order given.
+
+    `find` gives the subscription of an id, or raises a BillingError that then holds for its events. An id that comes
+    twice counts once: the later event finds the first one in the ledger. Without patience a ledger is LedgerBusy after
+    few lost races, and at once if some were lost in the last seconds.
+    """
+    batch = _Batch(events, find, now, patient)
+    outcomes: dict[int, Outcome] = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        each = pool.map if len(events) > 1 else map  # a single event needs no thread
+        for wave in _waves(events):
+            shares: list[_Share] = []
+            for refused, admitted in each(batch.sort, _by_subscription(events, wave)):
+                outcomes |= refused
+                shares += admitted
+            for written in each(batch.write, shares):
+                outcomes |= written
+    return [outcomes[number] for number in range(len(events))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The events of a batch, by their numbers in it, that go to one ledger."""
+
+    opened: Head
+    subscription: Subscription
+    numbers: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    events: Sequence[UsageEvent]
+    find: Callable[[str], Subscription]
+    now: datetime
+    patient: bool
+
+    def sort(self, numbers: Sequence[int]) -> tuple[dict[int, Outcome], list[_Share]]:
+        """The events of one subscription: what became of those that cannot go on, and the others by ledger."""
+        outcomes: dict[int, Outcome] = {}
+        shares: dict[LedgerKey, _Share] = {}
+        for number in numbers:
+            try:
+                subscription = self.find(self.events[number].subscription_id)
+                admitted = _admit(self.events[number], subscription, self.now)
+            except Exception as error:
+                outcomes[number] = _in_billing_words(error)
+                continue
+            if isinstance(admitted, Recorded):
+                outcomes[number] = admitted
+            else:
+                shares.setdefault(admitted.key, _Share(admitted, subscription, [])).numbers.append(number)
+        return outcomes, list(shares.values())
+
+    def write(self, share: _Share) -> dict[int, Outcome]:
+        """What became of the events of one ledger."""
+        events = [self.events[number] for number in share.numbers]
+        outcomes: dict[str, Outcome] = {}
+        try:
+            outcomes.update(_append(share.opened, events, share.subscription, self.now, self.patient))
+        except Exception as error:
+            failure = _in_billing_words(error)
+            for event in events:
+                outcomes.setdefault(event.event_id, failure)
+        return {number: outcomes[self.events[number].event_id] for number in share.numbers}
+
+
+def _in_billing_words(error: Exception) -> BillingError:
+    """Raises what is neither a refusal nor a failed call."""
+    known = error if isinstance(error, BillingError) else store.unavailable(error)
+    if known is None:
+        raise error
+    return known
+
+
+def _waves(events: Sequence[UsageEvent]) -> list[list[int]]:
+    """The numbers of the events, so cut that no wave holds an event id of a subscription twice."""
+    waves: list[list[int]] = []
+    seen: Counter[tuple[str, str]] = Counter()
+    for number, event in enumerate(events):
+        name = (event.subscription_id, event.event_id)
+        if seen[name] == len(waves):
+            waves.append([])
+        waves[seen[name]].append(number)
+        seen[name] += 1
+    return waves
+
+
+def _by_subscription(events: Sequence[UsageEvent], numbers: Sequence[int]) -> list[list[int]]:
+    groups: dict[str, list[int]] = {}
+    for number in numbers:
+        groups.setdefault(events[number].subscription_id, []).append(number)
+    return list(groups.values())
+
+
+def _admit(event: UsageEvent, subscription: Subscription, now: datetime) -> Head | Recorded:
+    """The unopened head of the ledger that the event goes to; or, where it is too late for that, what it is already."""
     if event.user_id != subscription.user_id:
         raise SubscriptionNotOwned(f"The subscription {event.subscription_id} is not the user {event.user_id}'s.")
     if not subscription.is_active:
@@ -61,38 +185,49 @@ def record(event: UsageEvent, subscription: Subscription, now: datetime) -> Reco
         return _found(event) or _refuse(
             SubscriptionInactive(f"The subscription {event.subscription_id} is {subscription.status}.")
         )
-    occurred_at = event.occurred_at or now
-    if not timely(occurred_at, now):
+    occurred_at = event.when(now)
+    if not timely(occurred_at, event.accepted(now)):
         return _found(event) or _refuse(_untimely())
-    return _append(event, subscription, occurred_at, now)
-
-
-def _append(event: UsageEvent, subscription: Subscription, occurred_at: datetime, now: datetime) -> Recorded:
     period = subscription.cycle.period_of(occurred_at)
     key = LedgerKey.of(event.subscription_id, period, event.usage_type)
-    opened = Head(key=key, user_id=subscription.user_id, period=period)
-    head = store.head(key)
-    for number in tries():
-        seen = head or opened
-        current = seen if seen.terms else _rate(seen, subscription)
-        entry, after = current.append(event, now)
-        try:
-            store.append(seen, [entry], after)
-        except EventsExist as exist:
-            return _replayed(event, exist.stored[0], current)
-        except HeadMoved as moved:
-            count(LEDGER_RETRIES)
-            head = moved.head or store.head(key)
-            logger.debug("ledger moved", ledger=key.ledger_id, tries=number)
-        else:
-            count(EVENTS_RECORDED)
-            return Recorded(entry, after, replayed=False)
-    raise LedgerBusy(f"Too many others record {event.usage_type} for this subscription right now.")
+    return Head(key=key, user_id=subscription.user_id, period=period)
+
+
+def _append(
+    opened: Head, events: Sequence[UsageEvent], subscription: Subscription, now: datetime, patient: bool
+) -> Iterator[tuple[str, Outcome]]:
+    """Append events of one ledger, no id twice; what became of each, by its event id, as soon as it is certain."""
+    todo = {event.event_id: event for event in events}
+    if patient or not contention.is_hot(opened.key):
+        head = store.head(opened.key) or opened
+        for _ in tries(TRIES if patient else FEW_TRIES):
+            try:
+                while todo:
+                    current = head if head.terms else _rate(head, subscription)
+                    entries, after = current.append_all(islice(todo.values(), MOST_ENTRIES), now)
+                    try:
+                        store.append(head, entries, after)
+                    except EventsExist as exist:
+                        for stored in exist.stored:
+                            yield stored.event_id, _replayed(todo.pop(stored.event_id), stored, current)
+                    else:
+                        head = after
+                        count(EVENTS_RECORDED, len(entries))
+                        for entry in entries:
+                            del todo[entry.event_id]
+                            yield entry.event_id, Recorded(entry, after, replayed=False)
+                return
+            except HeadMoved as moved:
+                count(LEDGER_RETRIES)
+                contention.notice(opened.key)
+                head = moved.head or store.head(opened.key) or opened
+    busy = LedgerBusy(f"Too many others record {opened.key.usage_type} for this subscription right now.")
+    yield from ((name, busy) for name in todo)
 
 
 def _rate(head: Head, subscription: Subscription) -> Head:
     """The head with the terms that its quota gives it now, or as it is where the quota is missing."""
-    terms: Terms | None = catalog.terms(subscription.plan_id, head.key.usage_type)
+    terms = catalog.terms(subscription.plan_id, head.key.usage_type)
     if terms:
         return head.rated(terms)
     count(QUOTA_MISSING)
@@ -103,15 +238,20 @@ def _rate(head: Head, subscription: Subscription) -> Head:
 
 
 def _found(event: UsageEvent) -> Recorded | None:
-    """What a refused event was answered when it was recorded, if it was."""
+    """What an event that is refused now was answered when it was recorded, if it was."""
     stored = store.entry(event.subscription_id, event.event_id)
-    return _replayed(event, stored, None) if stored else None
+    if stored is None:
+        return None
+    outcome = _replayed(event, stored, None)
+    if isinstance(outcome, BillingError):
+        raise outcome
+    return outcome
 
 
-def _replayed(event: UsageEvent, stored: Entry, head: Head | None) -> Recorded:
+def _replayed(event: UsageEvent, stored: Entry, head: Head | None) -> Outcome:
     if not stored.records(event):
         count(EVENT_ID_CONFLICTS)
-        raise EventIdConflict(f"The event id {event.event_id} names another event of this subscription.")
+        return EventIdConflict(f"The event id {event.event_id} names another event of this subscription.")
     if head is None or head.key != stored.key:
         head = store.head(stored.key)
     assert head is not None, "an entry is written together with its head"
@@ -127,5 +267,5 @@ def _untimely() -> ValidationFailed:
     return ValidationFailed(FieldError("occurredAt", "out_of_range", message))
 
 
-def _refuse(error: Exception) -> Recorded:
+def _refuse(error: BillingError) -> NoReturn:
     raise error

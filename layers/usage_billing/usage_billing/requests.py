@@ -1,10 +1,10 @@
 """What the API takes: bodies and parameters, and the domain values they become."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
-from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from usage_billing.errors import FieldError, ValidationFailed
@@ -48,6 +48,22 @@ Day = Annotated[
 ]
 
 
+def _respond_async(text: str | None) -> bool:
+    """RFC 7240: preferences are separated by commas, their parameters by semicolons; unknown ones are ignored."""
+    names = [preference.partition(";")[0].strip().lower() for preference in (text or "").split(",")]
+    return "respond-async" in names
+
+
+PrefersAsync = Annotated[
+    bool,
+    BeforeValidator(_respond_async),
+    WithJsonSchema({"type": "string"}),
+    Header(alias="Prefer", description="respond-async: put into the queue and answer at once"),
+]
+
+MOST_EVENTS_IN_BATCH = 500
+
+
 class Request(Strict):
     """A body: its fields have their JSON names only."""
 
@@ -69,8 +85,8 @@ class ReportedUsage(Request):
     occurred_at: Instant | None = None
     metadata: Metadata = Field(default_factory=dict)
 
-    def event(self, idempotency_key: str | None) -> UsageEvent:
-        """The event that is reported.
+    def event(self, idempotency_key: str | None = None, accepted_at: datetime | None = None) -> UsageEvent:
+        """The event that is reported, and that we took at `accepted_at`, if it waited since.
 
         Raises:
             ValidationFailed: `eventId` and `idempotency_key` differ.
@@ -85,7 +101,14 @@ class ReportedUsage(Request):
             quantity=self.quantity,
             occurred_at=self.occurred_at,
             metadata=self.metadata,
+            accepted_at=accepted_at,
         )
+
+
+class UsageBatch(Request):
+    """Usage events, each validated and recorded on its own."""
+
+    events: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_EVENTS_IN_BATCH)]
 
 
 class BillingScope(Request):

@@ -11,12 +11,12 @@ FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
 
 
-def tries() -> Iterator[int]:
-    """Count `TRIES` tries from 1, pausing before each but the first: full jitter under a doubling bound, in seconds.
+def tries(most: int = TRIES) -> Iterator[int]:
+    """Count up to `most` tries from 1, pausing before each but the first: full jitter under a doubling bound.
 
-    All pauses together take at most 4.2 s, half of that on average.
+    All pauses of `TRIES` tries together take at most 4.2 s, half of that on average.
     """
-    for number in range(1, TRIES + 1):
+    for number in range(1, most + 1):
         if number > 1:
             time.sleep(_random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (number - 2))))
         yield number

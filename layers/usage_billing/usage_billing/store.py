@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pynamodb.exceptions import CancellationReason, DoesNotExist, TransactWriteError
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.exceptions import CancellationReason, DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from usage_billing.errors import InvoiceCurrencyMismatch, InvoiceNotDraft
+from usage_billing.errors import DatabaseUnavailable, InvoiceCurrencyMismatch, InvoiceNotDraft
 from usage_billing.exact_json import dumps, loads
 from usage_billing.invoices import DRAFT
 from usage_billing.ledger import Entry, Head, LedgerKey
@@ -31,6 +32,8 @@ from usage_billing.tables import (
 from usage_billing.values import instant, iso
 
 SHARDS = 16
+MOST_ENTRIES = 99
+"""How many entries fit into one transaction beside their head: DynamoDB takes 100 items."""
 
 
 # Recording
@@ -42,6 +45,20 @@ class EventsExist(Exception):
     def __init__(self, stored: Sequence[Entry]) -> None:
         super().__init__(f"{len(stored)} of the events exist")
         self.stored = stored
+
+
+def unavailable(error: Exception) -> DatabaseUnavailable | None:
+    """A failed call in billing words, if it is the database that failed and not our request that was wrong."""
+    # Not `cause_response_code`: it raises for a time-out, whose `response` is None.
+    answer = getattr(getattr(error, "cause", error), "response", None) or {}
+    if answer.get("Error", {}).get("Code") in _OUR_FAULT:
+        return None
+    if isinstance(error, PynamoDBException | BotoCoreError | ClientError):
+        return DatabaseUnavailable("The database did not answer; send the same request again.")
+    return None
+
+
+_OUR_FAULT = {"ValidationException", "SerializationException"}
 
 
 class HeadMoved(Exception):

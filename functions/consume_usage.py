@@ -1,0 +1,16 @@
+"""The queue of usage events: record them, the events of one ledger in full transactions."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from usage_billing import clock
+from usage_billing.consumption import Message, consume
+from usage_billing.observability import observed
+
+
+@observed
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answers which messages are to be delivered again."""
+    messages = [Message(record["messageId"], record["body"]) for record in event["Records"]]
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in consume(messages, clock.now())]}

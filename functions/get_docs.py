@@ -1,0 +1,31 @@
+"""GET /docs: this API's description as a page to read."""
+
+from functools import cache
+
+from aws_lambda_powertools.event_handler import Response
+
+from usage_billing import docs_page
+from usage_billing.access import PUBLIC
+from usage_billing.http import Api
+from usage_billing.openapi import document
+
+HTML = "text/html; charset=utf-8"
+
+app = Api()
+
+
+@app.get(
+    "/docs",
+    allow=PUBLIC,
+    responses={200: {"description": "The page", "content": {HTML: {"schema": {"type": "string"}}}}},
+)
+def get_docs() -> Response[str]:
+    return Response(200, HTML, _page(), headers=docs_page.HEADERS | {"Cache-Control": "public, max-age=300"})
+
+
+@cache
+def _page() -> str:
+    return docs_page.render(document())
+
+
+handler = app.handler

@@ -1,0 +1,29 @@
+"""GET /openapi.json: this API's description in OpenAPI 3.1."""
+
+from functools import cache
+
+from aws_lambda_powertools.event_handler import Response
+
+from usage_billing.access import PUBLIC
+from usage_billing.exact_json import dumps
+from usage_billing.http import JSON, Api
+from usage_billing.openapi import document
+
+app = Api()
+
+
+@app.get(
+    "/openapi.json",
+    allow=PUBLIC,
+    responses={200: {"description": "The document", "content": {JSON: {"schema": {"type": "object"}}}}},
+)
+def get_openapi() -> Response[str]:
+    return Response(200, JSON, _text(), headers={"Cache-Control": "public, max-age=300"})
+
+
+@cache
+def _text() -> str:
+    return dumps(document())
+
+
+handler = app.handler

@@ -1,0 +1,22 @@
+"""POST /api/usage/batch: record up to 500 usage events, each on its own."""
+
+from http import HTTPStatus
+
+from aws_lambda_powertools.event_handler import Response
+
+from usage_billing import batches, clock
+from usage_billing.access import ANYONE
+from usage_billing.answers import BatchResults
+from usage_billing.http import Api, answer
+from usage_billing.requests import PrefersAsync, UsageBatch
+
+app = Api()
+
+
+@app.post("/api/usage/batch", allow=ANYONE)
+def record_batch(batch: UsageBatch, respond_async: PrefersAsync = False) -> Response[BatchResults]:
+    results = batches.take(batch, app.caller, clock.now(), respond_async=respond_async)
+    return answer(results, HTTPStatus.ACCEPTED if results.totals.queued else HTTPStatus.OK)
+
+
+handler = app.handler

@@ -1,0 +1,17 @@
+"""Whatever matches no route: a problem like every other error, with the methods that there are."""
+
+from typing import Any
+
+from usage_billing.errors import MethodNotAllowed, RouteNotFound
+from usage_billing.http import refusal
+from usage_billing.observability import observed
+from usage_billing.openapi import methods
+
+
+@observed
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """API Gateway sends here what its other routes do not take. Says no more than /openapi.json does."""
+    method, allowed = event["requestContext"]["http"]["method"], methods(event["rawPath"])
+    if allowed:
+        return refusal(MethodNotAllowed(f"There is no {method} here, only {' and '.join(allowed)}.", allowed))
+    return refusal(RouteNotFound("There is nothing here."))

@@ -1,0 +1,261 @@
+"""The API's description as one page of HTML: no scripts, nothing loaded from anywhere, so it works wherever it is read.
+
+Everything is made here from the OpenAPI document; a browser has nothing to do but show it.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from html import escape
+from http import HTTPStatus
+from typing import Any
+
+STYLE = """
+:root { color-scheme: light dark; --text: #1c2430; --soft: #5b6675; --line: #dfe3e8; --ground: #fff; --raised: #f6f7f9;
+  --accent: #0b5cad; --get: #0b6e4f; --post: #0b5cad; --put: #8a5a00; --bad: #a3262a; }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e8ee; --soft: #9aa5b4; --line: #2f3742; --ground: #14181e;
+  --raised: #1c222a; --accent: #7db7f5; --get: #5fd0a5; --post: #7db7f5; --put: #e6b450; --bad: #f28b8e; } }
+* { box-sizing: border-box; }
+html { scroll-behavior: smooth; scroll-padding-top: 1rem; }
+body { margin: 0; display: grid; grid-template-columns: 17rem minmax(0, 1fr); color: var(--text);
+  background: var(--ground); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+nav { position: sticky; top: 0; height: 100vh; overflow-y: auto; padding: 1.5rem 1.25rem; font-size: .9rem;
+  border-right: 1px solid var(--line); background: var(--raised); }
+nav h2 { margin: 1.4rem 0 .3rem; font-size: .75rem; letter-spacing: .06em; text-transform: uppercase;
+  color: var(--soft); border: 0; padding: 0; }
+nav ul { list-style: none; margin: 0; padding: 0; }
+nav li a { display: block; padding: .16rem 0; color: inherit; text-decoration: none; overflow-wrap: anywhere; }
+nav li a:hover { color: var(--accent); }
+main { padding: 2rem clamp(1rem, 4vw, 3.5rem) 5rem; max-width: 70rem; }
+h1 { margin: 0 0 .5rem; font-size: 1.9rem; line-height: 1.2; }
+h2 { margin: 3.5rem 0 .4rem; padding-bottom: .3rem; font-size: 1.4rem; border-bottom: 1px solid var(--line); }
+h3 { margin: 0; font-size: 1.05rem; font-weight: 600; }
+h4 { margin: 1.4rem 0 .4rem; font-size: .78rem; letter-spacing: .05em; text-transform: uppercase; color: var(--soft); }
+p { margin: .4rem 0 .8rem; max-width: 46rem; }
+a { color: var(--accent); }
+.soft { color: var(--soft); }
+code, pre, .path { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+code { font-size: .88em; overflow-wrap: anywhere; }
+p code, td code { padding: .08em .3em; border-radius: 4px; background: var(--raised); border: 1px solid var(--line); }
+pre { margin: .3rem 0; padding: .8rem 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.5; border-radius: 8px;
+  background: var(--raised); border: 1px solid var(--line); }
+section { margin: 1.2rem 0 1.6rem; padding: 1.1rem 1.3rem 1.2rem; border: 1px solid var(--line); border-radius: 10px; }
+section:target { border-color: var(--accent); }
+.call { display: flex; flex-wrap: wrap; gap: .7rem; align-items: baseline; margin-bottom: .5rem; }
+.path { font-size: 1.02rem; font-weight: 600; overflow-wrap: anywhere; }
+.verb { flex: none; font-size: .74rem; font-weight: 700; letter-spacing: .04em; padding: .12rem .5rem;
+  border-radius: 5px; border: 1px solid currentColor; }
+.get { color: var(--get); } .post { color: var(--post); } .put { color: var(--put); }
+nav .dot { display: inline-block; width: 2.3rem; font-size: .68rem; font-weight: 700; }
+table { width: 100%; border-collapse: collapse; font-size: .9rem; }
+th { text-align: left; font-weight: 600; color: var(--soft); font-size: .8rem; }
+th, td { padding: .42rem .8rem .42rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+tr:last-child td { border-bottom: 0; }
+td:first-child { white-space: nowrap; width: 1%; padding-right: 1.4rem; }
+.must { color: var(--bad); font-size: .78rem; }
+.s4, .s5 { color: var(--bad); } .s2 { color: var(--get); }
+details { margin-top: .5rem; } summary { cursor: pointer; color: var(--accent); font-size: .9rem; }
+@media (max-width: 52rem) { body { display: block; } nav { position: static; height: auto; border-right: 0;
+  border-bottom: 1px solid var(--line); } td:first-child { white-space: normal; width: auto; } }
+@media print { nav { display: none; } body { display: block; } section { break-inside: avoid; } }
+"""
+
+_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+HEADERS = {
+    # The page's own style, and nothing else: no script, image, frame, form or request, whatever got into the text.
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+JSON = "application/json"
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The page for an OpenAPI document."""
+    info, schemas = document["info"], document["components"]["schemas"]
+    operations = [
+        (path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    by_tag = {
+        tag["name"]: (tag["description"], [each for each in operations if tag["name"] in each[2]["tags"]])
+        for tag in document["tags"]
+    }
+    title = escape(info["title"])
+    return "".join(
+        [
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{title} API</title><style>{STYLE}</style></head><body>",
+            f"<nav><strong>{title}</strong>{_contents(by_tag)}</nav><main>",
+            f'<h1>{title} API</h1><p class="soft">Version {escape(info["version"])} · ',
+            f'<a href="openapi.json">openapi.json</a></p>{_paragraphs(info["description"])}',
+            _authentication(document["components"]["securitySchemes"]),
+            *(_chapter(name, *chapter) for name, chapter in by_tag.items()),
+            '<h2 id="models">Models</h2>',
+            *(_model(name, schema) for name, schema in schemas.items()),
+            "</main></body></html>\n",
+        ]
+    )
+
+
+def _contents(by_tag: Mapping[str, tuple[str, list[tuple[str, str, Any]]]]) -> Iterator[str] | str:
+    return "".join(
+        f"<h2>{escape(name)}</h2><ul>"
+        + "".join(
+            f'<li><a href="#{escape(operation["operationId"])}"><span class="dot {method}">{method.upper()}</span>'
+            f"{_spaced(operation['operationId'])}</a></li>"
+            for _, method, operation in operations
+        )
+        + "</ul>"
+        for name, (_, operations) in by_tag.items()
+    ) + '<h2>More</h2><ul><li><a href="#authentication">Authentication</a></li><li><a href="#models">Models</a></li></ul>'
+
+
+def _authentication(schemes: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{'Authorization: Bearer …' if each['type'] == 'http' else escape(each['name']) + ': …'}</code>"
+        f"</td><td>{_inline(each['description'])}</td></tr>"
+        for each in schemes.values()
+    )
+    return f'<h2 id="authentication">Authentication</h2><p>Send one of these headers.</p><table>{rows}</table>'
+
+
+def _chapter(name: str, description: str, operations: list[tuple[str, str, Any]]) -> str:
+    calls = "".join(_operation(*each) for each in operations)
+    return f"<h2>{escape(name)}</h2><p>{_inline(description)}.</p>{calls}"
+
+
+def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
+    parts = [
+        f'<section id="{escape(operation["operationId"])}"><div class="call"><span class="verb {method}">'
+        f'{method.upper()}</span><span class="path">{escape(path)}</span></div>'
+        f'<h3>{_inline(operation["summary"])}</h3><p class="soft">{_inline(operation["description"])}</p>'
+    ]
+    if operation.get("parameters"):
+        rows = "".join(
+            _row(each["name"], each["schema"], must=each["required"], where=each["in"], about=each.get("description"))
+            for each in operation["parameters"]
+        )
+        parts.append(f"<h4>Parameters</h4><table>{rows}</table>")
+    if body := operation.get("requestBody"):
+        content = body["content"][JSON]
+        optional = "" if body.get("required") else ' <span class="soft">(may be left out)</span>'
+        parts.append(f"<h4>Request body</h4><div>{_type(content['schema'])}{optional}</div>{_example(content)}")
+    parts.append("<h4>Answers</h4><table>")
+    for status, answer in operation["responses"].items():
+        parts.append(_answer(status, answer))
+    parts.append("</table>")
+    for status, answer in operation["responses"].items():
+        if status.startswith("2"):
+            for content in answer["content"].values():
+                parts.append(_example(content, f"Example of {status}"))
+    return "".join(parts) + "</section>"
+
+
+def _answer(status: str, answer: Mapping[str, Any]) -> str:
+    kinds = " or ".join(dict.fromkeys(_type(content["schema"]) for content in answer["content"].values()))
+    headers = "".join(f" · <code>{escape(name)}</code>" for name in answer.get("headers", {}))
+    return (
+        f'<tr><td><code class="s{status[0]}">{status}</code> <span class="soft">{HTTPStatus(int(status)).phrase}</span>'
+        f'</td><td>{_inline(answer["description"])}<div class="soft">{kinds}{headers}</div></td></tr>'
+    )
+
+
+def _model(name: str, schema: Mapping[str, Any]) -> str:
+    rows = "".join(
+        _row(field, of, must=field in schema.get("required", []), about=of.get("description"))
+        for field, of in schema.get("properties", {}).items()
+    )
+    table = f"<table>{rows}</table>" if rows else f"<p>{_type(schema)}</p>"
+    return (
+        f'<section id="model-{escape(name)}"><h3>{escape(name)}</h3>{_paragraphs(schema.get("description", ""))}'
+        f"{table}</section>"
+    )
+
+
+def _row(name: str, schema: Mapping[str, Any], *, must: bool, where: str = "", about: str | None = None) -> str:
+    needed = '<span class="must">required</span>' if must else ""
+    place = f'<span class="soft">in {escape(where)}</span> ' if where else ""
+    said = f"<div>{_inline(about)}</div>" if about else ""
+    limits = _limits(schema)
+    return (
+        f"<tr><td><code>{escape(name)}</code><br>{place}{needed}</td>"
+        f"<td>{_type(schema)}{said}{f'<div class=soft>{limits}</div>' if limits else ''}</td></tr>"
+    )
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """What a schema is, in words; a model is a link to it."""
+    if "$ref" in schema:
+        name = escape(schema["$ref"].rpartition("/")[2])
+        return f'<a href="#model-{name}">{name}</a>'
+    if "allOf" in schema:
+        return _type(schema["allOf"][0])
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(map(_type, schema["anyOf"])))
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"object of {_type(schema['additionalProperties'])}"
+    kind = {"null": "null", "integer": "whole number"}.get(schema.get("type", ""), schema.get("type", "anything"))
+    return escape({"date-time": "instant", "date": "day"}.get(schema.get("format", ""), kind))
+
+
+def _limits(schema: Mapping[str, Any]) -> str:
+    """What a value must keep to besides its type."""
+    words = {
+        "minimum": "at least",
+        "maximum": "at most",
+        "exclusiveMinimum": "more than",
+        "exclusiveMaximum": "less than",
+        "multipleOf": "a multiple of",
+        "minLength": "shortest length",
+        "maxLength": "longest length",
+        "minItems": "fewest items",
+        "maxItems": "most items",
+        "maxProperties": "most keys",
+        "pattern": "pattern",
+        "const": "always",
+        "default": "default",
+    }
+    found = []
+    for part in [schema, *schema.get("anyOf", [])]:
+        found += [f"{word} <code>{_value(part[key])}</code>" for key, word in words.items() if part.get(key) is not None]
+        if "enum" in part:
+            found.append("one of " + ", ".join(f"<code>{_value(each)}</code>" for each in part["enum"]))
+    return "; ".join(dict.fromkeys(found))
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return escape(value if isinstance(value, str) else json.dumps(value))
+
+
+def _example(content: Mapping[str, Any], label: str = "Example") -> str:
+    if "example" not in content:
+        return ""
+    text = escape(json.dumps(content["example"], indent=2, ensure_ascii=False), quote=False)
+    return f"<details><summary>{label}</summary><pre>{text}</pre></details>"
+
+
+def _paragraphs(text: str) -> str:
+    return "".join(f"<p>{_inline(' '.join(part.split()))}</p>" for part in text.split("\n\n") if part.strip())
+
+
+def _inline(text: str) -> str:
+    """Text with `code` in it, as HTML."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+
+
+def _spaced(name: str) -> str:
+    """recordUsage -> Record usage."""
+    words = re.sub(r"([A-Z])", r" \1", name).lower()
+    return escape(words[:1].upper() + words[1:])
