@@ -2,6 +2,7 @@
 
 from usage_billing import catalog
 from usage_billing.access import OPERATORS
+from usage_billing.errors import QuotaNotFound
 from usage_billing.http import Api
 from usage_billing.pricing import Quota
 from usage_billing.requests import PathIdentifier
@@ -9,7 +10,7 @@ from usage_billing.requests import PathIdentifier
 app = Api()
 
 
-@app.get("/api/usage/quotas/<plan_id>/<usage_type>", allow=OPERATORS)
+@app.get("/api/usage/quotas/<plan_id>/<usage_type>", allow=OPERATORS, raises=[QuotaNotFound])
 def get_quota(plan_id: PathIdentifier, usage_type: PathIdentifier) -> Quota:
     return catalog.quota(plan_id, usage_type)
 

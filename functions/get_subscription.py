@@ -2,6 +2,7 @@
 
 from usage_billing import catalog
 from usage_billing.access import OPERATORS
+from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
 from usage_billing.requests import PathIdentifier
 from usage_billing.subscriptions import Subscription
@@ -9,7 +10,7 @@ from usage_billing.subscriptions import Subscription
 app = Api()
 
 
-@app.get("/api/subscriptions/<subscription_id>", allow=OPERATORS)
+@app.get("/api/subscriptions/<subscription_id>", allow=OPERATORS, raises=[SubscriptionNotFound])
 def get_subscription(subscription_id: PathIdentifier) -> Subscription:
     return catalog.subscription(subscription_id)
 

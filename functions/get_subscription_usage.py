@@ -3,13 +3,14 @@
 from usage_billing import catalog, clock, store
 from usage_billing.access import ANYONE
 from usage_billing.answers import SubscriptionUsage
+from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
 from usage_billing.requests import Day, PathIdentifier
 
 app = Api()
 
 
-@app.get("/api/usage/subscription/<subscription_id>", allow=ANYONE)
+@app.get("/api/usage/subscription/<subscription_id>", allow=ANYONE, raises=[SubscriptionNotFound])
 def get_subscription_usage(subscription_id: PathIdentifier, period: Day = None) -> SubscriptionUsage:
     subscription = app.caller.reach(lambda: catalog.subscription(subscription_id))
     cut = subscription.cycle.period_of(period or clock.now())

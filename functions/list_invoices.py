@@ -7,6 +7,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from usage_billing import catalog, cursors, invoices
 from usage_billing.access import ANYONE
 from usage_billing.answers import InvoicesOfSubscription, InvoiceWithItems
+from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
 from usage_billing.requests import Cursor, PageSize
 from usage_billing.values import Identifier
@@ -14,7 +15,7 @@ from usage_billing.values import Identifier
 app = Api()
 
 
-@app.get("/api/invoices", allow=ANYONE)
+@app.get("/api/invoices", allow=ANYONE, raises=[SubscriptionNotFound])
 def list_invoices(
     subscription_id: Annotated[Identifier, Query(alias="subscriptionId")], limit: PageSize = 12, cursor: Cursor = None
 ) -> InvoicesOfSubscription:

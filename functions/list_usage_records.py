@@ -7,6 +7,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from usage_billing import catalog, clock
 from usage_billing.access import ANYONE
 from usage_billing.answers import UsageRecords
+from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
 from usage_billing.listing import records
 from usage_billing.requests import Cursor, Day, PageSize, PathIdentifier
@@ -15,7 +16,7 @@ from usage_billing.values import Identifier
 app = Api()
 
 
-@app.get("/api/usage/subscription/<subscription_id>/records", allow=ANYONE)
+@app.get("/api/usage/subscription/<subscription_id>/records", allow=ANYONE, raises=[SubscriptionNotFound])
 def list_usage_records(
     subscription_id: PathIdentifier,
     period: Day = None,

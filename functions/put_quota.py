@@ -2,6 +2,7 @@
 
 from usage_billing import catalog
 from usage_billing.access import OPERATORS
+from usage_billing.errors import PlanCurrencyMismatch
 from usage_billing.http import Api
 from usage_billing.pricing import Quota
 from usage_billing.requests import PathIdentifier, QuotaTerms
@@ -9,7 +10,7 @@ from usage_billing.requests import PathIdentifier, QuotaTerms
 app = Api()
 
 
-@app.put("/api/usage/quotas/<plan_id>/<usage_type>", allow=OPERATORS)
+@app.put("/api/usage/quotas/<plan_id>/<usage_type>", allow=OPERATORS, raises=[PlanCurrencyMismatch])
 def put_quota(plan_id: PathIdentifier, usage_type: PathIdentifier, body: QuotaTerms) -> Quota:
     quota = body.quota(plan_id, usage_type)
     catalog.save_quota(quota)

@@ -2,6 +2,7 @@
 
 from usage_billing import catalog
 from usage_billing.access import OPERATORS
+from usage_billing.errors import SubscriptionUserFixed
 from usage_billing.http import Api
 from usage_billing.requests import PathIdentifier, SubscriptionTerms
 from usage_billing.subscriptions import Subscription
@@ -9,7 +10,7 @@ from usage_billing.subscriptions import Subscription
 app = Api()
 
 
-@app.put("/api/subscriptions/<subscription_id>", allow=OPERATORS)
+@app.put("/api/subscriptions/<subscription_id>", allow=OPERATORS, raises=[SubscriptionUserFixed])
 def put_subscription(subscription_id: PathIdentifier, body: SubscriptionTerms) -> Subscription:
     subscription = body.subscription(subscription_id)
     catalog.save_subscription(subscription)

@@ -7,13 +7,21 @@ from aws_lambda_powertools.event_handler import Response
 from usage_billing import batches, clock
 from usage_billing.access import ANYONE
 from usage_billing.answers import BatchResults
-from usage_billing.http import Api, answer
-from usage_billing.requests import PrefersAsync, UsageBatch
+from usage_billing.http import Api, answer, says
+from usage_billing.requests import MOST_BATCH_BYTES, PrefersAsync, UsageBatch
 
 app = Api()
 
 
-@app.post("/api/usage/batch", allow=ANYONE)
+@app.post(
+    "/api/usage/batch",
+    allow=ANYONE,
+    most_bytes=MOST_BATCH_BYTES,
+    responses={
+        200: says(BatchResults, "Each event is recorded, was recorded before, or is refused with a problem of its own"),
+        202: says(BatchResults, "The same, and some events are in the queue: they will be recorded"),
+    },
+)
 def record_batch(batch: UsageBatch, respond_async: PrefersAsync = False) -> Response[BatchResults]:
     results = batches.take(batch, app.caller, clock.now(), respond_async=respond_async)
     return answer(results, HTTPStatus.ACCEPTED if results.totals.queued else HTTPStatus.OK)

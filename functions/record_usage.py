@@ -9,8 +9,15 @@ from aws_lambda_powertools.event_handler.openapi.params import Header
 from usage_billing import clock, intake
 from usage_billing.access import ANYONE
 from usage_billing.answers import QueuedEvent, RecordedUsage
-from usage_billing.errors import BillingError
-from usage_billing.http import Api, answer
+from usage_billing.errors import (
+    BillingError,
+    EventIdConflict,
+    QueueUnavailable,
+    SubscriptionInactive,
+    SubscriptionNotFound,
+    SubscriptionNotOwned,
+)
+from usage_billing.http import Api, answer, says
 from usage_billing.intake import Queued
 from usage_billing.requests import PrefersAsync, ReportedUsage
 from usage_billing.values import EventId
@@ -18,7 +25,22 @@ from usage_billing.values import EventId
 app = Api()
 
 
-@app.post("/api/usage/record", allow=ANYONE)
+@app.post(
+    "/api/usage/record",
+    allow=ANYONE,
+    raises=[
+        SubscriptionNotFound,
+        SubscriptionNotOwned,
+        SubscriptionInactive,
+        EventIdConflict,
+        QueueUnavailable,
+    ],
+    responses={
+        201: says(RecordedUsage, "Recorded"),
+        200: says(RecordedUsage, "It was recorded before; nothing changed, and this is what was answered then"),
+        202: says(QueuedEvent, "In the queue: it will be recorded, because that was asked for or its ledger is busy"),
+    },
+)
 def record_usage(
     report: ReportedUsage,
     idempotency_key: Annotated[EventId | None, Header(alias="Idempotency-Key")] = None,

@@ -68,7 +68,7 @@ def routes() -> dict[tuple[str, str], str]:
     found = {}
     for function in functions().values():
         for event in function["Properties"].get("Events", {}).values():
-            if event["Type"] == "HttpApi":
+            if event["Type"] == "HttpApi" and "Path" in event["Properties"]:  # without one it is $default
                 route = event["Properties"]
                 module = function["Properties"]["Handler"].removesuffix(".handler")
                 found[route["Method"].upper(), route["Path"]] = module

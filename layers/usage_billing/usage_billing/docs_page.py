@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -105,8 +105,8 @@ def render(document: Mapping[str, Any]) -> str:
     )
 
 
-def _contents(by_tag: Mapping[str, tuple[str, list[tuple[str, str, Any]]]]) -> Iterator[str] | str:
-    return "".join(
+def _contents(by_tag: Mapping[str, tuple[str, list[tuple[str, str, Any]]]]) -> str:
+    chapters = "".join(
         f"<h2>{escape(name)}</h2><ul>"
         + "".join(
             f'<li><a href="#{escape(operation["operationId"])}"><span class="dot {method}">{method.upper()}</span>'
@@ -115,7 +115,9 @@ def _contents(by_tag: Mapping[str, tuple[str, list[tuple[str, str, Any]]]]) -> I
         )
         + "</ul>"
         for name, (_, operations) in by_tag.items()
-    ) + '<h2>More</h2><ul><li><a href="#authentication">Authentication</a></li><li><a href="#models">Models</a></li></ul>'
+    )
+    more = '<li><a href="#authentication">Authentication</a></li><li><a href="#models">Models</a></li>'
+    return f"{chapters}<h2>More</h2><ul>{more}</ul>"
 
 
 def _authentication(schemes: Mapping[str, Any]) -> str:
@@ -154,8 +156,7 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     parts.append("</table>")
     for status, answer in operation["responses"].items():
         if status.startswith("2"):
-            for content in answer["content"].values():
-                parts.append(_example(content, f"Example of {status}"))
+            parts += [_example(content, f"Example of {status}") for content in answer["content"].values()]
     return "".join(parts) + "</section>"
 
 
@@ -227,7 +228,8 @@ def _limits(schema: Mapping[str, Any]) -> str:
     }
     found = []
     for part in [schema, *schema.get("anyOf", [])]:
-        found += [f"{word} <code>{_value(part[key])}</code>" for key, word in words.items() if part.get(key) is not None]
+        limits = {word: part[key] for key, word in words.items() if part.get(key) is not None}
+        found += [f"{word} <code>{_value(limit)}</code>" for word, limit in limits.items()]
         if "enum" in part:
             found.append("one of " + ", ".join(f"<code>{_value(each)}</code>" for each in part["enum"]))
     return "; ".join(dict.fromkeys(found))

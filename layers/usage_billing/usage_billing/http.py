@@ -16,6 +16,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.middlewares import BaseMiddlewareHandler, NextMiddleware
 from aws_lambda_powertools.event_handler.middlewares.openapi_validation import OpenAPIRequestValidationMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
@@ -154,6 +155,11 @@ class Api(APIGatewayHttpResolver):
 def answer(body: ModelT, status: HTTPStatus = HTTPStatus.OK) -> "Response[ModelT]":
     """An answer with a status of its own."""
     return Response(status_code=status, content_type=JSON, body=body)
+
+
+def says(model: type[BaseModel], description: str) -> OpenAPIResponse:
+    """An answer for the API's description."""
+    return {"description": description, "content": {JSON: {"model": model}}}
 
 
 class _Gate(OpenAPIRequestValidationMiddleware):

@@ -24,14 +24,17 @@ from usage_billing.http import INTERNAL_ERROR, JSON, PROBLEM_JSON, STATUS, Api, 
 
 VERSION = "1.0.0"
 
-DESCRIPTION = """\
-Services report usage events; each is counted, once, in the ledger of its subscription, usage type and billing period, \
+DESCRIPTION = """
+Services report usage events; each is counted, once, in the ledger of its subscription, usage type and billing period,
 and held against the plan's quota. Billing charges what lies beyond it.
 
-Instants are ISO 8601 in UTC, periods are half-open. Money is text with a currency, quantities are exact JSON numbers. \
-An unknown field or parameter is an error. Every error is `application/problem+json` with a stable `code`; what API \
-Gateway answers by itself is `application/json` with a `message`. A request that got 429, 500 or 503, or no answer, can \
-be sent again as it was: with the same `eventId` an event is counted once."""
+Instants are ISO 8601 in UTC, periods are half-open. Money is text with a currency, quantities are exact JSON numbers.
+An unknown field or parameter is an error. Every error is `application/problem+json` with a stable `code`; what API
+Gateway answers by itself is `application/json` with a `message`.
+
+A request that got 429, 500 or 503, or no answer, can be sent again as it was: with the same `eventId` an event is
+counted once.
+""".strip()
 
 TAGS = {
     "Usage": "Report usage and read it back",
@@ -175,9 +178,7 @@ def _operation(app: Api, route: Route, made: dict[str, Any]) -> dict[str, Any]:
         "security": _security(contract),
         "parameters": [_parameter(each) for each in made.get("parameters", [])],
         "requestBody": made.get("requestBody"),
-        "responses": {
-            status: answer for status, answer in sorted((answers | _refusals(contract, "requestBody" in made)).items())
-        },
+        "responses": dict(sorted((answers | _refusals(contract, has_body="requestBody" in made)).items())),
     }
     for content in _contents(operation):
         example = BODIES.get(content["schema"].get("$ref", "").rpartition("/")[2])
@@ -211,7 +212,8 @@ def _who(contract: Contract) -> str:
 def _security(contract: Contract) -> list[dict[str, list[str]]]:
     if contract.allow is PUBLIC:
         return []
-    return [{"bearer": []}] + [{"apiKey": []}] * (Role.INTERNAL in contract.allow)
+    with_key = Role.INTERNAL in contract.allow
+    return [{"bearer": []}, {"apiKey": []}] if with_key else [{"bearer": []}]
 
 
 def _parameter(made: dict[str, Any]) -> dict[str, Any]:
@@ -227,10 +229,10 @@ def _parameter(made: dict[str, Any]) -> dict[str, Any]:
     return parameter | {"example": PARAMETERS[name]} if name in PARAMETERS else parameter
 
 
-def _refusals(contract: Contract, has_body: bool) -> dict[str, Any]:
+def _refusals(contract: Contract, *, has_body: bool) -> dict[str, Any]:
     """What can go wrong, by status."""
     codes: dict[int, set[str]] = defaultdict(set)
-    for error in _refused_for(contract, has_body):
+    for error in _refused_for(contract, has_body=has_body):
         codes[STATUS[error].value].add(error.code)
     codes[500].add(INTERNAL_ERROR)
     found = {}
@@ -248,7 +250,7 @@ def _refusals(contract: Contract, has_body: bool) -> dict[str, Any]:
     return found
 
 
-def _refused_for(contract: Contract, has_body: bool) -> Iterator[type[BillingError]]:
+def _refused_for(contract: Contract, *, has_body: bool) -> Iterator[type[BillingError]]:
     yield errors.ValidationFailed  # an unknown query parameter, if nothing else
     yield from contract.raises
     if contract.allow is not PUBLIC:
