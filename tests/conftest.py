@@ -25,7 +25,7 @@ def forgetful() -> None:
     """No test sees what another one made this process remember."""
     from aws_lambda_powertools.utilities import parameters
 
-    from usage_billing import access, catalog, config, runs, tables
+    from usage_billing import access, catalog, config, contention, queueing, runs, tables
 
     parameters.clear_caches()
     config.settings.cache_clear()
@@ -33,3 +33,5 @@ def forgetful() -> None:
     catalog.forget_subscriptions()
     access._key_set.cache_clear()
     runs._queue.cache_clear()
+    contention.forget()
+    queueing._queue.cache_clear()

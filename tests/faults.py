@@ -1,5 +1,6 @@
 """Makes the n-th call to DynamoDB fail, before or after it took effect."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -53,13 +54,21 @@ class Calls:
         self._number = 0
         self._when: When = "before"
         self._error: Callable[[], BaseException] | None = None
+        self._where: Callable[[dict[str, Any]], bool] = lambda _: False
+        self._error_there: Callable[[], BaseException] = internal_error
+
+    def fail_where(self, where: Callable[[dict[str, Any]], bool], error: Callable[[], BaseException]) -> None:
+        """Let every call fail, before it takes effect, whose parameters meet `where`."""
+        self._where, self._error_there = where, error
 
     def fail(self, number: int, when: When, error: Callable[[], BaseException]) -> None:
         """Let the `number`-th call from now fail, counted from 1."""
         self._number, self._when, self._error = len(self.made) + number, when, error
 
-    def _before(self, model: Any, **_: Any) -> None:
+    def _before(self, model: Any, params: dict[str, Any], **_: Any) -> None:
         self.made.append(model.name)
+        if self._where(json.loads(params["body"] or "{}")):
+            raise self._error_there()
         self._strike("before")
 
     def _after(self, **_: Any) -> None:

@@ -8,10 +8,10 @@ import boto3
 import pytest
 from moto import mock_aws
 from moto.backends import get_backend
-from usage_billing import billing
 
 from tests import cloud
 from tests.api import Api
+from usage_billing import billing
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,9 @@ def aws(stack: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in stack.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(billing, "THREADS", 1)
-    queue = boto3.client("sqs").create_queue(QueueName=f"billing-{uuid4()}")
-    monkeypatch.setenv("BILLING_QUEUE_URL", queue["QueueUrl"])
+    for name in [name for name in stack if name.endswith("_QUEUE_URL")]:
+        queue = boto3.client("sqs").create_queue(QueueName=str(uuid4()))
+        monkeypatch.setenv(name, queue["QueueUrl"])
     _empty()
 
 

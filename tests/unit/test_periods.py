@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from usage_billing.periods import MonthlyCycle, Period
 
 ANCHORS = st.integers(1, 31)

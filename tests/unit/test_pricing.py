@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
 from usage_billing.pricing import MINOR_UNIT_DIGITS, Quota, Terms, in_minor_units, rounded
 
 

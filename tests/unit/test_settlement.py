@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from usage_billing.ledger import Head, LedgerKey, UsageEvent
 from usage_billing.periods import MonthlyCycle
 from usage_billing.pricing import MINOR_UNIT_DIGITS, Terms

@@ -62,6 +62,7 @@ PrefersAsync = Annotated[
 ]
 
 MOST_EVENTS_IN_BATCH = 500
+MOST_BATCH_BYTES = 1024 * 1024
 
 
 class Request(Strict):

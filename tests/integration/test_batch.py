@@ -1,0 +1,157 @@
+"""Batches: each event on its own, one ledger's events together."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests import ledgers
+from tests.api import Answer, Api, bearer
+from tests.faults import timed_out, watched
+from usage_billing import store
+
+
+def event(name: str | None, quantity: Any = 1, **more: Any) -> dict[str, Any]:
+    body = {"eventId": name, "userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment"}
+    return {key: value for key, value in (body | {"quantity": quantity} | more).items() if value is not None}
+
+
+def send(api: Api, *events: Any, **kwargs: Any) -> Answer:
+    return api.post("/api/usage/batch", {"events": list(events)}, **kwargs)
+
+
+@pytest.fixture
+def client(api: Api) -> Api:
+    api.plan()
+    api.subscribe()
+    return api
+
+
+def statuses(answer: Answer) -> list[str]:
+    return [result["status"] for result in answer.json["results"]]
+
+
+def test_each_event_has_its_result_in_the_order_sent(client: Api) -> None:
+    client.record("known", 2)
+    answer = send(
+        client,
+        event("a", 3),
+        event("known", 2),
+        event("known", 9),
+        event("b", "many"),
+        event("c", 1, subscriptionId="unheard-of"),
+        event("d", 50),
+    )
+    assert answer.status == 200
+    assert answer.json["totals"] == {"recorded": 2, "replayed": 1, "queued": 0, "rejected": 3}
+    assert [result["eventId"] for result in answer.json["results"]] == ["a", "known", "known", "b", "c", "d"]
+    assert statuses(answer) == ["recorded", "replayed", "rejected", "rejected", "rejected", "recorded"]
+    codes = [result["problem"] and result["problem"]["code"] for result in answer.json["results"]]
+    assert codes == [None, None, "event_id_conflict", "validation_error", "subscription_not_found", None]
+    [fault] = answer.json["results"][3]["problem"]["errors"]
+    assert (fault["field"], fault["message"]) == ("quantity", "must be a JSON number")
+    ledgers.check()
+
+
+def test_a_recorded_result_is_what_a_single_record_answers(client: Api) -> None:
+    [result] = send(client, event("a", 60)).json["results"]
+    assert result["record"] == client.record("a", 60).json
+    assert (result["record"]["billableQuantity"], result["problem"]) == (10, None)
+
+
+def test_an_id_twice_in_one_batch_counts_once_or_conflicts(client: Api) -> None:
+    answer = send(client, event("a", 3), event("a", 3), event("a", 4), event("a", 3, subscriptionId="sub-2"))
+    assert statuses(answer) == ["recorded", "replayed", "rejected", "rejected"]
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == 3
+
+
+def test_events_without_an_id_are_events_of_their_own(client: Api) -> None:
+    answer = send(client, event(None), event(None))
+    assert statuses(answer) == ["recorded", "recorded"]
+    assert len({result["eventId"] for result in answer.json["results"]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "transactions"),
+    [
+        pytest.param(1, 1, id="one event"),
+        pytest.param(99, 1, id="a full transaction"),
+        pytest.param(100, 2, id="one more"),
+        pytest.param(500, 6, id="the largest batch"),
+    ],
+)
+def test_the_events_of_a_ledger_share_transactions(client: Api, size: int, transactions: int) -> None:
+    client.get("/api/usage/subscription/sub-1")
+    with watched() as calls:
+        answer = send(client, *(event(f"e{number}") for number in range(size)))
+    assert answer.json["totals"]["recorded"] == size
+    assert calls.made.count("TransactWriteItems") == transactions
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == size
+
+
+def test_a_batch_over_many_ledgers_bills_each(client: Api) -> None:
+    for number in range(5):
+        client.subscribe(f"sub-{number}")
+    batch = [event(f"e{number}", 60, subscriptionId=f"sub-{number % 5}") for number in range(10)]
+    assert statuses(send(client, *batch)) == ["recorded"] * 10
+    assert client.bill().json["totals"] == {"USD": "3500.00"}
+    ledgers.check()
+
+
+@pytest.mark.parametrize("known", [0, 40, 99])
+def test_a_batch_sent_again_is_replayed_whole(client: Api, known: int) -> None:
+    """As after a time-out of which nobody knows how far it came."""
+    batch = [event(f"e{number}", number + 1) for number in range(150)]
+    if known:
+        send(client, *batch[:known])
+    first = send(client, *batch)
+    assert first.json["totals"] == {"recorded": 150 - known, "replayed": known, "queued": 0, "rejected": 0}
+    again = send(client, *batch)
+    assert again.json["totals"] == {"recorded": 0, "replayed": 150, "queued": 0, "rejected": 0}
+    assert [r["record"] for r in again.json["results"]] == [r["record"] for r in first.json["results"]]
+    ledgers.check()
+
+
+def test_a_user_records_only_what_is_theirs(client: Api) -> None:
+    client.subscribe("sub-2", user="user-2")
+    answer = send(client, event("a"), event("b", subscriptionId="sub-2"), event("c", subscriptionId="unheard-of"),
+                  headers=bearer("user-1"))  # fmt: skip
+    problems = [result["problem"] and result["problem"]["status"] for result in answer.json["results"]]
+    assert problems == [None, 403, 403]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        pytest.param({}, "events", id="no events"),
+        pytest.param({"events": []}, "events", id="an empty list"),
+        pytest.param({"events": [event(f"e{n}") for n in range(501)]}, "events", id="too many"),
+        pytest.param({"events": {"a": 1}}, "events", id="not a list"),
+        pytest.param({"events": [event("a")], "more": 1}, "more", id="an unknown field"),
+        pytest.param({"events": [event("a"), 7]}, "events.1", id="something that is no object"),
+    ],
+)
+def test_a_malformed_batch_is_refused_whole(client: Api, body: Any, field: str) -> None:
+    answer = client.post("/api/usage/batch", body)
+    assert (answer.status, answer.code) == (422, "validation_error")
+    assert field in [fault["field"] for fault in answer.json["errors"]]
+    assert ledgers.read() == []
+
+
+def test_a_database_that_fails_in_the_middle_rejects_what_it_did_not_write(client: Api) -> None:
+    send(client, event("open"))
+    batch = [event(f"e{number}") for number in range(150)]
+    with watched() as calls:
+        calls.fail(3, "before", timed_out)  # head, first transaction, second transaction
+        answer = send(client, *batch)
+    assert answer.json["totals"] == {"recorded": 99, "replayed": 0, "queued": 0, "rejected": 51}
+    assert {r["problem"]["status"] for r in answer.json["results"] if r["problem"]} == {503}
+    assert send(client, *batch).json["totals"] == {"recorded": 51, "replayed": 99, "queued": 0, "rejected": 0}
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == Decimal(151)
+
+
+def test_a_batch_of_ninety_nine_fits_dynamodb(client: Api) -> None:
+    assert store.MOST_ENTRIES + 1 == 100

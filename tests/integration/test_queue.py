@@ -1,0 +1,275 @@
+"""Events that wait: a caller prefers it, or their ledger is hot. Each is recorded once or buried with its reason."""
+
+import importlib
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+
+from tests import ledgers
+from tests.api import Api, Context, bearer
+from tests.faults import transaction_conflict, watched
+from tests.integration.test_batch import event, send
+from usage_billing import contention, queueing
+from usage_billing.ledger import LedgerKey
+
+ASYNC = {"prefer": "respond-async", "x-api-key": "test-key"}
+
+
+@pytest.fixture
+def client(api: Api) -> Api:
+    api.plan()
+    api.subscribe()
+    return api
+
+
+@pytest.fixture
+def hot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every ledger is one that others write to."""
+    monkeypatch.setattr(contention, "is_hot", lambda _: True)
+
+
+def received(setting: str = "USAGE_QUEUE_URL") -> list[dict[str, Any]]:
+    """All messages of a queue, taken out of it."""
+    sqs = boto3.client("sqs")
+    found: list[dict[str, Any]] = []
+    while messages := sqs.receive_message(
+        QueueUrl=os.environ[setting], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    ).get("Messages"):
+        for message in messages:
+            sqs.delete_message(QueueUrl=os.environ[setting], ReceiptHandle=message["ReceiptHandle"])
+        found += messages
+    return found
+
+
+def consume(messages: list[dict[str, Any]]) -> list[str]:
+    """Deliver messages as Lambda's poller does; the ids of those it is to deliver again."""
+    records = [{"messageId": m["MessageId"], "body": m["Body"], "eventSource": "aws:sqs"} for m in messages]
+    answer = importlib.import_module("consume_usage").handler({"Records": records}, Context())
+    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
+def test_a_caller_who_prefers_it_is_answered_at_once(client: Api) -> None:
+    answer = client.record("a", 60, headers=ASYNC)
+    assert (answer.status, answer.json) == (202, {"queued": True, "eventId": "a"})
+    assert ledgers.read() == []
+    assert consume(received()) == []
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == 60
+
+
+@pytest.mark.parametrize(
+    "prefer",
+    [pytest.param("wait=10, Respond-Async; x=1", id="among others"), pytest.param("respond-async", id="alone")],
+)
+def test_a_preference_is_found_as_http_writes_it(client: Api, prefer: str) -> None:
+    assert client.record("a", headers=ASYNC | {"prefer": prefer}).status == 202
+
+
+@pytest.mark.parametrize("prefer", ["wait=10", "return=minimal", "respond-asynchronously", ""])
+def test_other_preferences_are_ignored(client: Api, prefer: str) -> None:
+    assert client.record("a", headers=ASYNC | {"prefer": prefer}).status == 201
+
+
+def test_a_queued_batch_is_consumed_in_full_transactions(client: Api) -> None:
+    answer = send(client, *(event(f"e{n}") for n in range(500)), event("bad", -1), headers=ASYNC)
+    assert answer.status == 422  # 501 events
+    answer = send(client, *(event(f"e{n}") for n in range(499)), event("bad", -1), headers=ASYNC)
+    assert (answer.status, answer.json["totals"]) == (
+        202,
+        {"recorded": 0, "replayed": 0, "queued": 499, "rejected": 1},
+    )
+    messages = received()
+    assert len(messages) == 6
+    with watched() as calls:
+        assert consume(messages) == []
+    assert calls.made.count("TransactWriteItems") == 6
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == 499
+
+
+def test_single_messages_of_one_ledger_share_a_transaction(client: Api) -> None:
+    for number in range(30):
+        client.record(f"e{number}", headers=ASYNC)
+    messages = received()
+    assert len(messages) == 30
+    with watched() as calls:
+        consume(messages)
+    assert calls.made.count("TransactWriteItems") == 1
+
+
+def test_delivered_again_and_in_any_order_an_event_counts_once(client: Api) -> None:
+    for number in range(5):
+        client.record(f"e{number}", number + 1, headers=ASYNC)
+    messages = received()
+    consume(messages[2:] + messages[1:])
+    consume(list(reversed(messages)))
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == 15
+
+
+def test_an_event_occurred_when_it_was_taken_not_when_it_was_consumed(client: Api) -> None:
+    """And reported again directly, without an instant of its own, it is the same event still."""
+    client.record("a", headers=ASYNC)
+    messages = received()
+    accepted_at = json.loads(messages[0]["Body"])["events"][0]["acceptedAt"]
+    consume(messages)
+    [ledger] = ledgers.check()
+    assert ledger.entries[0]["occurred_at"] == accepted_at
+    assert client.record("a").status == 200
+
+
+def test_an_event_recorded_directly_and_queued_before_is_one_event(client: Api) -> None:
+    client.record("a", headers=ASYNC)
+    assert client.record("a").status == 201
+    assert consume(received()) == []
+    assert received("USAGE_DEAD_LETTER_QUEUE_URL") == []
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == 1
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code"),
+    [
+        pytest.param(lambda api: api.record("a", 7), "event_id_conflict", id="a conflict"),
+        pytest.param(
+            lambda api: api.subscribe(status="canceled"),
+            "subscription_inactive",
+            id="a subscription that ended",
+        ),
+    ],
+)
+def test_what_cannot_be_recorded_is_buried_with_its_reason(
+    client: Api, prepare: Callable[[Api], object], code: str, metrics: Any
+) -> None:
+    client.record("a", 1, headers=ASYNC)
+    prepare(client)
+    messages = received()
+    metrics()
+    assert consume(messages) == []
+    assert metrics()["EventsDead"] == 1
+    [dead] = received("USAGE_DEAD_LETTER_QUEUE_URL")
+    assert dead["MessageAttributes"]["code"]["StringValue"] == code
+    assert dead["MessageAttributes"]["detail"]["StringValue"]
+    assert json.loads(dead["Body"]) == json.loads(messages[0]["Body"])
+    ledgers.check()
+
+
+def test_a_dead_event_sent_back_is_recorded_once_the_cause_is_mended(client: Api) -> None:
+    client.record("a", 3, subscriptionId="sub-2", headers=ASYNC)
+    consume(received())
+    [dead] = received("USAGE_DEAD_LETTER_QUEUE_URL")
+    assert dead["MessageAttributes"]["code"]["StringValue"] == "subscription_not_found"
+    client.subscribe("sub-2")
+    assert consume([dead]) == []
+    [ledger] = ledgers.check()
+    assert (ledger.head["subscription_id"], ledger.head["used"]) == ("sub-2", 3)
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"events": [{"eventId": "a"}]}', "[" * 100_000])
+def test_a_message_that_is_none_of_ours_is_buried_and_stops_no_other(client: Api, body: str) -> None:
+    client.record("a", headers=ASYNC)
+    [message] = received()
+    if body:  # SQS has no empty messages, but takes these
+        assert consume([{"MessageId": "foreign", "Body": body}, message]) == []
+        [dead] = received("USAGE_DEAD_LETTER_QUEUE_URL")
+        assert dead["MessageAttributes"]["code"]["StringValue"] == "unreadable"
+        assert dead["Body"] == body
+    else:
+        consume([message])
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == 1
+
+
+def test_only_the_messages_that_failed_are_delivered_again(client: Api) -> None:
+    client.subscribe("sub-2")
+    client.record("a", headers=ASYNC)
+    client.record("b", subscriptionId="sub-2", headers=ASYNC)
+    messages = {json.loads(m["Body"])["events"][0]["eventId"]: m for m in received()}
+    with watched() as calls:
+        calls.fail_where(lambda params: "sub-2" in str(params.get("TransactItems")), lambda: transaction_conflict(2))
+        assert consume(list(messages.values())) == [messages["b"]["MessageId"]]
+    assert consume([messages["b"]]) == []
+    assert [ledger.head["used"] for ledger in ledgers.check()] == [1, 1]
+
+
+def test_a_dead_letter_queue_that_does_not_answer_keeps_the_message(
+    client: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.record("a", subscriptionId="unheard-of", headers=ASYNC)
+    messages = received()
+    url = os.environ["USAGE_DEAD_LETTER_QUEUE_URL"]
+    monkeypatch.setattr(queueing, "settings", lambda: _Settings("http://127.0.0.1:9/none"))
+    assert consume(messages) == [messages[0]["MessageId"]]
+    monkeypatch.undo()
+    os.environ["USAGE_DEAD_LETTER_QUEUE_URL"] = url
+
+
+class _Settings:
+    def __init__(self, dead: str) -> None:
+        self.usage_dead_letter_queue_url = dead
+
+
+def test_a_hot_ledger_spills_over(client: Api, hot: None) -> None:
+    with watched() as calls:
+        answer = client.record("a", 60)
+    assert (answer.status, answer.json) == (202, {"queued": True, "eventId": "a"})
+    assert "TransactWriteItems" not in calls.made
+    batch = send(client, event("a", 60), event("b", 1))
+    assert (batch.status, [r["status"] for r in batch.json["results"]]) == (202, ["queued", "queued"])
+    assert consume(received()) == []
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == 61
+
+
+def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(client: Api) -> None:
+    client.record("first")
+    with watched() as calls:
+        calls.fail_where(lambda params: "TransactItems" in params, lambda: transaction_conflict(2))
+        assert client.record("second").status == 202
+        assert calls.made.count("TransactWriteItems") == 3
+        assert client.record("third").status == 202
+        assert calls.made.count("TransactWriteItems") == 3
+    contention.forget()
+    assert client.record("fourth").status == 201
+    consume(received())
+    [ledger] = ledgers.check()
+    assert {e["event_id"] for e in ledger.entries} == {"first", "second", "third", "fourth"}
+
+
+def test_a_ledger_is_hot_for_some_seconds_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "report")
+    now = [100.0]
+    monkeypatch.setattr(contention, "monotonic", lambda: now[0])
+    contention.notice(key)
+    assert contention.is_hot(key)
+    now[0] += contention.HOT_SECONDS
+    assert not contention.is_hot(key)
+
+
+def test_a_queue_that_does_not_answer_either_is_said_so(
+    client: Api, hot: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "_send", lambda url, messages: dict.fromkeys(range(len(messages)), _no_queue()))
+    answer = client.record("a")
+    assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "queue_unavailable", "1")
+    [result] = send(client, event("a")).json["results"]
+    assert (result["status"], result["problem"]["code"]) == ("rejected", "queue_unavailable")
+    assert ledgers.read() == []
+
+
+def _no_queue() -> Exception:
+    return queueing.QueueUnavailable("no queue")
+
+
+def test_a_user_queues_only_what_is_theirs(client: Api) -> None:
+    client.subscribe("sub-2", user="user-2")
+    headers = bearer("user-1") | {"prefer": "respond-async"}
+    assert client.record("a", headers=headers).status == 202
+    assert client.record("b", subscriptionId="sub-2", headers=headers).status == 403
+    assert client.record("c", userId="user-2", headers=headers).status == 403
+    assert client.record("d", subscriptionId="unheard-of", headers=headers).status == 403
+    assert len(received()) == 1
