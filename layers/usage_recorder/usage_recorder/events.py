@@ -1,0 +1,140 @@
+"""A usage event and its exact JSON. Pure: no clock, no environment."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, DecimalException
+from typing import Any
+
+INTEGER_DIGITS = 12
+DECIMAL_PLACES = 9
+MAX_EVENT_BYTES = 65_536
+"""Far more than the service takes of one event (2 KB of metadata); it bounds what a buffer can hold."""
+
+_WIDEST_NUMBER = 100
+
+Quantity = int | float | Decimal | str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvent:
+    """What a service reports. `quantity` is exact, `occurred_at` aware."""
+
+    event_id: str
+    user_id: str
+    subscription_id: str
+    usage_type: str
+    quantity: Decimal
+    occurred_at: datetime
+    metadata: Mapping[str, Any]
+
+    def to_json(self) -> str:
+        """Compact JSON in ASCII, so that characters are bytes.
+
+        Raises:
+            ValueError: it has no JSON form, or one of more than `MAX_EVENT_BYTES`.
+        """
+        try:
+            text = _json(
+                {
+                    "eventId": self.event_id,
+                    "userId": self.user_id,
+                    "subscriptionId": self.subscription_id,
+                    "usageType": self.usage_type,
+                    "quantity": self.quantity,
+                    "occurredAt": _iso(self.occurred_at),
+                    "metadata": self.metadata,
+                }
+            )
+        except RecursionError:
+            raise ValueError("metadata is nested too deeply") from None
+        if len(text) > MAX_EVENT_BYTES:
+            raise ValueError(f"an event must have at most {MAX_EVENT_BYTES} bytes; this one has {len(text)}")
+        return text
+
+    @classmethod
+    def from_json(cls, text: str) -> "UsageEvent":
+        """The inverse of `to_json`."""
+        fields = json.loads(text, parse_float=Decimal)
+        return cls(
+            event_id=fields["eventId"],
+            user_id=fields["userId"],
+            subscription_id=fields["subscriptionId"],
+            usage_type=fields["usageType"],
+            quantity=Decimal(fields["quantity"]),
+            occurred_at=datetime.fromisoformat(fields["occurredAt"]),
+            metadata=fields["metadata"],
+        )
+
+
+def exact(quantity: Quantity) -> Decimal:
+    """`quantity` as a Decimal. A float counts as what it is written as: 0.1 is one tenth.
+
+    Raises:
+        ValueError: it is not a number, not greater than 0, or has more than 12 digits before or 9 after the point.
+    """
+    if isinstance(quantity, bool):
+        raise ValueError("quantity must be a number, not a bool")
+    try:
+        # float's own repr: subclasses such as numpy's write their type around the number.
+        number = Decimal(float.__repr__(quantity) if isinstance(quantity, float) else str(quantity))
+    except DecimalException:
+        raise ValueError(f"quantity must be a number, not {str(quantity)[:64]!r}") from None
+    if not number.is_finite() or number <= 0:
+        raise ValueError(f"quantity must be greater than 0, not {str(quantity)[:64]}")
+    if number.adjusted() >= INTEGER_DIGITS or _places(number) > DECIMAL_PLACES:
+        raise ValueError(
+            f"quantity must have at most {INTEGER_DIGITS} digits before and {DECIMAL_PLACES} after the point,"
+            f" not {str(quantity)[:64]}"
+        )
+    return number
+
+
+def _places(number: Decimal) -> int:
+    """Digits after the point, trailing zeros not counted."""
+    _, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)  # it is finite
+    zeros = len(digits) - len("".join(map(str, digits)).rstrip("0"))
+    return max(0, -(exponent + zeros))
+
+
+def aware(moment: datetime) -> datetime:
+    """`moment`, if it says in which time zone it is.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if moment.utcoffset() is None:
+        raise ValueError("occurred_at must have a time zone, such as datetime.now(UTC)")
+    return moment
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _json(value: object) -> str:
+    """As `json.dumps`, but Decimals are numbers, exact, in plain notation."""
+    if isinstance(value, Decimal):
+        return _plain(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{_key(key)}:{_json(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_json, value)) + "]"
+    if value is None or isinstance(value, str | int | float):
+        return json.dumps(value, allow_nan=False)
+    raise ValueError(f"{type(value).__name__} has no JSON form")
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise ValueError(f"the keys of metadata must be str, not {type(key).__name__}")
+    return json.dumps(key)
+
+
+def _plain(number: Decimal) -> str:
+    """The exponent is looked at first: 1e999999999 must not cost memory."""
+    if not number.is_finite() or abs(number.adjusted()) > _WIDEST_NUMBER:
+        raise ValueError(f"{number} has no JSON form here")
+    return format(number, "f")

@@ -1,0 +1,46 @@
+"""What happens to recorders when the process ends or forks."""
+
+import atexit
+import os
+import signal
+import sys
+from typing import Protocol
+from weakref import WeakSet
+
+
+class Living(Protocol):
+    def close(self) -> object: ...
+
+    def after_fork(self) -> None: ...
+
+
+# A recorder with something to send is also held by its thread, so none is forgotten here too early.
+_recorders: "WeakSet[Living]" = WeakSet()
+
+
+def watch(recorder: Living) -> None:
+    _recorders.add(recorder)
+
+
+def exit_on_sigterm() -> None:
+    """Make SIGTERM an ordinary exit, so that recorders are flushed as at any other. For the main thread.
+
+    By itself SIGTERM, which is how containers are stopped, ends Python at once. A handler that is set already stays.
+    """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
+@atexit.register
+def _close_all() -> None:
+    for recorder in list(_recorders):
+        recorder.close()
+
+
+def _after_fork() -> None:
+    for recorder in list(_recorders):
+        recorder.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

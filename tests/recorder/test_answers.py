@@ -1,0 +1,110 @@
+"""What an answer means for the events that were sent."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from usage_recorder.answers import LONGEST_RETRY_AFTER, Acknowledged, Problem, Refused, Rejected, Retry, outcomes
+from usage_recorder.answers import retry_after as seconds_in
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def read(status: int, body: Any, *ids: str, **headers: str) -> list[Any]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return outcomes(status, {name.replace("_", "-"): value for name, value in headers.items()}, content, ids, NOW)
+
+
+def result(event_id: str, status: str, **more: Any) -> dict[str, Any]:
+    return {"eventId": event_id, "status": status, **more}
+
+
+def problem(status: int) -> dict[str, Any]:
+    return {
+        "status": status,
+        "code": "a_code",
+        "detail": "why",
+        "errors": [{"field": "f", "code": "c", "message": "m"}],
+    }
+
+
+def test_each_event_has_its_own_fate() -> None:
+    results = [
+        result("e1", "recorded", record={"sequence": 7}, problem=None),
+        result("e2", "replayed", record={"sequence": 3}),
+        result("e3", "queued", record=None),
+        result("e4", "rejected", problem=problem(409)),
+        result("e5", "rejected", problem=problem(429)),
+        result("e6", "rejected", problem=problem(503)),
+    ]
+    found = read(202, {"results": results}, "e1", "e2", "e3", "e4", "e5", "e6", retry_after="2")
+    assert found[:3] == [
+        Acknowledged("e1", "recorded", {"sequence": 7}),
+        Acknowledged("e2", "replayed", {"sequence": 3}),
+        Acknowledged("e3", "queued", None),
+    ]
+    assert found[3] == Rejected(Problem(409, "a_code", "why", ({"field": "f", "code": "c", "message": "m"},)))
+    assert str(found[3].problem) == "409 a_code: why; f: m"
+    assert [type(each) for each in found[4:]] == [Retry, Retry]
+    assert {each.after for each in found[4:]} == {2.0}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b'{"results": [', id="half"),
+        pytest.param([], id="not an object"),
+        pytest.param({"results": []}, id="too few"),
+        pytest.param({"results": [result("e1", "recorded")] * 2}, id="too many"),
+        pytest.param({"results": [result("e2", "recorded")]}, id="another event"),
+        pytest.param({"results": [result("e1", "considered")]}, id="an unknown status"),
+        pytest.param({"results": [result("e1", "rejected")]}, id="rejected without a reason"),
+        pytest.param({"results": [result("e1", "rejected", problem={"code": "x"})]}, id="a reason without a status"),
+        pytest.param({"results": [None]}, id="null"),
+    ],
+)
+def test_an_answer_that_is_not_understood_settles_nothing(body: Any) -> None:
+    [outcome] = read(200, body, "e1")
+    assert isinstance(outcome, Retry)
+    assert not outcome.operator
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_these_pass(status: int) -> None:
+    assert [type(each) for each in read(status, b"<html>", "e1", "e2")] == [Retry, Retry]
+    assert read(status, problem(status), "e1")[0].reason == f"{status} a_code: why; f: m"
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 415])
+def test_these_are_mended_by_a_person_and_no_event_is_lost_by_them(status: int) -> None:
+    [outcome] = read(status, problem(status), "e1")
+    assert isinstance(outcome, Retry)
+    assert outcome.operator
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_these_are_about_what_is_in_the_body(status: int) -> None:
+    with pytest.raises(Refused) as refused:
+        read(status, problem(0), "e1", "e2")
+    assert (refused.value.problem.status, refused.value.problem.code) == (status, "a_code")
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        pytest.param("3", 3, id="seconds"),
+        pytest.param("Fri, 20 Nov 2026 12:00:05 GMT", 5, id="a date"),
+        pytest.param("Fri, 20 Nov 2026 12:00:05 -0000", 5, id="a date of no zone"),
+        pytest.param("Fri, 20 Nov 2026 11:00:00 GMT", 0, id="a date that is over"),
+        pytest.param("Fri, 20 Nov 2099 11:00:00 GMT", LONGEST_RETRY_AFTER, id="a clock that is wrong"),
+        pytest.param("9" * 400, LONGEST_RETRY_AFTER, id="too long"),
+        pytest.param("soon", 0, id="neither"),
+        pytest.param("-1", 0, id="negative"),
+        pytest.param("\u0663", 0, id="another script's digit"),
+    ],
+)
+def test_retry_after(said: str, seconds: float) -> None:
+    assert seconds_in({"retry-after": said}, NOW) == seconds

@@ -1,0 +1,532 @@
+"""The recorder against a service that fails in every way: nothing is lost, and nothing has two ids."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.recorder import service as fails
+from tests.recorder.conftest import QUICK, Make
+from tests.recorder.service import KEY, Failure, Service
+from usage_recorder import BufferFull, NotAcknowledged, Pauses, RecorderClosed, UsageRecorder, UsageRejected
+from usage_recorder.recorder import MAX_BODY_BYTES
+
+SLOW = Pauses(first=60, longest=60, operator=60)
+FAILURES: list[Failure] = [
+    fails.status(429, retry_after="0"),
+    fails.status(500),
+    fails.status(503, retry_after="0"),
+    fails.html(502),
+    fails.hang_up,
+    fails.record_and_hang_up,
+    fails.half_an_answer,
+    fails.cut_json,
+    fails.one_result_missing,
+    fails.status(401),
+    fails.status(403),
+    fails.status(404),
+    fails.status(302, location="/elsewhere"),
+]
+
+
+def record(recorder: UsageRecorder, number: int = 1, **more: Any) -> list[str]:
+    return [recorder.record("user-1", "sub-1", "report", **more) for _ in range(number)]
+
+
+def problem(status: int, code: str = "a_code") -> dict[str, Any]:
+    return {"status": status, "code": code, "detail": "why"}
+
+
+class Rejections(list[tuple[str, str]]):
+    """Event id and code of everything that `on_rejected` was told."""
+
+    def __call__(self, event: Any, problem: Any) -> None:
+        self.append((event.event_id, problem.code))
+
+
+# --- What is sent --------------------------------------------------------------------------------
+
+
+def test_an_event_arrives_as_it_was_recorded(service: Service, recorder: UsageRecorder) -> None:
+    when = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    recorder.record("user-1", "sub-1", "report", Decimal("0.1"), {"pages": 3}, event_id="e1", occurred_at=when)
+    assert recorder.flush()
+    assert service.events["sub-1", "e1"] == {
+        "eventId": "e1",
+        "userId": "user-1",
+        "subscriptionId": "sub-1",
+        "usageType": "report",
+        "quantity": Decimal("0.1"),
+        "occurredAt": "2026-11-20T12:00:00Z",
+        "metadata": {"pages": 3},
+    }
+    assert service.paths == ["/api/usage/batch"]
+    assert service.headers[0]["x-api-key"] == KEY
+    assert service.headers[0]["content-type"] == "application/json"
+
+
+def test_id_and_time_are_made_when_it_is_recorded_not_when_it_is_sent(service: Service, make: Make) -> None:
+    service.stop()
+    recorder = make()
+    before = datetime.now(UTC)
+    ids = record(recorder, 3)
+    after = datetime.now(UTC)
+    service.start()
+    assert recorder.flush()
+    assert service.ids == ids
+    assert len(set(ids)) == 3
+    for event in service.events.values():
+        assert before <= datetime.fromisoformat(event["occurredAt"]) <= after
+
+
+def test_metadata_is_sent_as_it_was_when_recorded(service: Service, recorder: UsageRecorder) -> None:
+    metadata = {"state": "then"}
+    recorder.record("user-1", "sub-1", "report", 1, metadata, event_id="e1")
+    metadata["state"] = "now"
+    assert recorder.flush()
+    assert service.events["sub-1", "e1"]["metadata"] == {"state": "then"}
+
+
+def test_a_token_may_be_made_anew_for_every_request(service: Service, make: Make) -> None:
+    tokens = iter(["stale", "fresh"])
+    service.token = "fresh"
+    recorder = make(token=lambda: next(tokens))
+    record(recorder)
+    assert recorder.flush()
+    assert [each["authorization"] for each in service.headers] == ["Bearer stale", "Bearer fresh"]
+
+
+def test_events_go_in_batches_of_at_most_what_is_allowed(service: Service, make: Make) -> None:
+    recorder = make(max_batch=20, linger=30)
+    ids = record(recorder, 45)
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(ids)
+    assert max(service.batches) == 20
+    assert sum(service.batches) == 45
+
+
+def test_a_full_batch_does_not_linger(service: Service, make: Make) -> None:
+    arrived = threading.Event()
+    service.fail_with(lambda request: (fails.answer(request), arrived.set())[0])
+    record(make(max_batch=5, linger=60), 5)
+    assert arrived.wait(10)
+
+
+def test_a_body_stays_below_what_the_service_takes(service: Service, make: Make) -> None:
+    recorder = make(linger=30)
+    record(recorder, 60, metadata={"text": "x" * 60_000})
+    assert recorder.flush()
+    assert len(service.events) == 60
+    assert max(service.sizes) <= MAX_BODY_BYTES
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": "service:5003"},
+        {"url": "ftp://service"},
+        {"api_key": None},
+        {"token": "both"},
+        {"max_batch": 0},
+        {"max_batch": 501},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        UsageRecorder(**({"url": "http://service", "api_key": KEY} | wrong))
+
+
+# --- When the service fails --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
+@pytest.mark.parametrize("failure", range(len(FAILURES)))
+def test_every_failure_that_passes_is_outlived(
+    service: Service, make: Make, tmp_path: Path, failure: int, spooled: bool
+) -> None:
+    rejections = Rejections()
+    recorder = make(on_rejected=rejections, spool=tmp_path / "spool" if spooled else None)
+    service.fail_with(FAILURES[failure], FAILURES[failure])
+    ids = record(recorder, 3)
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(ids)
+    assert rejections == []
+    assert recorder.unsent == 0
+
+
+@given(failures=st.lists(st.sampled_from(FAILURES), max_size=12), sizes=st.lists(st.integers(1, 7), max_size=6))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_happens_each_event_is_recorded_once(failures: list[Failure], sizes: list[int]) -> None:
+    service = Service()
+    try:
+        service.fail_with(*failures)
+        with UsageRecorder(service.url, api_key=KEY, max_batch=5, linger=0, pauses=QUICK) as recorder:
+            ids = [each for size in sizes for each in record(recorder, size)]
+            assert recorder.flush()
+        assert sorted(service.ids) == sorted(ids)
+        assert set(service.arrivals) == set(ids)
+    finally:
+        service.stop()
+
+
+def test_a_service_that_is_away_gets_everything_when_it_is_back(service: Service, make: Make) -> None:
+    recorder = make()
+    first = record(recorder, 2)
+    assert recorder.flush()
+    service.stop()
+    second = record(recorder, 3)
+    assert not recorder.flush(0.05)
+    assert recorder.unsent == 3
+    service.start()
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(first + second)
+
+
+def test_a_service_that_does_not_answer_is_asked_again(service: Service, make: Make) -> None:
+    recorder = make(request_timeout=0.1)
+    enough = threading.Event()
+    service.fail_with(fails.never(enough))
+    ids = record(recorder)
+    assert recorder.flush()
+    enough.set()
+    assert service.ids == ids
+
+
+def test_a_token_that_cannot_be_had_loses_nothing(service: Service, make: Make) -> None:
+    answers: list[Callable[[], str]] = [lambda: 1 / 0, lambda: "n\u00f6t ascii", lambda: "line\nbreak"]
+
+    def token() -> str:
+        return answers.pop(0)() if answers else KEY
+
+    recorder = make(token=token)
+    ids = record(recorder)
+    assert recorder.flush()
+    assert service.ids == ids
+
+
+def test_the_service_decides_when_it_is_asked_again(service: Service, make: Make) -> None:
+    """A flush cuts the recorder's own pauses short, but not this one."""
+    recorder = make()
+    service.fail_with(fails.status(429, retry_after="60"))
+    record(recorder)
+    assert not recorder.flush(0.1)
+    assert not recorder.flush(0.1)
+    assert len(service.paths) == 1
+
+
+def test_a_flush_is_a_try_even_during_a_long_pause(service: Service, make: Make) -> None:
+    recorder = make(pauses=SLOW)
+    service.fail_with(fails.status(401), fails.status(503))
+    ids = record(recorder)
+    while not recorder.flush(0.05):
+        pass
+    assert service.ids == ids
+
+
+# --- When the service rejects ----------------------------------------------------------------
+
+
+def test_an_event_that_is_rejected_is_reported_and_not_sent_again(
+    service: Service, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    rejections = Rejections()
+    recorder = make(on_rejected=rejections)
+    service.judge = lambda event: problem(404, "subscription_not_found") if event["eventId"] == "bad" else None
+    good = record(recorder, 2)
+    record(recorder, event_id="bad")
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(good)
+    assert rejections == [("bad", "subscription_not_found")]
+    assert service.arrivals["bad"] == 1
+    [line] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert "bad is not recorded: 404 subscription_not_found: why (user user-1, subscription sub-1, 1 report" in line
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_event_that_is_rejected_for_now_is_sent_again(service: Service, make: Make, status: int) -> None:
+    rejections = Rejections()
+    recorder = make(on_rejected=rejections)
+    tries = {"count": 0}
+
+    def judge(event: dict[str, Any]) -> dict[str, Any] | None:
+        tries["count"] += event["eventId"] == "later"
+        return problem(status) if event["eventId"] == "later" and tries["count"] < 4 else None
+
+    service.judge = judge
+    record(recorder, event_id="later")
+    others = record(recorder, 3)
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted([*others, "later"])
+    assert [service.arrivals[each] for each in others] == [1, 1, 1]
+    assert rejections == []
+
+
+def test_events_that_are_stuck_do_not_hold_up_the_others(service: Service, make: Make) -> None:
+    recorder = make(max_batch=2)
+    stuck = {f"stuck-{number}" for number in range(4)}
+    service.judge = lambda event: problem(503) if event["eventId"] in stuck else None
+    for each in sorted(stuck):
+        record(recorder, event_id=each)
+    others = record(recorder, 5)
+    while recorder.unsent > 4:
+        recorder.flush(0.02)
+    assert set(service.ids) == set(others)
+    service.judge = lambda _: None
+    assert recorder.flush()
+    assert set(service.ids) == {*others, *stuck}
+
+
+def test_a_conflict_is_reported(service: Service, make: Make) -> None:
+    rejections = Rejections()
+    recorder = make(on_rejected=rejections)
+    record(recorder, quantity=1, event_id="e1")
+    record(recorder, quantity=2, event_id="e1")
+    assert recorder.flush()
+    assert rejections == [("e1", "event_id_conflict")]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_one_event_that_spoils_its_batch_takes_no_other_with_it(service: Service, make: Make, status: int) -> None:
+    rejections = Rejections()
+    recorder = make(on_rejected=rejections, linger=30)
+
+    def spoiled(request: fails.Request) -> None:
+        service.fail_with(spoiled)
+        if any(event["metadata"].get("spoilt") for event in request.events()):
+            return request.reply(status, problem(status, "spoilt"))
+        return fails.answer(request)
+
+    service.fail_with(spoiled)
+    good = record(recorder, 20)
+    record(recorder, event_id="bad", metadata={"spoilt": True})
+    good += record(recorder, 20)
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(good)
+    assert rejections == [("bad", "spoilt")]
+
+
+def test_a_service_that_takes_smaller_bodies_gets_them(service: Service, make: Make) -> None:
+    recorder = make(linger=30)
+    service.most_events = 3
+    ids = record(recorder, 10)
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(ids)
+
+
+def test_a_service_that_goes_away_while_a_batch_is_taken_apart_loses_nothing(service: Service, make: Make) -> None:
+    recorder = make(linger=30)
+    service.fail_with(fails.status(413), fails.status(503), fails.status(413), fails.answer, fails.hang_up)
+    ids = record(recorder, 10)
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(ids)
+
+
+def test_a_callback_that_fails_harms_nothing(service: Service, make: Make) -> None:
+    recorder = make(on_rejected=lambda *_: 1 / 0)
+    service.judge = lambda event: problem(409) if event["eventId"] == "bad" else None
+    record(recorder, event_id="bad")
+    ids = record(recorder, 2)
+    assert recorder.flush()
+    assert service.ids == ids
+
+
+# --- Bounds ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
+def test_a_full_buffer_refuses_and_holds_no_more_than_allowed(
+    service: Service, make: Make, tmp_path: Path, spooled: bool
+) -> None:
+    service.stop()
+    recorder = make(max_buffered=5, full_timeout=0, spool=tmp_path / "spool" if spooled else None)
+    ids = record(recorder, 5)
+    for _ in range(3):
+        with pytest.raises(BufferFull):
+            record(recorder)
+    assert recorder.unsent == 5
+    service.start()
+    assert recorder.flush()
+    ids += record(recorder)
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(ids)
+
+
+def test_a_full_buffer_makes_its_callers_wait_for_room(service: Service, make: Make) -> None:
+    recorder = make(max_buffered=3, full_timeout=30)
+    with ThreadPoolExecutor(8) as pool:
+        ids = [each for found in pool.map(lambda _: record(recorder), range(60)) for each in found]
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(ids)
+    assert max(service.batches) <= 3
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
+def test_many_threads_lose_nothing(service: Service, make: Make, tmp_path: Path, spooled: bool) -> None:
+    recorder = make(max_batch=50, spool=tmp_path / "spool" if spooled else None)
+    service.fail_with(fails.status(500), fails.record_and_hang_up, fails.status(429, retry_after="0"))
+    with ThreadPoolExecutor(8) as pool:
+        ids = [each for found in pool.map(lambda _: record(recorder, 25), range(16)) for each in found]
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(ids)
+    assert len(set(ids)) == 400
+
+
+# --- The end ---------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_with_sends_everything(service: Service, make: Make) -> None:
+    with make(linger=60) as recorder:
+        ids = record(recorder, 3)
+    assert service.ids == ids
+    assert recorder.unsent == 0
+    with pytest.raises(RecorderClosed):
+        record(recorder)
+    assert recorder.close()
+
+
+def test_what_cannot_be_sent_before_the_end_is_reported(service: Service, make: Make) -> None:
+    rejections = Rejections()
+    service.stop()
+    recorder = make(on_rejected=rejections)
+    ids = record(recorder, 2)
+    assert not recorder.close(timeout=0.05)
+    assert sorted(rejections) == sorted((each, "not_sent") for each in ids)
+    assert not recorder.close()
+
+
+def test_what_cannot_be_sent_before_the_end_waits_in_the_spool(service: Service, make: Make, tmp_path: Path) -> None:
+    rejections = Rejections()
+    service.stop()
+    first = make(on_rejected=rejections, spool=tmp_path / "spool")
+    ids = record(first, 3)
+    assert not first.close(timeout=0.05)
+    assert first.unsent == 3
+    assert rejections == []
+    service.start()
+    second = make(spool=tmp_path / "spool")
+    assert second.flush()
+    assert sorted(service.ids) == sorted(ids)
+
+
+def test_a_spool_is_sent_without_a_word_from_anybody(service: Service, make: Make, tmp_path: Path) -> None:
+    service.stop()
+    first = make(spool=tmp_path / "spool")
+    record(first)
+    first.close(timeout=0)
+    arrived = threading.Event()
+    service.fail_with(lambda request: (fails.answer(request), arrived.set())[0])
+    service.start()
+    make(spool=tmp_path / "spool")
+    assert arrived.wait(10)
+
+
+class Context:
+    def __init__(self, milliseconds: int) -> None:
+        self.milliseconds = milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds
+
+
+def test_a_handler_is_flushed_before_it_answers(service: Service, make: Make) -> None:
+    recorder = make(linger=60)
+
+    @recorder.flushing
+    def handler(event: dict[str, int], context: Context) -> str:
+        """A handler."""
+        record(recorder, event["number"])
+        if event["number"] == 2:
+            raise LookupError
+        return "done"
+
+    assert handler({"number": 1}, Context(10_000)) == "done"
+    assert len(service.events) == 1
+    with pytest.raises(LookupError):
+        handler({"number": 2}, Context(10_000))
+    assert len(service.events) == 3
+    assert handler.__doc__ == "A handler."
+
+
+def test_a_handler_keeps_time_to_answer(service: Service, make: Make) -> None:
+    recorder = make(flush_timeout=600)
+    service.stop()
+
+    @recorder.flushing
+    def handler(_: object, context: Context) -> str:
+        record(recorder)
+        return "done"
+
+    assert handler({}, Context(550)) == "done"
+    assert recorder.unsent == 1
+
+
+# --- Recording now -----------------------------------------------------------------------------
+
+
+def test_recording_now_answers_what_the_service_said(service: Service, make: Make) -> None:
+    recorder = make(linger=60)
+    when = datetime(2026, 11, 20, tzinfo=UTC)
+    first, again = (
+        recorder.record_now("user-1", "sub-1", "report", 2, event_id="e1", occurred_at=when) for _ in range(2)
+    )
+    assert (first.event_id, first.status, first.record) == ("e1", "recorded", {"eventId": "e1", "sequence": 1})
+    assert again.status == "replayed"
+    assert recorder.unsent == 0
+
+
+@pytest.mark.parametrize("failure", range(len(FAILURES)))
+def test_recording_now_outlives_what_passes(service: Service, make: Make, failure: int) -> None:
+    service.fail_with(FAILURES[failure], FAILURES[failure])
+    acknowledged = make().record_now("user-1", "sub-1", "report")
+    assert service.ids == [acknowledged.event_id]
+
+
+def test_recording_now_says_that_it_was_rejected(service: Service, make: Make) -> None:
+    rejections = Rejections()
+    recorder = make(on_rejected=rejections)
+    service.judge = lambda _: problem(404, "subscription_not_found")
+    with pytest.raises(UsageRejected) as rejected:
+        recorder.record_now("user-1", "sub-1", "report", event_id="e1")
+    assert rejected.value.problem.code == "subscription_not_found"
+    assert rejections == [("e1", "subscription_not_found")]
+    assert recorder.unsent == 0
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
+def test_what_was_not_answered_in_time_is_sent_all_the_same(
+    service: Service, make: Make, tmp_path: Path, spooled: bool
+) -> None:
+    recorder = make(spool=tmp_path / "spool" if spooled else None)
+    service.stop()
+    with pytest.raises(NotAcknowledged) as late:
+        recorder.record_now("user-1", "sub-1", "report", timeout=0.05)
+    assert recorder.unsent == 1
+    service.start()
+    assert recorder.flush()
+    assert service.ids == [late.value.event_id]
+
+
+def test_nobody_else_sends_what_is_being_recorded_now(service: Service, make: Make, tmp_path: Path) -> None:
+    recorder = make(spool=tmp_path / "spool")
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slow(request: fails.Request) -> None:
+        arrived.set()
+        go_on.wait(10)
+        fails.answer(request)
+
+    service.fail_with(slow)
+    with ThreadPoolExecutor(1) as pool:
+        recording = pool.submit(recorder.record_now, "user-1", "sub-1", "report")
+        assert arrived.wait(10)
+        assert not recorder.flush(0.1)
+        go_on.set()
+        acknowledged = recording.result()
+    assert service.arrivals[acknowledged.event_id] == 1
