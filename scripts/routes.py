@@ -44,7 +44,7 @@ def sync_routes(client: ApiGatewayV2Client, api_id: str, wanted: Mapping[str, st
 
 
 def _route_key(method: str, path: str) -> str:
-    if path == "/$default":
+    if path.removeprefix("/") == "$default":  # SAM writes it without a slash, others with one
         return "$default"
     return f"{'ANY' if method == ANY_METHOD else method.upper()} {path}"
 

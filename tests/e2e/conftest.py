@@ -1,6 +1,7 @@
 """A local cloud of the tests' own: the deployed stack over HTTP, and empty accounts for code run in this process."""
 
 import itertools
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -18,15 +19,32 @@ _accounts = itertools.count(200_000_000_000)
 
 @pytest.fixture(scope="session")
 def local_cloud() -> Iterator[LocalCloud]:
-    """A cloud on a port of its own, with the stack of template.yaml deployed; it ends with the tests."""
-    running = LocalCloud(".local/test")
+    """A cloud on a port of its own, with the stack of template.yaml deployed; it ends with the tests.
+
+    It enforces IAM: a call that a function's policy does not name fails here as it would on AWS.
+    """
+    running = LocalCloud(".local/test", enforce_iam=True)
     running.stop()
     running.start()
     try:
         running.deploy()
+        _allow_batches(running)
         yield running
     finally:
         running.stop()
+
+
+def _allow_batches(running: LocalCloud) -> None:
+    """Who may send one message may send ten: on AWS sqs:SendMessage says both, MiniStack asks for a name of its own."""
+    iam = running.session.client("iam", endpoint_url=running.url)
+    for role in iam.list_roles(MaxItems=1000)["Roles"]:
+        for policy in iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]:
+            name = {"RoleName": role["RoleName"], "PolicyName": policy}
+            document = iam.get_role_policy(**name)["PolicyDocument"]
+            for statement in document["Statement"]:
+                if statement["Action"] == "sqs:SendMessage":
+                    statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
+            iam.put_role_policy(**name, PolicyDocument=json.dumps(document))
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,7 @@ def authenticate(headers: Mapping[str, str]) -> Caller:
         IdentityProviderUnavailable: what they are checked against could not be fetched.
     """
     authorization, api_key = headers.get("authorization"), headers.get("x-api-key")
-    if authorization and api_key:
+    if authorization is not None and api_key is not None:  # even if one is empty: nothing is guessed
         raise CredentialsInvalid("Send either Authorization or x-api-key, not both.")
     if api_key:
         return _key_holder(api_key)

@@ -2,26 +2,31 @@
 
 from typing import Any
 
-PARAMETERS: dict[str, str | int] = {
+IDS = {
     "planId": "business",
     "usageType": "assessment",
     "subscriptionId": "sub-456",
     "userId": "user-123",
     "invoiceId": "sub-456-20261101T000000Z",
+    "eventId": "assessment-7f3a",
+}
+"""By the name of a field or a parameter."""
+
+PARAMETERS: dict[str, str | int] = {
+    **IDS,
     "period": "2026-11-15",
     "limit": 10,
     "Idempotency-Key": "assessment-7f3a",
     "Prefer": "respond-async",
 }
-"""By the parameter's name."""
 
+# Without `occurredAt`, so that it can be sent as it is at any time: an event may be a year old, not more.
 _EVENT = {
     "eventId": "assessment-7f3a",
     "userId": "user-123",
     "subscriptionId": "sub-456",
     "usageType": "assessment",
     "quantity": 12.5,
-    "occurredAt": "2026-11-20T09:30:00Z",
     "metadata": {"assessmentId": "a-1001"},
 }
 
@@ -90,7 +95,7 @@ _INVOICE = {
     "total": "25.00",
     "items": [
         {
-            "itemId": "assessment#000000000005",
+            "itemId": "assessment#000000000000005",
             "usageType": "assessment",
             "description": "2.5 x assessment beyond the 50 included",
             "quantity": 2.5,
@@ -118,7 +123,7 @@ _RECORD = {
     "billableQuantity": 2.5,
     "processed": True,
     "invoiceId": "sub-456-20261101T000000Z",
-    "invoiceItemId": "assessment#000000000005",
+    "invoiceItemId": "assessment#000000000000005",
     "metadata": {"assessmentId": "a-1001"},
 }
 

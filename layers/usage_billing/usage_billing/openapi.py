@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from usage_billing import errors
 from usage_billing.access import PUBLIC, Role
 from usage_billing.errors import BillingError
-from usage_billing.examples import BODIES, PARAMETERS
+from usage_billing.examples import BODIES, IDS, PARAMETERS
 from usage_billing.http import INTERNAL_ERROR, JSON, PROBLEM_JSON, STATUS, Api, Contract, Problem
 
 VERSION = "1.0.0"
@@ -140,6 +140,10 @@ def document() -> dict[str, Any]:
         for name, schema in _referred(operation, part["components"]["schemas"]):
             if schemas.setdefault(name, schema) != schema:
                 raise ValueError(f"two models are called {name}")
+    for schema in schemas.values():
+        for name, field in schema.get("properties", {}).items():
+            if name in IDS:
+                field["examples"] = [IDS[name]]
     return {
         "openapi": "3.1.0",
         "info": {"title": "Usage-based billing", "version": VERSION, "description": DESCRIPTION},

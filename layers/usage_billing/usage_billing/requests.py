@@ -1,6 +1,8 @@
 """What the API takes: bodies and parameters, and the domain values they become."""
 
+import re
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -24,7 +26,7 @@ from usage_billing.values import (
 )
 
 PathIdentifier = Annotated[Identifier, Path()]
-PathInvoiceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._~:@|+=,-]{1,160}$")]
+PathInvoiceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,159}$")]
 PageSize = Annotated[int, Query(ge=1, le=100, description="how many at most")]
 Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCursor of the page before")]
 
@@ -32,6 +34,8 @@ Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCurso
 def _noon(text: object) -> datetime | None:
     """A day as an instant of it. Every period turns at midnight UTC, so any instant of the day will do."""
     try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", str(text)):  # strptime takes less care
+            raise ValueError
         day = datetime.strptime(f"{text} 12+0000", "%Y-%m-%d %H%z")
         if not 2000 <= day.year <= 9998:
             raise ValueError
@@ -43,7 +47,7 @@ def _noon(text: object) -> datetime | None:
 Day = Annotated[
     datetime | None,
     BeforeValidator(_noon),
-    WithJsonSchema({"type": "string", "format": "date"}),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": r"^(?!9999)[2-9][0-9]{3}-[0-9]{2}-[0-9]{2}$"}),
     Query(description="a day; the period that holds it is meant, without it the current one"),
 ]
 
@@ -141,6 +145,11 @@ class QuotaTerms(Request):
         )
 
 
+def _whole(value: object) -> object:
+    """To JSON 9.0 is the integer 9."""
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
+
+
 class SubscriptionTerms(Request):
     """A subscription. Its id stands in the path and may be repeated here."""
 
@@ -148,7 +157,7 @@ class SubscriptionTerms(Request):
     user_id: Identifier
     plan_id: Identifier
     status: SubscriptionStatus = SubscriptionStatus.ACTIVE
-    billing_anchor_day: Annotated[int, Field(strict=True, ge=1, le=31)] = 1
+    billing_anchor_day: Annotated[int, Field(strict=True, ge=1, le=31), BeforeValidator(_whole)] = 1
 
     def subscription(self, subscription_id: str) -> Subscription:
         _same("subscriptionId", self.subscription_id, subscription_id)

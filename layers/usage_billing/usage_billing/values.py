@@ -35,7 +35,8 @@ METADATA_BYTES = 2048
 METADATA_KEYS = 50
 METADATA_DEPTH = 3
 
-IDENTIFIER_PATTERN = r"^[A-Za-z0-9._~:@|+=,-]{1,128}$"
+# Not with a dot first: `.` and `..` are steps in a URL, which clients take before they send it.
+IDENTIFIER_PATTERN = r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,127}$"
 
 
 class Strict(BaseModel):
@@ -115,7 +116,15 @@ Quantity = Annotated[
     Decimal,
     BeforeValidator(_decimal),
     AfterValidator(_positive),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": _LARGEST, "examples": [1]}),
+    WithJsonSchema(
+        {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": _LARGEST,
+            "description": f"at most {DECIMAL_PLACES} digits after the point",
+            "examples": [1],
+        }
+    ),
 ]
 """How much was used: more than 0, at most 12 digits before and 9 after the point. A JSON number, exact."""
 
@@ -123,7 +132,15 @@ Limit = Annotated[
     Decimal,
     BeforeValidator(_decimal),
     AfterValidator(_not_negative),
-    WithJsonSchema({"type": "number", "minimum": 0, "exclusiveMaximum": _LARGEST, "examples": [50]}),
+    WithJsonSchema(
+        {
+            "type": "number",
+            "minimum": 0,
+            "exclusiveMaximum": _LARGEST,
+            "description": f"at most {DECIMAL_PLACES} digits after the point",
+            "examples": [50],
+        }
+    ),
 ]
 """How much a plan includes: like a quantity, but 0 is allowed."""
 
@@ -152,7 +169,7 @@ UnitPrice = Annotated[
 Amount = Annotated[Decimal, PlainSerializer(as_text, return_type=str), WithJsonSchema(_AMOUNT_SCHEMA)]
 """Money in an answer: text with the currency's minor units, as in "20.00"."""
 
-Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN, examples=["sub-456"])]
+Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
 """Names a thing, fits into a URL path and a composite key: `#` and `/` separate, so they are not allowed."""
 
 
@@ -162,7 +179,9 @@ def _printable(text: str) -> str:
     return text
 
 
-PrintableText = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+PrintableText = Annotated[
+    str, Field(min_length=1, max_length=128, description="printable characters"), AfterValidator(_printable)
+]
 
 EventId = Annotated[
     str, Field(pattern=r"^[\x21-\x7e]{1,128}$", description="1 to 128 printable ASCII characters without spaces")
@@ -243,6 +262,13 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
 Metadata = Annotated[
     dict[str, Any],
     AfterValidator(_metadata),
-    WithJsonSchema({"type": "object", "additionalProperties": True, "maxProperties": METADATA_KEYS}),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": True,
+            "maxProperties": METADATA_KEYS,
+            "description": f"at most {METADATA_BYTES} bytes as JSON, {METADATA_KEYS} keys, {METADATA_DEPTH} levels",
+        }
+    ),
 ]
 """Anything a service wants to remember about an event: at most 2 KB of JSON, 50 keys, 3 levels."""

@@ -1,0 +1,82 @@
+"""The deployed API against its own description, with every check that Schemathesis knows.
+
+Thousands of requests, valid and not, one by one and in sequences: never a 5xx, never a status, a header or a shape
+that is not declared; what is valid is taken, what is not is refused, and nobody gets in without credentials.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.credentials import signed
+from tests.template import ROOT
+from usage_billing.examples import BODIES, IDS
+
+SECONDS = 90
+
+
+@pytest.fixture(scope="module")
+def stocked(stack: dict[str, Any]) -> None:
+    """What the examples name exists: a plan, a subscription, and usage beyond the plan on an invoice."""
+    plan, kind, subscription = IDS["planId"], IDS["usageType"], IDS["subscriptionId"]
+    key = {"x-api-key": stack["internalApiKey"]}
+    with httpx.Client(base_url=stack["apiUrl"], headers=key, timeout=60, trust_env=False) as http:
+
+        def send(method: str, path: str, body: dict[str, Any]) -> None:
+            http.request(method, path, json=body).raise_for_status()
+
+        send("PUT", f"/api/usage/quotas/{plan}/{kind}", BODIES["QuotaTerms"])
+        send("PUT", f"/api/subscriptions/{subscription}", BODIES["SubscriptionTerms"])
+        for number in range(5):
+            send("POST", "/api/usage/record", BODIES["ReportedUsage"] | {"eventId": f"stock-{number}"})
+        send("POST", "/api/usage/process-billing", {"subscriptionId": subscription})
+
+
+def schemathesis(stack: dict[str, Any], folder: Path, header: str, *arguments: str) -> str:
+    """What a run says. Fails if it finds anything, or does not try every operation."""
+    url = stack["apiUrl"]
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--url", url, "--header", header),
+            *("--checks", "all", "--seed", "1", "--generation-database", "none", "--continue-on-failure"),
+            *("--request-timeout", "30", "--no-color", *arguments),
+        ],
+        cwd=folder,
+        env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_hooks", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=3 * SECONDS,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    selected, tested = re.findall(r"(?:Selected: (?:\d+)/|Tested: )(\d+)", run.stdout)
+    assert selected == tested
+    return run.stdout
+
+
+@pytest.mark.usefixtures("stocked")
+def test_a_service(stack: dict[str, Any], tmp_path: Path) -> None:
+    said = schemathesis(stack, tmp_path, f"x-api-key: {stack['internalApiKey']}", "--max-examples", "12")
+    assert all(phase in said for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"))
+    assert "skipped" not in said.split("API Operations")[1].split("Test cases")[0]
+
+
+@pytest.mark.usefixtures("stocked")
+def test_a_user(stack: dict[str, Any], tmp_path: Path) -> None:
+    token = signed(stack["jwt"], IDS["userId"], "user", timedelta(hours=1))
+    schemathesis(
+        stack,
+        tmp_path,
+        f"Authorization: Bearer {token}",
+        "--max-examples",
+        "4",
+        "--phases",
+        "examples,coverage,fuzzing",
+    )
