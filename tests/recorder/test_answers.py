@@ -72,6 +72,11 @@ def test_an_answer_that_is_not_understood_settles_nothing(body: Any) -> None:
     assert not outcome.operator
 
 
+def test_an_event_refused_for_its_id_is_known_by_its_place() -> None:
+    results = [{"eventId": None, "status": "rejected", "problem": problem(422)}]
+    assert isinstance(read(200, {"results": results}, "e 1")[0], Rejected)
+
+
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_these_pass(status: int) -> None:
     assert [type(each) for each in read(status, b"<html>", "e1", "e2")] == [Retry, Retry]

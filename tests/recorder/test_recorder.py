@@ -283,6 +283,23 @@ def test_events_that_are_stuck_do_not_hold_up_the_others(service: Service, make:
     assert set(service.ids) == {*others, *stuck}
 
 
+def test_one_event_that_the_service_fails_for_does_not_hold_up_the_others(service: Service, make: Make) -> None:
+    recorder = make(linger=30)
+
+    def failing(request: fails.Request) -> None:
+        service.fail_with(failing)
+        poisoned = any(event["eventId"] == "poison" for event in request.events())
+        return request.reply(500, {"code": "internal_error"}) if poisoned else fails.answer(request)
+
+    service.fail_with(failing)
+    others = record(recorder, 6)
+    record(recorder, event_id="poison")
+    others += record(recorder, 6)
+    while recorder.unsent > 1:
+        recorder.flush(0.02)
+    assert sorted(service.ids) == sorted(others)
+
+
 def test_a_conflict_is_reported(service: Service, make: Make) -> None:
     rejections = Rejections()
     recorder = make(on_rejected=rejections)

@@ -114,7 +114,8 @@ def _of_events(content: bytes, event_ids: Sequence[str], after: float) -> list[O
 
 def _of_event(result: Any, event_id: str, after: float) -> Outcome:
     """An answer that is not understood settles nothing: sending an event again does no harm."""
-    if not isinstance(result, dict) or result.get("eventId") != event_id:
+    # The id of an event that is refused for its id may be null.
+    if not isinstance(result, dict) or result.get("eventId") not in (event_id, None):
         return Retry("the answer is about another event", after)
     status = result.get("status")
     if status in ACKNOWLEDGED:

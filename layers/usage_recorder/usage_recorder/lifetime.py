@@ -11,7 +11,11 @@ from weakref import WeakSet
 class Living(Protocol):
     def close(self) -> object: ...
 
-    def after_fork(self) -> None: ...
+    def before_fork(self) -> None: ...
+
+    def after_fork_in_parent(self) -> None: ...
+
+    def after_fork_in_child(self) -> None: ...
 
 
 # A recorder with something to send is also held by its thread, so none is forgotten here too early.
@@ -37,10 +41,25 @@ def _close_all() -> None:
         recorder.close()
 
 
-def _after_fork() -> None:
-    for recorder in list(_recorders):
-        recorder.after_fork()
+_forking: list[Living] = []
+
+
+def _before_fork() -> None:
+    recorders = list(_recorders)
+    for recorder in recorders:
+        recorder.before_fork()
+    _forking[:] = recorders
+
+
+def _after_fork_in_parent() -> None:
+    for recorder in _forking:
+        recorder.after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    for recorder in _forking:
+        recorder.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

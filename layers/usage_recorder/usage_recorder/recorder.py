@@ -58,7 +58,7 @@ class UsageRecorder:
         full_timeout: how many seconds `record` waits for room before it raises `BufferFull`.
         max_batch: how many events are sent together, at most 500.
         linger: how many seconds the first event of a batch waits for others.
-        request_timeout: how many seconds the service may take to be connected to, and to answer.
+        request_timeout: how many seconds the service may take to be connected to, and to answer for a batch.
         flush_timeout: how many seconds `flush` and `close` try, and `record_now` waits, unless told otherwise.
         on_rejected: called, from another thread, with every event that will not be recorded, and why.
         pauses: how long to wait between tries.
@@ -80,7 +80,7 @@ class UsageRecorder:
         full_timeout: float = 1.0,
         max_batch: int = MAX_BATCH,
         linger: float = 0.5,
-        request_timeout: float = 10.0,
+        request_timeout: float = 30.0,
         flush_timeout: float = 10.0,
         on_rejected: OnRejected | None = None,
         pauses: Pauses | None = None,
@@ -117,6 +117,7 @@ class UsageRecorder:
         self._sender = Sender(self._url, self._headers, self._request_timeout, self._make_http())
         self._thread: threading.Thread | None = None
         self._closed = self._stopped = False
+        self._batch_size = self._max_batch
         self._left: int | None = None  # how many were unsent when the buffer was closed
         self._flushing = self._flushes = self._flushes_seen = 0
         self._not_before = 0.0
@@ -289,8 +290,16 @@ class UsageRecorder:
             return self._flush_timeout
         return min(self._flush_timeout, max(0.0, float(remaining()) / 1000 - HANDLER_RESERVE_SECONDS))
 
-    def after_fork(self) -> None:
-        """Begin anew in a forked process: what the other one accepted it sends itself."""
+    def before_fork(self) -> None:
+        """Let no thread be inside SQLite, whose own locks a forked process would inherit as they are."""
+        self._changed.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self._changed.release()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: what the other process accepted it sends itself."""
+        self._changed = threading.Condition()
         self._buffer.abandon()
         self._buffer = MemoryBuffer(0)  # should the spool not open, nothing is accepted
         if not self._closed:
@@ -322,19 +331,32 @@ class UsageRecorder:
             self._await_batch()
             if self._stopped:
                 return Attempt()
-            batch = self._buffer.take(self._max_batch, MAX_BODY_BYTES - ENVELOPE_BYTES, self._claim_seconds)
+            batch = self._buffer.take(self._batch_size, MAX_BODY_BYTES - ENVELOPE_BYTES, self._claim_seconds)
         if not batch:
             return Attempt()
         try:
-            return self._deliver(batch)
+            attempt = self._deliver(batch)
         finally:
             self._release(batch)
+        self._adapt(attempt)
+        return attempt
+
+    def _adapt(self, attempt: Attempt) -> None:
+        """Halve the batches of a service that fails, and double them when it does not.
+
+        It may be too slow for so many events, or fail for one of them, which then holds up no others: what was not
+        settled goes behind them.
+        """
+        if attempt.progressed:
+            self._batch_size = min(self._max_batch, 2 * self._batch_size)
+        elif not attempt.operator:
+            self._batch_size = max(1, len(attempt.outcomes) // 2)
 
     def _await_batch(self) -> None:
         """Wait for an event, then for a full batch or the end of `linger`, or somebody who cannot wait."""
         self._wait_for(lambda: self._stopped or self._buffer.waiting(1) > 0, None)
         self._wait_for(
-            lambda: self._stopped or self._flushing or self._buffer.waiting(self._max_batch) >= self._max_batch,
+            lambda: self._stopped or self._flushing or self._buffer.waiting(self._batch_size) >= self._batch_size,
             self._linger,
         )
 
