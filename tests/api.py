@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 import jwt
 
+from tests import contract
 from tests.cloud import API_KEY, AUDIENCE, ISSUER, JWT_SECRET
 from tests.template import functions
 
@@ -40,7 +41,8 @@ class Answer:
     json: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        self.json = json.loads(self.text, parse_float=Decimal) if self.text else None
+        is_json = "json" in self.headers.get("Content-Type", "")
+        self.json = json.loads(self.text, parse_float=Decimal) if is_json else None
 
     @property
     def code(self) -> str | None:
@@ -126,7 +128,8 @@ class Api:
         if text is not None:
             event["body"] = base64.b64encode(text).decode() if isinstance(text, bytes) else text
         answer = importlib.import_module(module).handler(event, Context(seconds))
-        return Answer(answer["statusCode"], answer.get("headers", {}), answer["body"])
+        contract.check(method, path, answer["statusCode"], answer["headers"], answer["body"])
+        return Answer(answer["statusCode"], answer["headers"], answer["body"])
 
     def get(self, path: str, **kwargs: Any) -> Answer:
         return self("GET", path, **kwargs)

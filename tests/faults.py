@@ -1,15 +1,17 @@
-"""Makes the n-th call to DynamoDB fail, before or after it took effect."""
+"""Makes calls to DynamoDB and SQS go wrong, before or after they took effect, or lets something happen meanwhile."""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from usage_billing.tables import client
+from usage_billing import queueing, runs, tables
 
 When = Literal["before", "after"]
+Parameters = dict[str, Any]
+Action = Callable[[Parameters], object]
 
 
 def timed_out() -> Exception:
@@ -46,49 +48,80 @@ def transaction_conflict(items: int) -> ClientError:
     return _client_error("TransactionCanceledException", CancellationReasons=reasons)
 
 
+def conflict(parameters: Parameters) -> None:
+    """Let a transaction meet another one; other calls go through."""
+    if items := parameters.get("TransactItems"):
+        raise transaction_conflict(len(items))
+
+
 class Calls:
-    """The calls made to DynamoDB while this is active, by operation, and the one that is to fail."""
+    """The calls made while this is active, by operation, and what is to happen at them."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
         self._number = 0
         self._when: When = "before"
-        self._error: Callable[[], BaseException] | None = None
-        self._where: Callable[[dict[str, Any]], bool] = lambda _: False
-        self._error_there: Callable[[], BaseException] = internal_error
+        self._action: Action | None = None
+        self._everywhere: tuple[Callable[[Parameters], bool], Callable[[], BaseException]] | None = None
 
-    def fail_where(self, where: Callable[[dict[str, Any]], bool], error: Callable[[], BaseException]) -> None:
+    def fail_where(self, where: Callable[[Parameters], bool], error: Callable[[], BaseException]) -> None:
         """Let every call fail, before it takes effect, whose parameters meet `where`."""
-        self._where, self._error_there = where, error
+        self._everywhere = where, error
 
     def fail(self, number: int, when: When, error: Callable[[], BaseException]) -> None:
         """Let the `number`-th call from now fail, counted from 1."""
-        self._number, self._when, self._error = len(self.made) + number, when, error
 
-    def _before(self, model: Any, params: dict[str, Any], **_: Any) -> None:
-        self.made.append(model.name)
-        if self._where(json.loads(params["body"] or "{}")):
-            raise self._error_there()
-        self._strike("before")
-
-    def _after(self, **_: Any) -> None:
-        self._strike("after")
-
-    def _strike(self, when: When) -> None:
-        if self._error and self._when == when and len(self.made) == self._number:
-            error, self._error = self._error, None
+        def strike(_: Parameters) -> NoReturn:
             raise error()
+
+        self.at(number, when, strike)
+
+    def at(self, number: int, when: When, action: Action) -> None:
+        """Let something happen at the `number`-th call from now, counted from 1."""
+        self._number, self._when, self._action = len(self.made) + number, when, action
+
+    def calm(self) -> None:
+        """Let nothing more happen."""
+        self._action = self._everywhere = None
+
+    def _before(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        self.made.append(model.name)
+        parameters: Parameters = json.loads(params["body"] or "{}")
+        context["parameters"] = parameters
+        if self._everywhere and self._everywhere[0](parameters):
+            raise self._everywhere[1]()
+        self._strike("before", parameters)
+
+    def _after(self, context: dict[str, Any], **_: Any) -> None:
+        self._strike("after", context["parameters"])
+
+    def _strike(self, when: When, parameters: Parameters) -> None:
+        if self._action and self._when == when and len(self.made) == self._number:
+            action, self._action = self._action, None
+            action(parameters)
 
 
 @contextmanager
 def watched() -> Iterator[Calls]:
-    """Count the calls of the code under test, and let them fail on demand."""
+    """Count the calls of the code under test, and let them go wrong on demand."""
     calls = Calls()
-    events = client().meta.events
-    events.register_first("before-call.dynamodb", calls._before)
-    events.register("after-call.dynamodb", calls._after)
-    try:
+    with hooked(calls._before, calls._after):
         yield calls
+
+
+@contextmanager
+def hooked(before: Callable[..., None], after: Callable[..., None]) -> Iterator[None]:
+    """Call `before` and `after` around every call to DynamoDB and SQS."""
+    emitters = [
+        (client.meta.events, service)
+        for client, service in ((tables.client(), "dynamodb"), (queueing._queue(), "sqs"), (runs._queue(), "sqs"))
+    ]
+    for events, service in emitters:
+        events.register_first(f"before-call.{service}", before)
+        events.register(f"after-call.{service}", after)
+    try:
+        yield
     finally:
-        events.unregister("before-call.dynamodb", calls._before)
-        events.unregister("after-call.dynamodb", calls._after)
+        for events, service in emitters:
+            events.unregister(f"before-call.{service}", before)
+            events.unregister(f"after-call.{service}", after)

@@ -11,7 +11,7 @@ from moto.backends import get_backend
 
 from tests import cloud
 from tests.api import Api
-from usage_billing import billing
+from usage_billing import billing, recording
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,7 @@ def aws(stack: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in stack.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(billing, "THREADS", 1)
+    monkeypatch.setattr(recording, "THREADS", 1)
     for name in [name for name in stack if name.endswith("_QUEUE_URL")]:
         queue = boto3.client("sqs").create_queue(QueueName=str(uuid4()))
         monkeypatch.setenv(name, queue["QueueUrl"])

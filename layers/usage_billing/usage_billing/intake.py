@@ -15,7 +15,7 @@ from usage_billing.access import Caller
 from usage_billing.errors import BillingError, LedgerBusy
 from usage_billing.ledger import UsageEvent
 from usage_billing.queueing import enqueue
-from usage_billing.recording import Recorded, record_all
+from usage_billing.recording import Recorded, record_all, require_timely
 from usage_billing.subscriptions import Subscription
 
 
@@ -46,6 +46,7 @@ def _queue_allowed(events: Sequence[UsageEvent], caller: Caller, now: datetime) 
     refused: dict[int, Taken] = {}
     for number, event in enumerate(events):
         try:
+            require_timely(event, now)
             caller.require_own(event.user_id, partial(_subscription, event.subscription_id, caller))
         except BillingError as error:
             refused[number] = error

@@ -133,7 +133,7 @@ def document() -> dict[str, Any]:
         part = _part(app)
         path = _camel_path(route.openapi_path)
         operation = _operation(app, route, part["paths"][route.openapi_path][route.method.lower()])
-        if operation["operationId"] in operations:
+        if operation["operationId"] in operations:  # would be one method of a generated client
             raise ValueError(f"two operations are called {operation['operationId']}")
         operations.add(operation["operationId"])
         paths[path][route.method.lower()] = operation
@@ -182,7 +182,7 @@ def _operation(app: Api, route: Route, made: dict[str, Any]) -> dict[str, Any]:
         "security": _security(contract),
         "parameters": [_parameter(each) for each in made.get("parameters", [])],
         "requestBody": made.get("requestBody"),
-        "responses": dict(sorted((answers | _refusals(contract, has_body="requestBody" in made)).items())),
+        "responses": dict(sorted((answers | _refusals(route, contract, has_body="requestBody" in made)).items())),
     }
     for content in _contents(operation):
         example = BODIES.get(content["schema"].get("$ref", "").rpartition("/")[2])
@@ -233,10 +233,10 @@ def _parameter(made: dict[str, Any]) -> dict[str, Any]:
     return parameter | {"example": PARAMETERS[name]} if name in PARAMETERS else parameter
 
 
-def _refusals(contract: Contract, *, has_body: bool) -> dict[str, Any]:
+def _refusals(route: Route, contract: Contract, *, has_body: bool) -> dict[str, Any]:
     """What can go wrong, by status."""
     codes: dict[int, set[str]] = defaultdict(set)
-    for error in _refused_for(contract, has_body=has_body):
+    for error in _refused_for(route, contract, has_body=has_body):
         codes[STATUS[error].value].add(error.code)
     codes[500].add(INTERNAL_ERROR)
     found = {}
@@ -254,8 +254,10 @@ def _refusals(contract: Contract, *, has_body: bool) -> dict[str, Any]:
     return found
 
 
-def _refused_for(contract: Contract, *, has_body: bool) -> Iterator[type[BillingError]]:
+def _refused_for(route: Route, contract: Contract, *, has_body: bool) -> Iterator[type[BillingError]]:
     yield errors.ValidationFailed  # an unknown query parameter, if nothing else
+    if "{" in route.openapi_path:
+        yield errors.RouteNotFound  # what stands in the path can be no id at all
     yield from contract.raises
     if contract.allow is not PUBLIC:
         yield from _CREDENTIALS

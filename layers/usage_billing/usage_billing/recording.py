@@ -185,10 +185,11 @@ def _admit(event: UsageEvent, subscription: Subscription, now: datetime) -> Head
         return _found(event) or _refuse(
             SubscriptionInactive(f"The subscription {event.subscription_id} is {subscription.status}.")
         )
-    occurred_at = event.when(now)
-    if not timely(occurred_at, event.accepted(now)):
-        return _found(event) or _refuse(_untimely())
-    period = subscription.cycle.period_of(occurred_at)
+    try:
+        require_timely(event, now)
+    except ValidationFailed as untimely:
+        return _found(event) or _refuse(untimely)
+    period = subscription.cycle.period_of(event.when(now))
     key = LedgerKey.of(event.subscription_id, period, event.usage_type)
     return Head(key=key, user_id=subscription.user_id, period=period)
 
@@ -259,12 +260,14 @@ def _replayed(event: UsageEvent, stored: Entry, head: Head | None) -> Outcome:
     return Recorded(stored, head, replayed=True)
 
 
-def _untimely() -> ValidationFailed:
-    message = (
-        f"must lie within the last {OLDEST_EVENT.days} days and at most "
-        f"{CLOCK_SKEW.seconds // 60} minutes ahead of our clock"
-    )
-    return ValidationFailed(FieldError("occurredAt", "out_of_range", message))
+def require_timely(event: UsageEvent, now: datetime) -> None:
+    """Raises ValidationFailed for an event that occurred too long before we took it, or after that."""
+    if not timely(event.when(now), event.accepted(now)):
+        message = (
+            f"must lie within the last {OLDEST_EVENT.days} days and at most "
+            f"{CLOCK_SKEW.seconds // 60} minutes ahead of our clock"
+        )
+        raise ValidationFailed(FieldError("occurredAt", "out_of_range", message))
 
 
 def _refuse(error: BillingError) -> NoReturn:

@@ -1,0 +1,230 @@
+"""Everything at once and anything failing: one clean retry and one clean run always make the ledgers whole.
+
+At any call to DynamoDB or SQS, before or after it takes effect: a time-out, throttling, a conflict, an internal error,
+the end of the process, another recorder or another billing run. Deliveries are repeated and reordered, callers' clocks
+differ, periods turn, and the subscription changes its anchor.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from tests import ledgers, queue
+from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
+from usage_billing import billing, catalog, contention, retries
+from usage_billing.access import Caller, Role
+from usage_billing.errors import BillingError, DatabaseUnavailable, EventIdConflict, QueueUnavailable
+from usage_billing.intake import Queued, Taken, take
+from usage_billing.ledger import UsageEvent
+from usage_billing.pricing import Quota
+from usage_billing.recording import Recorded
+from usage_billing.subscriptions import Subscription
+
+TURN = datetime(2026, 12, 1, tzinfo=UTC)
+SERVICE = Caller("key:test", Role.INTERNAL)
+TYPES = ("report", "assessment", "analysis")
+PRICES = {"report": ("10", "0.0033"), "assessment": ("3", "10.005"), "analysis": ("0", "1")}
+
+QUANTITIES = st.sampled_from([Decimal(text) for text in ("1", "2.5", "0.000000001", "40")])
+CLOCKS = st.sampled_from([timedelta(0), timedelta(minutes=-7), timedelta(minutes=9)])
+INSTANTS = st.none() | st.sampled_from([TURN - timedelta(microseconds=1), TURN, TURN - timedelta(days=20)])
+WHAT_HAPPENS = st.sampled_from([*FAULTS, "conflict", "another recorder", "another run"])
+TROUBLE = st.none() | st.tuples(st.integers(1, 7), st.sampled_from(["before", "after"]), WHAT_HAPPENS)
+Trouble = tuple[int, str, str] | None
+
+_numbers = count()
+
+
+class Faulty(RuleBasedStateMachine):
+    """One subscription, one usage type of which has no quota at first."""
+
+    @initialize(anchor=st.sampled_from([1, 15, 31]))
+    def subscribe(self, anchor: int) -> None:
+        contention.forget()
+        self.name = f"sub-{next(_numbers)}"
+        self.accepted: dict[str, UsageEvent] = {}
+        self.waiting: queue.Received = []
+        self.now = TURN - timedelta(minutes=10)
+        self.names = count()
+        self.calls = Calls()
+        for usage_type in TYPES[1:]:
+            self.add_quota(usage_type)
+        self.set_anchor(anchor)
+
+    @rule(anchor=st.sampled_from([1, 2, 15, 30, 31]))
+    def set_anchor(self, anchor: int) -> None:
+        catalog.save_subscription(
+            Subscription(subscription_id=self.name, user_id="user-1", plan_id=self.name, billing_anchor_day=anchor)
+        )
+        catalog.forget_subscriptions()
+
+    @rule(usage_type=st.sampled_from(TYPES))
+    def add_quota(self, usage_type: str) -> None:
+        limit, price = PRICES[usage_type]
+        terms = {"monthly_limit": Decimal(limit), "unit_price": Decimal(price), "unit_name": usage_type}
+        catalog.save_quota(Quota(plan_id=self.name, usage_type=usage_type, **terms))
+
+    @rule(minutes=st.sampled_from([1, 30, 61, 2000]))
+    def wait(self, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+        contention.forget()
+
+    @rule(
+        contents=st.lists(st.tuples(st.sampled_from(TYPES), QUANTITIES, INSTANTS), min_size=1, max_size=4),
+        clock=CLOCKS,
+        respond_async=st.booleans(),
+        trouble=TROUBLE,
+    )
+    def report(
+        self,
+        contents: list[tuple[str, Decimal, datetime | None]],
+        clock: timedelta,
+        respond_async: bool,
+        trouble: Trouble,
+    ) -> None:
+        """Report new events under some trouble, then again without, from a caller whose clock differs."""
+        events = [
+            self.event(usage_type, quantity, occurred_at or (self.now + clock if clock else None))
+            for usage_type, quantity, occurred_at in contents
+        ]
+
+        def send() -> list[Taken]:
+            return take(events, SERVICE, self.now, respond_async=respond_async)
+
+        for outcome in self.troubled(trouble, send) or []:
+            assert isinstance(outcome, Recorded | Queued | DatabaseUnavailable | QueueUnavailable), outcome
+        for event, outcome in zip(events, send(), strict=True):
+            assert not isinstance(outcome, BillingError), outcome
+            self.accepted[event.event_id] = event
+            if isinstance(outcome, Queued):
+                continue
+            assert outcome.entry.quantity == event.quantity
+
+    @rule(data=st.data(), trouble=TROUBLE)
+    def report_again(self, data: st.DataObject, trouble: Trouble) -> None:
+        """A replay of anything accepted, and the same id with other content."""
+        if not self.accepted:
+            return
+        event = self.accepted[data.draw(st.sampled_from(sorted(self.accepted)))]
+        self.troubled(trouble, lambda: take([event], SERVICE, self.now))
+        [outcome] = take([event], SERVICE, self.now)
+        assert not isinstance(outcome, BillingError)
+        if not isinstance(outcome, Queued):
+            other = UsageEvent(event.event_id, "user-1", self.name, event.usage_type, event.quantity + 1)
+            [outcome] = take([other], SERVICE, self.now)
+            assert isinstance(outcome, EventIdConflict | Queued)
+            if isinstance(outcome, Queued):
+                self.take_back(other)
+
+    @rule(seed=st.integers(0, 9), trouble=TROUBLE)
+    def consume(self, seed: int, trouble: Trouble) -> None:
+        """Deliver some of what waits, shuffled; what was consumed may be delivered once more all the same."""
+        self.waiting += queue.receive()
+        some = Random(seed).sample(self.waiting, k=min(len(self.waiting), 1 + seed))
+        failed = self.troubled(trouble, lambda: queue.deliver(some, self.now))
+        if failed is not None and seed % 3:
+            done = [message for message in some if message["MessageId"] not in failed]
+            queue.delete(done)
+            self.waiting = [message for message in self.waiting if message not in done]
+
+    @rule(whole=st.booleans(), cut=st.booleans(), trouble=TROUBLE)
+    def bill(self, whole: bool, cut: bool, trouble: Trouble) -> None:
+        self.troubled(trouble, lambda: self.run(whole=whole, cut=cut))
+
+    def run(self, *, whole: bool = True, cut: bool = False) -> billing.RunTotals:
+        return billing.run(
+            billing.whole_run(None if whole else self.name),
+            now=lambda: self.now,
+            seconds_left=lambda: 0 if cut else 900,
+            hand_over=lambda _: None,
+        )
+
+    def event(self, usage_type: str, quantity: Decimal, occurred_at: datetime | None = None) -> UsageEvent:
+        return UsageEvent(f"event-{next(self.names)}", "user-1", self.name, usage_type, quantity, occurred_at)
+
+    def troubled(self, trouble: Trouble, work: Callable[[], Any]) -> Any:
+        """Do some work while something happens at one of its calls; None if that ended the process."""
+        if not trouble:
+            return work()
+        number, when, what = trouble
+        with hooked(self.calls._before, self.calls._after):
+            self.calls.at(number, "before" if what == "conflict" else when, self.action(what))  # type: ignore[arg-type]
+            try:
+                return work()
+            except (Killed, DatabaseUnavailable, QueueUnavailable):
+                return None
+            finally:
+                self.calls.calm()
+
+    def action(self, what: str) -> Action:
+        def strike(_: object) -> None:
+            raise FAULTS[what]()
+
+        def record_another(_: object) -> None:
+            event = self.event("assessment", Decimal(2))
+            [outcome] = take([event], SERVICE, self.now)
+            assert not isinstance(outcome, BillingError)
+            self.accepted[event.event_id] = event
+
+        meanwhile = {"conflict": conflict, "another recorder": record_another, "another run": lambda _: self.run()}
+        return meanwhile.get(what, strike)
+
+    def take_back(self, event: UsageEvent) -> None:
+        """Take an event out of the queue that is there to conflict: it would be buried, rightly."""
+        self.waiting += queue.receive()
+        found = [message for message in self.waiting if f'"{event.event_id}"' in message["Body"]]
+        conflicting = found[-1:]
+        queue.delete(conflicting)
+        self.waiting = [message for message in self.waiting if message not in conflicting]
+
+    @invariant()
+    def the_ledgers_are_whole(self) -> None:
+        if hasattr(self, "name"):
+            ledgers.check(self.name)
+
+    def teardown(self) -> None:
+        """The queue runs empty, the missing quotas come, one clean run is made: everything is recorded and settled."""
+        if not hasattr(self, "name"):
+            return
+        self.waiting += queue.receive()
+        assert queue.deliver(self.waiting, self.now) == []
+        queue.delete(self.waiting)
+        for usage_type in TYPES:
+            self.add_quota(usage_type)
+        totals = self.run()
+        assert (totals.failures, totals.unrated) == (0, 0)
+        found = ledgers.check(self.name)
+        assert list(ledgers.unsettled(found)) == []
+        entries = {entry["event_id"]: entry["quantity"] for ledger in found for entry in ledger.entries}
+        assert entries == {name: event.quantity for name, event in self.accepted.items()}
+        assert queue.receive("USAGE_DEAD_LETTER_QUEUE_URL") == []
+        ledgers.clear()
+
+
+def test_anything_may_fail_and_nothing_is_lost(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
+    # What this process remembers for some seconds or a minute, it remembers until the machine says otherwise.
+    monkeypatch.setattr(contention, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(catalog, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    run_state_machine_as_test(
+        Faulty,
+        settings=settings(
+            max_examples=int(os.environ.get("MACHINE_EXAMPLES", "40")),
+            stateful_step_count=20,
+            deadline=None,
+            derandomize="MACHINE_EXAMPLES" not in os.environ,
+            # A failing sequence is short enough to read; making it shorter takes minutes.
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
