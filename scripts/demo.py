@@ -124,13 +124,13 @@ def _bills(business: Actor, starter: Actor, now: datetime) -> None:
     _bill("after more usage", business, Run(settled=1, items=1, total="30.00"), starter, Run(1, 1, "0.12"))
 
     _chapter("What each user sees")
-    _show_usage(business, now, {"assessment": (55, 5, "50.00"), "report": (30, 0, "0.00")})
-    _show_usage(starter, now, {"analysis": (62, 2, "0.25"), "report": (12, 2, "4.00")})
-    _show_invoice(business, now, "50.00", ["20.00", "30.00"])
-    _show_invoice(starter, now, "4.25", ["0.13", "0.12", "4.00"])
-    console.print("  Two minutes at 0.125 are charged 0.13 and 0.12: items sum to the rounded whole.")
-    _check_records(business, now, 6)
-    _check_records(starter, now, 4)
+    _show_usage(business, {"assessment": (55, 5, "50.00"), "report": (30, 0, "0.00")})
+    _show_usage(starter, {"analysis": (62, 2, "0.25"), "report": (12, 2, "4.00")})
+    _show_invoice(business, "50.00", [(2, "10.00", "20.00"), (3, "10.00", "30.00")])
+    _show_invoice(starter, "4.25", [(1, "0.125", "0.13"), (1, "0.125", "0.12"), (2, "2.00", "4.00")])
+    console.print("  Two minutes at 0.125 are 0.13 and 0.12: items sum to the rounded whole.")
+    _check_records(business, 6)
+    _check_records(starter, 4)
 
 
 def _cast(stack: Stack, service: Client, now: datetime) -> tuple[Actor, Actor]:
@@ -215,7 +215,7 @@ def _billed(actor: Actor) -> Any:
     return entirely(answer, f"Billing {actor.subscription}")
 
 
-def _show_usage(actor: Actor, now: datetime, wanted: dict[str, tuple[int, int, str]]) -> None:
+def _show_usage(actor: Actor, wanted: dict[str, tuple[int, int, str]]) -> None:
     answer = actor.own.get(f"/api/usage/user/{actor.user}")
     (subscription,) = entirely(answer, f"The usage of {actor.user}")["subscriptions"]
     _expect(f"{actor.user}: subscription", subscription["subscriptionId"], actor.subscription)
@@ -235,13 +235,16 @@ def _show_usage(actor: Actor, now: datetime, wanted: dict[str, tuple[int, int, s
     console.print(table)
 
 
-def _show_invoice(actor: Actor, now: datetime, total: str, amounts: Sequence[str]) -> None:
+def _show_invoice(actor: Actor, total: str, charges: Sequence[tuple[int, str, str]]) -> None:
+    """`charges` are the items' quantities, unit prices and amounts."""
     answer = actor.own.get("/api/invoices", subscriptionId=actor.subscription)
     (invoice,) = entirely(answer, f"The invoices of {actor.subscription}")["invoices"]
     items = invoice["items"]
-    _expect(f"{invoice['invoiceId']}: amounts", [item["amount"] for item in items], list(amounts))
+    got = [(item["quantity"], item["unitPrice"], item["amount"]) for item in items]
+    _expect(f"{invoice['invoiceId']}: charges", got, list(charges))
     _expect(f"{invoice['invoiceId']}: total", invoice["total"], total)
-    _expect(f"{invoice['invoiceId']}: sum of the items", as_text(sum(map(Decimal, amounts), Decimal("0.00"))), total)
+    items_sum = sum((Decimal(item["amount"]) for item in items), Decimal("0.00"))
+    _expect(f"{invoice['invoiceId']}: sum of the items", as_text(items_sum), total)
     table = _table(
         f"Invoice {invoice['invoiceId']} ({invoice['status']})", "charge for", "entries", "unit price >", "amount >"
     )
@@ -253,7 +256,7 @@ def _show_invoice(actor: Actor, now: datetime, total: str, amounts: Sequence[str
     console.print(table)
 
 
-def _check_records(actor: Actor, now: datetime, number: int) -> None:
+def _check_records(actor: Actor, number: int) -> None:
     path = f"/api/usage/subscription/{actor.subscription}/records"
     records = entirely(actor.own.get(path), f"The records of {actor.subscription}")["records"]
     _expect(f"{actor.subscription}: records", len(records), number)

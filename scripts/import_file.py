@@ -99,7 +99,7 @@ def _checked(file: Path, model: type[ModelT], key: Callable[[ModelT], object]) -
     first: dict[object, int] = {}
     for index, entry in enumerate(_entries(file)):
         try:
-            parsed = model.model_validate(entry)
+            parsed = model.model_validate(entry, by_alias=True, by_name=False)
         except ValidationError as error:
             faults += _faults(index, error)
             continue

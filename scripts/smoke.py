@@ -187,11 +187,11 @@ class Smoke:
         if run["failures"]:
             raise Failure(f"{run['failures']} ledgers failed; the log names them under the run {run['runId']}")
         if before is None:
-            return f"200, {run['ledgersUnrated']} ledgers wait for a quota"
+            return f"200, ledgers that wait for a quota: {run['ledgersUnrated']}"
         billed = self._ledger()["billedQuantity"]
         if run["status"] == "completed" and billed < before:
             raise Failure(f"{billed} billed, and {before} were billable before")
-        return f"200, {run['ledgersSettled']} ledgers settled, {run['itemsCreated']} items, {billed} billed"
+        return f"200, ledgers settled: {run['ledgersSettled']}, items: {run['itemsCreated']}, {billed} billed"
 
     def _invoices(self) -> str:
         invoices = _must_be(self._api.get("/api/invoices", subscriptionId=self._subject.subscription), 200)["invoices"]
