@@ -67,7 +67,7 @@ clean: ## Stop every cloud and remove all that was made here: environments, buil
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 ##@ Use a stack (the private cloud's, unless STACK or API_URL names another)
-.PHONY: token api-key quotas subscriptions smoke
+.PHONY: token api-key quotas subscriptions redrive smoke
 token: setup ## Print a token: make token USER=user-1 ROLE=user (STACK=usage-billing-dev: for a stack on AWS)
 	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=user-1))
 	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
@@ -80,6 +80,9 @@ quotas: setup ## Import quotas: make quotas FILE=quotas.json
 
 subscriptions: setup ## Import subscriptions: make subscriptions FILE=subscriptions.json
 	@$(RUN) scripts.import_file subscriptions "$(FILE)"
+
+redrive: setup ## Send events that could not be recorded back (ARGS=--list: only show them; STACK=...)
+	@$(RUN) scripts.redrive $(ARGS) $(if $(STACK),--stack "$(STACK)")
 
 smoke: setup ## Record, read and bill once over HTTP
 	@$(RUN) scripts.smoke

@@ -1,0 +1,144 @@
+"""The recorder and the real stack, which goes away and comes back without its memory."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.emulator import ROOT
+from scripts.local_cloud import LocalCloud
+from usage_recorder import NotAcknowledged, Pauses, UsageRecorder
+from usage_recorder.answers import Problem
+from usage_recorder.events import UsageEvent
+
+NAME = "http://usage.test"
+QUANTITY = Decimal("0.1")
+
+
+@pytest.fixture
+def own_cloud() -> Iterator[LocalCloud]:
+    """A cloud that no other test needs to be there."""
+    cloud = LocalCloud(".local/recorder")
+    cloud.stop()
+    yield cloud
+    cloud.stop()
+
+
+def call(where: httpx.URL, key: str, method: str, path: str, **request: Any) -> Any:
+    answer = httpx.request(method, f"{where}{path}", headers={"x-api-key": key}, timeout=60, trust_env=False, **request)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+class Stack:
+    """The service by a name that stays: what is behind it changes with every deployment."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self.cloud = cloud
+        self.where = httpx.URL("http://127.0.0.1:9")
+        self.key = ""
+
+    def come(self) -> None:
+        """A new stack; its name leads there when it knows the subscription."""
+        self.cloud.start()
+        stack = self.cloud.deploy()
+        where, key = httpx.URL(stack["apiUrl"]), stack["internalApiKey"]
+        quota = {"monthlyLimit": 10, "unitPrice": "1.00", "unitName": "report"}
+        subscription = {"userId": "user-1", "planId": "business"}
+        call(where, key, "PUT", "/api/usage/quotas/business/report", json=quota)
+        call(where, key, "PUT", "/api/subscriptions/sub-1", json=subscription)
+        self.where, self.key = where, key
+
+    def read(self, path: str, **query: Any) -> Any:
+        return call(self.where, self.key, "GET", f"/api/usage/subscription/{path}", params=query)
+
+    def recorder(self, spool: Path, rejected: list[Any]) -> UsageRecorder:
+        def redirect(request: httpx.Request) -> None:
+            request.url = httpx.URL(f"{self.where}{request.url.path}")
+            request.headers["host"] = request.url.netloc.decode()
+
+        def on_rejected(event: UsageEvent, problem: Problem) -> None:
+            rejected.append((event, problem))
+
+        return UsageRecorder(
+            NAME,
+            api_key=lambda: self.key,
+            spool=spool,
+            max_batch=40,
+            pauses=Pauses(first=0.1, longest=0.5, operator=0.5),
+            on_rejected=on_rejected,
+            http=lambda: httpx.Client(trust_env=False, event_hooks={"request": [redirect]}),
+        )
+
+    def recorded(self) -> list[str]:
+        """The ids of all entries, in order; they are what `used` says."""
+        entries: list[dict[str, Any]] = []
+        page: dict[str, Any] = {"nextCursor": None}
+        while "nextCursor" in page:
+            cursor = {"cursor": page["nextCursor"]} if page["nextCursor"] else {}
+            page = self.read("sub-1/records", limit=100, **cursor)
+            entries += page["records"]
+        [of_type] = self.read("sub-1")["usage"]
+        assert Decimal(str(of_type["used"])) == QUANTITY * len(entries)
+        assert [entry["sequence"] for entry in entries] == list(range(1, len(entries) + 1))
+        return [entry["eventId"] for entry in entries]
+
+
+def record(recorder: UsageRecorder, number: int) -> list[str]:
+    return [recorder.record("user-1", "sub-1", "report", QUANTITY) for _ in range(number)]
+
+
+KILLED = """
+import os, signal
+from usage_recorder import UsageRecorder
+recorder = UsageRecorder("http://127.0.0.1:9", api_key="none", spool={spool!r})
+for _ in range(25):
+    print(recorder.record("user-1", "sub-1", "report", "0.1"), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(spool: Path) -> list[str]:
+    """The ids that another process accepted into the spool before it was killed."""
+    code = KILLED.format(spool=str(spool))
+    environment = {"PYTHONPATH": str(ROOT / "layers/usage_recorder")}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == -9, ended.stderr
+    return ended.stdout.split()
+
+
+def test_what_is_recorded_while_the_stack_is_away_arrives_once(own_cloud: LocalCloud, tmp_path: Path) -> None:
+    stack = Stack(own_cloud)
+    rejected: list[Any] = []
+    with stack.recorder(tmp_path / "spool", rejected) as recorder:
+        stack.come()
+        before = record(recorder, 60)
+        assert recorder.flush(60)
+        now = recorder.record_now("user-1", "sub-1", "report", QUANTITY, timeout=30)
+        assert now.record
+        assert now.record["quota"]["used"] == Decimal("6.1")
+        assert sorted(stack.recorded()) == sorted([*before, now.event_id])
+
+        own_cloud.stop()
+        away = record(recorder, 130)
+        with pytest.raises(NotAcknowledged) as late:
+            recorder.record_now("user-1", "sub-1", "report", QUANTITY, timeout=0.2)
+        away.append(late.value.event_id)
+        away += killed(tmp_path / "spool")
+        assert not recorder.flush(0.5)
+        assert recorder.unsent == len(away) == 156
+
+        stack.come()
+        assert recorder.flush(120)
+        assert sorted(stack.recorded()) == sorted(away)
+        assert recorder.unsent == 0
+        assert rejected == []
+
+        recorder.record("user-1", "sub-of-nobody", "report", event_id="wrong")
+        assert recorder.flush(60)
+        assert [(event.event_id, problem.code) for event, problem in rejected] == [("wrong", "subscription_not_found")]
