@@ -199,16 +199,25 @@ def test_a_service_that_does_not_answer_is_asked_again(service: Service, make: M
     assert service.ids == ids
 
 
-def test_a_token_that_cannot_be_had_loses_nothing(service: Service, make: Make) -> None:
-    answers: list[Callable[[], str]] = [lambda: 1 / 0, lambda: "n\u00f6t ascii", lambda: "line\nbreak"]
+def test_a_token_that_cannot_be_had_loses_nothing_and_is_logged_nowhere(
+    service: Service, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: list[Callable[[], str]] = [
+        lambda: 1 / 0,
+        lambda: "s\u00e9cret",
+        lambda: "a sec\nret",
+        lambda: "\x00secret",
+    ]
 
     def token() -> str:
-        return answers.pop(0)() if answers else KEY
+        return answers.pop(0)() if answers else f"{KEY}\n"
 
     recorder = make(token=token)
     ids = record(recorder)
     assert recorder.flush()
     assert service.ids == ids
+    assert "ZeroDivisionError" in caplog.text
+    assert "cret" not in caplog.text
 
 
 def test_the_service_decides_when_it_is_asked_again(service: Service, make: Make) -> None:

@@ -35,7 +35,7 @@ class Sender:
         except Refused as refused:
             return self._apart(events, refused, within)
         except Exception as error:  # of any kind: what gives the token may raise whatever it likes
-            return [Retry(f"no answer: {error!r}")] * len(events)
+            return [Retry(f"no answer: {_legible(error)}")] * len(events)
 
     def close(self) -> None:
         self._http.close()
@@ -81,4 +81,11 @@ def headers_of(api_key: Credential | None, token: Credential | None) -> Callable
 
 
 def _said(credential: Credential) -> str:
-    return credential if isinstance(credential, str) else credential()
+    """Without the line break that a file with a key in it often ends with."""
+    return (credential if isinstance(credential, str) else credential()).strip()
+
+
+def _legible(error: Exception) -> str:
+    """What happened on the network; of anything else its kind alone, for its text may quote the credentials."""
+    harmless = isinstance(error, httpx.NetworkError | httpx.TimeoutException | httpx.RemoteProtocolError)
+    return repr(error) if harmless else type(error).__name__
