@@ -36,9 +36,17 @@ status: setup ## Where the private cloud and its API answer
 	@$(CLOUD) status
 
 ##@ Work on it
-.PHONY: test lint format requirements clean
+.PHONY: test soak lint format requirements clean
 test: setup ## Run all tests (ARGS="-k record -x" is handed to pytest)
 	@$(RUN) pytest $(ARGS)
+
+# New examples each round; a failure prints its seed and the steps that led to it.
+soak: setup ## Let the state machines and the chaos run on: make soak MINUTES=30
+	@end=$$(( $$(date +%s) + 60 * $(or $(MINUTES),10) )); round=0; \
+	while [ $$(date +%s) -lt $$end ]; do round=$$((round + 1)); echo "  Round $$round, seed $$round$$$$"; \
+		MACHINE_EXAMPLES=200 CHAOS_SEED=$$round$$$$ $(RUN) pytest -q --hypothesis-seed=$$round$$$$ \
+			tests/integration/test_invariants.py tests/integration/test_faulty_machine.py tests/e2e/test_chaos.py; \
+	done; echo "  $$round rounds passed"
 
 # cfn-lint knows AWS' rules, `sam validate` what SAM's transform makes of the template.
 lint: setup ## Check style, types and templates

@@ -5,7 +5,6 @@ the end of the process, another recorder or another billing run. Deliveries are 
 differ, periods turn, and the subscription changes its anchor.
 """
 
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,12 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests import ledgers, queue
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
+from tests.machines import run_machine
 from usage_billing import billing, catalog, contention, retries
 from usage_billing.access import Caller, Role
 from usage_billing.errors import BillingError, DatabaseUnavailable, EventIdConflict, QueueUnavailable
@@ -216,15 +215,4 @@ def test_anything_may_fail_and_nothing_is_lost(aws: None, monkeypatch: pytest.Mo
     # What this process remembers for some seconds or a minute, it remembers until the machine says otherwise.
     monkeypatch.setattr(contention, "monotonic", lambda: 0.0)
     monkeypatch.setattr(catalog, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    run_state_machine_as_test(
-        Faulty,
-        settings=settings(
-            max_examples=int(os.environ.get("MACHINE_EXAMPLES", "40")),
-            stateful_step_count=20,
-            deadline=None,
-            derandomize="MACHINE_EXAMPLES" not in os.environ,
-            # A failing sequence is short enough to read; making it shorter takes minutes.
-            phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(Faulty, examples=40)

@@ -6,11 +6,11 @@ from decimal import Decimal
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests import ledgers
+from tests.machines import run_machine
 from usage_billing import billing, catalog
 from usage_billing.errors import EventIdConflict, SubscriptionInactive
 from usage_billing.ledger import UsageEvent
@@ -157,15 +157,4 @@ def machine(aws: None) -> Iterator[type[Billing]]:
 
 
 def test_invariants_hold_after_every_step(machine: type[Billing]) -> None:
-    from hypothesis.stateful import run_state_machine_as_test
-
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=30,
-            stateful_step_count=20,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(machine, examples=30)

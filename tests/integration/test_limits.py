@@ -1,0 +1,178 @@
+"""How much a caller may send, and what meets no route."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+import refuse_route
+from tests.api import INTERNAL, Answer, Api, Context
+from tests.template import template
+from usage_billing import http, openapi
+from usage_billing.requests import MOST_BATCH_BYTES
+
+RECORD, BATCH = "/api/usage/record", "/api/usage/batch"
+EVENT = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
+
+BODIES = {
+    ("POST", RECORD): (RECORD, http.MOST_BYTES),
+    ("POST", BATCH): (BATCH, MOST_BATCH_BYTES),
+    ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", http.MOST_BYTES),
+    ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/p/t", http.MOST_BYTES),
+    ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/s", http.MOST_BYTES),
+}
+
+
+@pytest.fixture
+def ready(api: Api) -> Api:
+    api.plan()
+    api.subscribe()
+    return api
+
+
+def padded(body: dict[str, Any], size: int) -> str:
+    """A body of so many bytes; space between tokens means nothing."""
+    text = json.dumps(body)
+    return text[:-1] + " " * (size - len(text)) + "}"
+
+
+def test_every_route_that_reads_a_body_is_tried() -> None:
+    reading = {
+        (method.upper(), path)
+        for path, operations in openapi.document()["paths"].items()
+        for method, operation in operations.items()
+        if "requestBody" in operation
+    }
+    assert reading == set(BODIES)
+
+
+@pytest.mark.parametrize(("method", "path", "most"), [(method, *each) for (method, _), each in BODIES.items()])
+@pytest.mark.parametrize("in_base64", [False, True], ids=["text", "base64"])
+def test_a_body_may_have_so_many_bytes(ready: Api, method: str, path: str, most: int, in_base64: bool) -> None:
+    def send(size: int) -> Answer:
+        raw = padded({}, size)
+        return ready(method, path, raw=raw.encode() if in_base64 else raw)
+
+    assert send(most).status in (200, 422)
+    for size in (most + 1, most + 2, most + 3, 3 * most):
+        assert (send(size).status, send(size).code) == (413, "body_too_large")
+
+
+def test_bytes_are_counted_not_letters(ready: Api) -> None:
+    assert ready.post(RECORD, raw="ä" * (http.MOST_BYTES // 2)).status == 400
+    assert ready.post(RECORD, raw="ä" * (http.MOST_BYTES // 2) + "a").status == 413
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param("[" * 100_000, id="100,000 brackets"),
+        pytest.param('{"quantity":' + "9" * 100_000 + "}", id="a number of 100,000 digits"),
+        pytest.param("{" + '"a":1,' * 20_000 + '"a":1}', id="a key 20,000 times"),
+        pytest.param(b"\xff" * 100_000, id="no text"),
+        pytest.param("\ud800" * 10_000, id="half characters"),
+    ],
+)
+def test_what_is_too_large_is_not_even_parsed(ready: Api, raw: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "loads", lambda _: pytest.fail("it was parsed"))
+    assert ready.post(RECORD, raw=raw).status == 413
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param("[" * 16_000, id="brackets"),
+        pytest.param('{"a":' * 3_000, id="braces"),
+        pytest.param('{"metadata":' + "[" * 8_000 + "]" * 8_000 + "}", id="closed brackets"),
+        pytest.param('{"quantity":' + "9" * 16_000 + "}", id="a number of 16,000 digits"),
+        pytest.param('{"quantity":1e' + "9" * 16_000 + "}", id="an exponent of 16,000 digits"),
+        pytest.param("{" + '"a":1,' * 2_500 + '"a":1}', id="a key 2,500 times"),
+        pytest.param('"' + "\\" * 16_000 + '"', id="backslashes"),
+        pytest.param("\ud800" * 5_000, id="half characters"),
+    ],
+)
+def test_what_just_fits_and_is_a_bomb_is_refused(ready: Api, raw: str) -> None:
+    assert len(raw.encode(errors="surrogatepass")) <= http.MOST_BYTES
+    assert ready.post(RECORD, raw=raw).status in (400, 422)
+
+
+def test_the_largest_event_fits_many_times(ready: Api) -> None:
+    names = {"userId": "u" * 128, "subscriptionId": "s" * 128, "usageType": "t" * 128, "eventId": "~" * 128}
+    # Each of these characters takes 6 bytes as JSON writes it when it must be ASCII: the worst way to say 2 KB.
+    text = "\x7f" * 2000
+    event = EVENT | names | {"quantity": 0.000000001, "metadata": {"a": text}}
+    size = len(json.dumps(event, ensure_ascii=True).replace("\x7f", "\\u007f"))
+    assert size < http.MOST_BYTES
+    ready.subscribe("s" * 128, "u" * 128)
+    assert ready.post(RECORD, raw=json.dumps(event).replace("\x7f", "\\u007f")).status == 201
+
+
+def test_credentials_come_before_everything_else(ready: Api) -> None:
+    for headers in ({}, {"x-api-key": "wrong"}, INTERNAL | {"authorization": ""}):
+        assert ready.post(RECORD, raw="x" * 100_000, headers=headers).status == 401
+
+
+# --- What meets no route ---
+
+
+def refused(method: str, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
+    event = {"rawPath": path, "requestContext": {"http": {"method": method, "path": path}}, "headers": {}}
+    answer = refuse_route.handler(event, Context())
+    return answer["statusCode"], answer["headers"], json.loads(answer["body"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/api", "/api/usage", "/favicon.ico", "/api/usage/record/", "//", "/\x00", "/ä", "/%2e", "", "x" * 5000],
+)
+def test_an_unknown_path_is_a_problem_too(path: str) -> None:
+    status, headers, body = refused("GET", path)
+    assert (status, body["code"]) == (404, "not_found")
+    assert headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", RECORD, "POST"),
+        ("DELETE", "/api/subscriptions/sub-1", "GET, PUT"),
+        ("PATCH", "/api/usage/quotas/business/assessment", "GET, PUT"),
+        ("OPTIONS", "/api/invoices", "GET"),
+        ("HEAD", "/openapi.json", "GET"),
+        ("TRACE", "/api/usage/user/user-1", "GET"),
+        ("QUERY", "/docs", "GET"),
+    ],
+)
+def test_an_unknown_method_is_told_the_others(method: str, path: str, allowed: str) -> None:
+    status, headers, body = refused(method, path)
+    assert (status, body["code"], headers["Allow"]) == (405, "method_not_allowed", allowed)
+
+
+# --- How often ---
+
+
+def test_every_route_is_throttled_and_what_is_not_there_more() -> None:
+    api, parameters = template()["Resources"]["Api"]["Properties"], template()["Parameters"]
+    assert api["DefaultRouteSettings"] == {
+        "ThrottlingRateLimit": {"Ref": "ApiRateLimit"},
+        "ThrottlingBurstLimit": {"Ref": "ApiBurstLimit"},
+    }
+    nowhere = api["RouteSettings"]["$default"]
+    assert nowhere["ThrottlingRateLimit"] < parameters["ApiRateLimit"]["Default"] <= 10_000
+    assert nowhere["ThrottlingBurstLimit"] < parameters["ApiBurstLimit"]["Default"] <= 5_000
+
+
+def test_base64_without_its_padding_is_counted_alike(ready: Api) -> None:
+    import record_usage
+
+    text = base64.b64encode(b" " * (http.MOST_BYTES + 1)).decode().rstrip("=")
+    event = {
+        "version": "2.0",
+        "rawPath": RECORD,
+        "headers": INTERNAL,
+        "isBase64Encoded": True,
+        "body": text,
+        "requestContext": {"http": {"method": "POST", "path": RECORD}, "stage": "$default"},
+    }
+    assert record_usage.handler(event, Context())["statusCode"] in (400, 413)
