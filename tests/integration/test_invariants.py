@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests import ledgers
 from usage_billing import billing, catalog
 from usage_billing.errors import EventIdConflict, SubscriptionInactive
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
 from usage_billing.recording import record
 from usage_billing.subscriptions import Subscription, SubscriptionStatus
-
-from tests import ledgers
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 TURN = datetime(2026, 12, 1, tzinfo=UTC)

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.middlewares import BaseMiddlewareHandler, NextMiddleware
 from aws_lambda_powertools.event_handler.middlewares.openapi_validation import OpenAPIRequestValidationMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
@@ -72,7 +71,6 @@ class Api(APIGatewayHttpResolver):
         self._request_validation_middleware = _Gate()  # type: ignore[no-untyped-call]
         self._response_validation_middleware = _Renderer()  # type: ignore[assignment]
         self.exception_handler(Exception)(_problem)
-        self.not_found(lambda _: _problem(errors.RouteNotFound("There is nothing here.")))
 
     def get(self, rule: str, *, allow: frozenset[Role], **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
         return self.route(rule, "GET", allow=allow, **kwargs)
@@ -103,7 +101,10 @@ class Api(APIGatewayHttpResolver):
         """Authenticate the current request's caller and check their role for its route; deny by default."""
         caller = authenticate({name.lower(): value for name, value in self.current_event.headers.items()})
         logger.append_keys(caller=caller.sub, role=caller.role)
-        caller.require_role(self._allowed.get(self.context["_route"].func, frozenset()))
+        route = self.context["_route"]
+        if route not in self._static_routes + self._dynamic_routes:
+            raise errors.RouteNotFound("There is nothing here.")
+        caller.require_role(self._allowed.get(route.func, frozenset()))
         self.append_context(caller=caller)  # type: ignore[no-untyped-call]
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
@@ -193,9 +194,9 @@ def _in_billing_words(error: Exception) -> BillingError | None:
         return error
     if isinstance(error, RequestValidationError):
         return errors.ValidationFailed(*map(_field_error, error.errors()))
-    if isinstance(error, NotFoundError):
-        return errors.RouteNotFound("There is nothing here.")
-    if isinstance(error, PynamoDBException) and error.cause_response_code in _OUR_FAULT:
+    # Not `cause_response_code`: it raises for a time-out, whose `response` is None.
+    answer = getattr(getattr(error, "cause", error), "response", None) or {}
+    if answer.get("Error", {}).get("Code") in _OUR_FAULT:
         return None
     if isinstance(error, PynamoDBException | BotoCoreError | ClientError):
         return errors.DatabaseUnavailable("The database did not answer; send the same request again.")

@@ -51,7 +51,7 @@ Day = Annotated[
 class Request(Strict):
     """A body: its fields have their JSON names only."""
 
-    model_config = ConfigDict(populate_by_name=False)
+    model_config = ConfigDict(validate_by_name=False)
 
 
 class ReportedUsage(Request):
