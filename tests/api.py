@@ -102,16 +102,23 @@ class Api:
         headers: dict[str, str] | None = None,
         query: dict[str, str] | None = None,
         raw: bytes | str | None = None,
+        raw_path: str | None = None,
+        as_: str | None = None,
         seconds: float = 29,
     ) -> Answer:
-        module, parameters = module_of(method, path)
+        """Send a request to the handler of its route.
+
+        `raw` is a body that is sent as it is, bytes as API Gateway sends what is no text. With `raw_path` or `as_` the
+        handler of `path`, or of the method `as_`, gets a request that it has no route for.
+        """
+        module, parameters = module_of(as_ or method, path)
         text = raw if raw is not None else None if body is None else json.dumps(body, default=float)
         # API Gateway leaves out what is empty, and writes the names of headers in lower case.
         sent = {"content-type": "application/json"} | (INTERNAL if headers is None else headers)
         event: dict[str, Any] = {
             "version": "2.0",
             "routeKey": f"{method} {path}",
-            "rawPath": quote(path, safe="/~"),
+            "rawPath": raw_path or quote(path, safe="/~"),
             "rawQueryString": urlencode(query or {}),
             "headers": {name.lower(): value for name, value in sent.items()},
             "requestContext": {
@@ -139,6 +146,20 @@ class Api:
 
     def post(self, path: str, body: Any = None, **kwargs: Any) -> Answer:
         return self("POST", path, body, **kwargs)
+
+    def walk(self, path: str, name: str, *, limit: int, **query: str) -> list[list[Any]]:
+        """The pages of a list, from the first to the one without a cursor."""
+        pages: list[list[Any]] = []
+        asked = query | {"limit": str(limit)}
+        while True:
+            answer = self.get(path, query=asked)
+            assert answer.status == 200, answer.text
+            pages.append(answer.json[name])
+            assert len(pages[-1]) <= limit
+            assert len(pages) < 100, "a list without end"
+            if "nextCursor" not in answer.json:
+                return pages
+            asked = query | {"limit": str(limit), "cursor": answer.json["nextCursor"]}
 
     def plan(
         self, plan: str = "business", usage_type: str = "assessment", limit: Any = 50, price: Any = "10.00"

@@ -28,9 +28,7 @@ def _dynamodb() -> Any:
 @cache
 def _client(endpoint: str | None, account: str) -> Any:
     """One client for each cloud and account: making one takes longer than most calls."""
-    return boto3.client(
-        "dynamodb", endpoint_url=endpoint, aws_access_key_id=account, aws_secret_access_key="test"
-    )
+    return boto3.client("dynamodb", endpoint_url=endpoint, aws_access_key_id=account, aws_secret_access_key="test")
 
 
 def rows(setting: str) -> list[Item]:

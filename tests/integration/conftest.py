@@ -1,7 +1,10 @@
 """Handlers, one at a time, on moto: tables from the template, requests as API Gateway sends them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import cache
+from typing import Any
 from uuid import uuid4
 
 import boto3
@@ -11,7 +14,7 @@ from moto.backends import get_backend
 
 from tests import cloud
 from tests.api import Api
-from usage_billing import billing, recording
+from usage_billing import billing, clock, recording
 
 
 @pytest.fixture(scope="module")
@@ -21,32 +24,50 @@ def stack() -> Iterator[dict[str, str]]:
         yield cloud.create()
 
 
+@pytest.fixture(scope="module")
+def client(stack: dict[str, str]) -> Callable[[str], Any]:
+    """The tests' own clients of that cloud, by service."""
+    return cache(boto3.client)
+
+
 @pytest.fixture
-def aws(stack: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def aws(stack: dict[str, str], client: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty cloud. One thread: moto's transactions are not safe under several."""
     for name, value in stack.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(billing, "THREADS", 1)
     monkeypatch.setattr(recording, "THREADS", 1)
     for name in [name for name in stack if name.endswith("_QUEUE_URL")]:
-        queue = boto3.client("sqs").create_queue(QueueName=str(uuid4()))
-        monkeypatch.setenv(name, queue["QueueUrl"])
-    _empty()
-
-
-def _empty() -> None:
+        monkeypatch.setenv(name, client("sqs").create_queue(QueueName=str(uuid4()))["QueueUrl"])
+    for name, value in cloud.secrets().items():
+        client("secretsmanager").put_secret_value(SecretId=name, SecretString=value)
     for regions in get_backend("dynamodb").values():
         for backend in regions.values():
             for table in backend.tables.values():
                 table.items.clear()
-    secrets = boto3.client("secretsmanager")
-    for name, value in cloud.secrets().items():
-        secrets.put_secret_value(SecretId=name, SecretString=value)
 
 
 @pytest.fixture
 def api(aws: None) -> Api:
     return Api()
+
+
+@pytest.fixture
+def ready(api: Api) -> Api:
+    """The plan `business` includes 50 assessments at 10.00 USD beyond; user-1's subscription sub-1 is on it."""
+    api.plan()
+    api.subscribe()
+    return api
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets the functions' clock: `at("2026-11-20T12:00:00Z")`."""
+
+    def set_clock(text: str) -> None:
+        monkeypatch.setattr(clock, "now", lambda: datetime.fromisoformat(text))
+
+    return set_clock
 
 
 @pytest.fixture

@@ -20,19 +20,12 @@ def send(api: Api, *events: Any, **kwargs: Any) -> Answer:
     return api.post("/api/usage/batch", {"events": list(events)}, **kwargs)
 
 
-@pytest.fixture
-def client(api: Api) -> Api:
-    api.plan()
-    api.subscribe()
-    return api
-
-
 def statuses(answer: Answer) -> list[str]:
     return [result["status"] for result in answer.json["results"]]
 
 
-def test_each_event_has_its_result_in_the_order_sent(client: Api) -> None:
-    client.record("known", 2)
+def test_each_event_has_its_result_in_the_order_sent(ready: Api) -> None:
+    ready.record("known", 2)
     answer = send(
         client,
         event("a", 3),
@@ -53,21 +46,21 @@ def test_each_event_has_its_result_in_the_order_sent(client: Api) -> None:
     ledgers.check()
 
 
-def test_a_recorded_result_is_what_a_single_record_answers(client: Api) -> None:
-    [result] = send(client, event("a", 60)).json["results"]
-    assert result["record"] == client.record("a", 60).json
+def test_a_recorded_result_is_what_a_single_record_answers(ready: Api) -> None:
+    [result] = send(ready, event("a", 60)).json["results"]
+    assert result["record"] == ready.record("a", 60).json
     assert (result["record"]["billableQuantity"], result["problem"]) == (10, None)
 
 
-def test_an_id_twice_in_one_batch_counts_once_or_conflicts(client: Api) -> None:
-    answer = send(client, event("a", 3), event("a", 3), event("a", 4), event("a", 3, subscriptionId="sub-2"))
+def test_an_id_twice_in_one_batch_counts_once_or_conflicts(ready: Api) -> None:
+    answer = send(ready, event("a", 3), event("a", 3), event("a", 4), event("a", 3, subscriptionId="sub-2"))
     assert statuses(answer) == ["recorded", "replayed", "rejected", "rejected"]
     [ledger] = ledgers.check()
     assert ledger.head["used"] == 3
 
 
-def test_events_without_an_id_are_events_of_their_own(client: Api) -> None:
-    answer = send(client, event(None), event(None))
+def test_events_without_an_id_are_events_of_their_own(ready: Api) -> None:
+    answer = send(ready, event(None), event(None))
     assert statuses(answer) == ["recorded", "recorded"]
     assert len({result["eventId"] for result in answer.json["results"]}) == 2
 
@@ -81,42 +74,42 @@ def test_events_without_an_id_are_events_of_their_own(client: Api) -> None:
         pytest.param(500, 6, id="the largest batch"),
     ],
 )
-def test_the_events_of_a_ledger_share_transactions(client: Api, size: int, transactions: int) -> None:
-    client.get("/api/usage/subscription/sub-1")
+def test_the_events_of_a_ledger_share_transactions(ready: Api, size: int, transactions: int) -> None:
+    ready.get("/api/usage/subscription/sub-1")
     with watched() as calls:
-        answer = send(client, *(event(f"e{number}") for number in range(size)))
+        answer = send(ready, *(event(f"e{number}") for number in range(size)))
     assert answer.json["totals"]["recorded"] == size
     assert calls.made.count("TransactWriteItems") == transactions
     [ledger] = ledgers.check()
     assert ledger.head["used"] == size
 
 
-def test_a_batch_over_many_ledgers_bills_each(client: Api) -> None:
+def test_a_batch_over_many_ledgers_bills_each(ready: Api) -> None:
     for number in range(5):
-        client.subscribe(f"sub-{number}")
+        ready.subscribe(f"sub-{number}")
     batch = [event(f"e{number}", 60, subscriptionId=f"sub-{number % 5}") for number in range(10)]
-    assert statuses(send(client, *batch)) == ["recorded"] * 10
-    assert client.bill().json["totals"] == {"USD": "3500.00"}
+    assert statuses(send(ready, *batch)) == ["recorded"] * 10
+    assert ready.bill().json["totals"] == {"USD": "3500.00"}
     ledgers.check()
 
 
 @pytest.mark.parametrize("known", [0, 40, 99])
-def test_a_batch_sent_again_is_replayed_whole(client: Api, known: int) -> None:
+def test_a_batch_sent_again_is_replayed_whole(ready: Api, known: int) -> None:
     """As after a time-out of which nobody knows how far it came."""
     batch = [event(f"e{number}", number + 1) for number in range(150)]
     if known:
-        send(client, *batch[:known])
-    first = send(client, *batch)
+        send(ready, *batch[:known])
+    first = send(ready, *batch)
     assert first.json["totals"] == {"recorded": 150 - known, "replayed": known, "queued": 0, "rejected": 0}
-    again = send(client, *batch)
+    again = send(ready, *batch)
     assert again.json["totals"] == {"recorded": 0, "replayed": 150, "queued": 0, "rejected": 0}
     assert [r["record"] for r in again.json["results"]] == [r["record"] for r in first.json["results"]]
     ledgers.check()
 
 
-def test_a_user_records_only_what_is_theirs(client: Api) -> None:
-    client.subscribe("sub-2", user="user-2")
-    answer = send(client, event("a"), event("b", subscriptionId="sub-2"), event("c", subscriptionId="unheard-of"),
+def test_a_user_records_only_what_is_theirs(ready: Api) -> None:
+    ready.subscribe("sub-2", user="user-2")
+    answer = send(ready, event("a"), event("b", subscriptionId="sub-2"), event("c", subscriptionId="unheard-of"),
                   headers=bearer("user-1"))  # fmt: skip
     problems = [result["problem"] and result["problem"]["status"] for result in answer.json["results"]]
     assert problems == [None, 403, 403]
@@ -133,25 +126,25 @@ def test_a_user_records_only_what_is_theirs(client: Api) -> None:
         pytest.param({"events": [event("a"), 7]}, "events.1", id="something that is no object"),
     ],
 )
-def test_a_malformed_batch_is_refused_whole(client: Api, body: Any, field: str) -> None:
-    answer = client.post("/api/usage/batch", body)
+def test_a_malformed_batch_is_refused_whole(ready: Api, body: Any, field: str) -> None:
+    answer = ready.post("/api/usage/batch", body)
     assert (answer.status, answer.code) == (422, "validation_error")
     assert field in [fault["field"] for fault in answer.json["errors"]]
     assert ledgers.read() == []
 
 
-def test_a_database_that_fails_in_the_middle_rejects_what_it_did_not_write(client: Api) -> None:
-    send(client, event("open"))
+def test_a_database_that_fails_in_the_middle_rejects_what_it_did_not_write(ready: Api) -> None:
+    send(ready, event("open"))
     batch = [event(f"e{number}") for number in range(150)]
     with watched() as calls:
         calls.fail(3, "before", timed_out)  # head, first transaction, second transaction
-        answer = send(client, *batch)
+        answer = send(ready, *batch)
     assert answer.json["totals"] == {"recorded": 99, "replayed": 0, "queued": 0, "rejected": 51}
     assert {r["problem"]["status"] for r in answer.json["results"] if r["problem"]} == {503}
-    assert send(client, *batch).json["totals"] == {"recorded": 51, "replayed": 99, "queued": 0, "rejected": 0}
+    assert send(ready, *batch).json["totals"] == {"recorded": 51, "replayed": 99, "queued": 0, "rejected": 0}
     [ledger] = ledgers.check()
     assert ledger.head["used"] == Decimal(151)
 
 
-def test_a_batch_of_ninety_nine_fits_dynamodb(client: Api) -> None:
+def test_a_batch_of_ninety_nine_fits_dynamodb(ready: Api) -> None:
     assert store.MOST_ENTRIES + 1 == 100

@@ -20,13 +20,6 @@ ASYNC = {"prefer": "respond-async", "x-api-key": "test-key"}
 
 
 @pytest.fixture
-def client(api: Api) -> Api:
-    api.plan()
-    api.subscribe()
-    return api
-
-
-@pytest.fixture
 def hot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every ledger is one that others write to."""
     monkeypatch.setattr(contention, "is_hot", lambda _: True)
@@ -52,8 +45,8 @@ def consume(messages: list[dict[str, Any]]) -> list[str]:
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
-def test_a_caller_who_prefers_it_is_answered_at_once(client: Api) -> None:
-    answer = client.record("a", 60, headers=ASYNC)
+def test_a_caller_who_prefers_it_is_answered_at_once(ready: Api) -> None:
+    answer = ready.record("a", 60, headers=ASYNC)
     assert (answer.status, answer.json) == (202, {"queued": True, "eventId": "a"})
     assert ledgers.read() == []
     assert consume(received()) == []
@@ -65,19 +58,19 @@ def test_a_caller_who_prefers_it_is_answered_at_once(client: Api) -> None:
     "prefer",
     [pytest.param("wait=10, Respond-Async; x=1", id="among others"), pytest.param("respond-async", id="alone")],
 )
-def test_a_preference_is_found_as_http_writes_it(client: Api, prefer: str) -> None:
-    assert client.record("a", headers=ASYNC | {"prefer": prefer}).status == 202
+def test_a_preference_is_found_as_http_writes_it(ready: Api, prefer: str) -> None:
+    assert ready.record("a", headers=ASYNC | {"prefer": prefer}).status == 202
 
 
 @pytest.mark.parametrize("prefer", ["wait=10", "return=minimal", "respond-asynchronously", ""])
-def test_other_preferences_are_ignored(client: Api, prefer: str) -> None:
-    assert client.record("a", headers=ASYNC | {"prefer": prefer}).status == 201
+def test_other_preferences_are_ignored(ready: Api, prefer: str) -> None:
+    assert ready.record("a", headers=ASYNC | {"prefer": prefer}).status == 201
 
 
-def test_a_queued_batch_is_consumed_in_full_transactions(client: Api) -> None:
-    answer = send(client, *(event(f"e{n}") for n in range(500)), event("bad", -1), headers=ASYNC)
+def test_a_queued_batch_is_consumed_in_full_transactions(ready: Api) -> None:
+    answer = send(ready, *(event(f"e{n}") for n in range(500)), event("bad", -1), headers=ASYNC)
     assert answer.status == 422  # 501 events
-    answer = send(client, *(event(f"e{n}") for n in range(499)), event("bad", -1), headers=ASYNC)
+    answer = send(ready, *(event(f"e{n}") for n in range(499)), event("bad", -1), headers=ASYNC)
     assert (answer.status, answer.json["totals"]) == (
         202,
         {"recorded": 0, "replayed": 0, "queued": 499, "rejected": 1},
@@ -91,9 +84,9 @@ def test_a_queued_batch_is_consumed_in_full_transactions(client: Api) -> None:
     assert ledger.head["used"] == 499
 
 
-def test_single_messages_of_one_ledger_share_a_transaction(client: Api) -> None:
+def test_single_messages_of_one_ledger_share_a_transaction(ready: Api) -> None:
     for number in range(30):
-        client.record(f"e{number}", headers=ASYNC)
+        ready.record(f"e{number}", headers=ASYNC)
     messages = received()
     assert len(messages) == 30
     with watched() as calls:
@@ -101,9 +94,9 @@ def test_single_messages_of_one_ledger_share_a_transaction(client: Api) -> None:
     assert calls.made.count("TransactWriteItems") == 1
 
 
-def test_delivered_again_and_in_any_order_an_event_counts_once(client: Api) -> None:
+def test_delivered_again_and_in_any_order_an_event_counts_once(ready: Api) -> None:
     for number in range(5):
-        client.record(f"e{number}", number + 1, headers=ASYNC)
+        ready.record(f"e{number}", number + 1, headers=ASYNC)
     messages = received()
     consume(messages[2:] + messages[1:])
     consume(list(reversed(messages)))
@@ -111,20 +104,20 @@ def test_delivered_again_and_in_any_order_an_event_counts_once(client: Api) -> N
     assert ledger.head["used"] == 15
 
 
-def test_an_event_occurred_when_it_was_taken_not_when_it_was_consumed(client: Api) -> None:
+def test_an_event_occurred_when_it_was_taken_not_when_it_was_consumed(ready: Api) -> None:
     """And reported again directly, without an instant of its own, it is the same event still."""
-    client.record("a", headers=ASYNC)
+    ready.record("a", headers=ASYNC)
     messages = received()
     accepted_at = json.loads(messages[0]["Body"])["events"][0]["acceptedAt"]
     consume(messages)
     [ledger] = ledgers.check()
     assert ledger.entries[0]["occurred_at"] == accepted_at
-    assert client.record("a").status == 200
+    assert ready.record("a").status == 200
 
 
-def test_an_event_recorded_directly_and_queued_before_is_one_event(client: Api) -> None:
-    client.record("a", headers=ASYNC)
-    assert client.record("a").status == 201
+def test_an_event_recorded_directly_and_queued_before_is_one_event(ready: Api) -> None:
+    ready.record("a", headers=ASYNC)
+    assert ready.record("a").status == 201
     assert consume(received()) == []
     assert received("USAGE_DEAD_LETTER_QUEUE_URL") == []
     [ledger] = ledgers.check()
@@ -143,10 +136,10 @@ def test_an_event_recorded_directly_and_queued_before_is_one_event(client: Api) 
     ],
 )
 def test_what_cannot_be_recorded_is_buried_with_its_reason(
-    client: Api, prepare: Callable[[Api], object], code: str, metrics: Any
+    ready: Api, prepare: Callable[[Api], object], code: str, metrics: Any
 ) -> None:
-    client.record("a", 1, headers=ASYNC)
-    prepare(client)
+    ready.record("a", 1, headers=ASYNC)
+    prepare(ready)
     messages = received()
     metrics()
     assert consume(messages) == []
@@ -158,20 +151,20 @@ def test_what_cannot_be_recorded_is_buried_with_its_reason(
     ledgers.check()
 
 
-def test_a_dead_event_sent_back_is_recorded_once_the_cause_is_mended(client: Api) -> None:
-    client.record("a", 3, subscriptionId="sub-2", headers=ASYNC)
+def test_a_dead_event_sent_back_is_recorded_once_the_cause_is_mended(ready: Api) -> None:
+    ready.record("a", 3, subscriptionId="sub-2", headers=ASYNC)
     consume(received())
     [dead] = received("USAGE_DEAD_LETTER_QUEUE_URL")
     assert dead["MessageAttributes"]["code"]["StringValue"] == "subscription_not_found"
-    client.subscribe("sub-2")
+    ready.subscribe("sub-2")
     assert consume([dead]) == []
     [ledger] = ledgers.check()
     assert (ledger.head["subscription_id"], ledger.head["used"]) == ("sub-2", 3)
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"events": [{"eventId": "a"}]}', "[" * 100_000])
-def test_a_message_that_is_none_of_ours_is_buried_and_stops_no_other(client: Api, body: str) -> None:
-    client.record("a", headers=ASYNC)
+def test_a_message_that_is_none_of_ours_is_buried_and_stops_no_other(ready: Api, body: str) -> None:
+    ready.record("a", headers=ASYNC)
     [message] = received()
     if body:  # SQS has no empty messages, but takes these
         assert consume([{"MessageId": "foreign", "Body": body}, message]) == []
@@ -184,10 +177,10 @@ def test_a_message_that_is_none_of_ours_is_buried_and_stops_no_other(client: Api
     assert ledger.head["used"] == 1
 
 
-def test_only_the_messages_that_failed_are_delivered_again(client: Api) -> None:
-    client.subscribe("sub-2")
-    client.record("a", headers=ASYNC)
-    client.record("b", subscriptionId="sub-2", headers=ASYNC)
+def test_only_the_messages_that_failed_are_delivered_again(ready: Api) -> None:
+    ready.subscribe("sub-2")
+    ready.record("a", headers=ASYNC)
+    ready.record("b", subscriptionId="sub-2", headers=ASYNC)
     messages = {json.loads(m["Body"])["events"][0]["eventId"]: m for m in received()}
     with watched() as calls:
         calls.fail_where(lambda params: "sub-2" in str(params.get("TransactItems")), lambda: transaction_conflict(2))
@@ -197,9 +190,9 @@ def test_only_the_messages_that_failed_are_delivered_again(client: Api) -> None:
 
 
 def test_a_dead_letter_queue_that_does_not_answer_keeps_the_message(
-    client: Api, monkeypatch: pytest.MonkeyPatch
+    ready: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client.record("a", subscriptionId="unheard-of", headers=ASYNC)
+    ready.record("a", subscriptionId="unheard-of", headers=ASYNC)
     messages = received()
     url = os.environ["USAGE_DEAD_LETTER_QUEUE_URL"]
     monkeypatch.setattr(queueing, "settings", lambda: _Settings("http://127.0.0.1:9/none"))
@@ -213,28 +206,28 @@ class _Settings:
         self.usage_dead_letter_queue_url = dead
 
 
-def test_a_hot_ledger_spills_over(client: Api, hot: None) -> None:
+def test_a_hot_ledger_spills_over(ready: Api, hot: None) -> None:
     with watched() as calls:
-        answer = client.record("a", 60)
+        answer = ready.record("a", 60)
     assert (answer.status, answer.json) == (202, {"queued": True, "eventId": "a"})
     assert "TransactWriteItems" not in calls.made
-    batch = send(client, event("a", 60), event("b", 1))
+    batch = send(ready, event("a", 60), event("b", 1))
     assert (batch.status, [r["status"] for r in batch.json["results"]]) == (202, ["queued", "queued"])
     assert consume(received()) == []
     [ledger] = ledgers.check()
     assert ledger.head["used"] == 61
 
 
-def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(client: Api) -> None:
-    client.record("first")
+def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(ready: Api) -> None:
+    ready.record("first")
     with watched() as calls:
         calls.fail_where(lambda params: "TransactItems" in params, lambda: transaction_conflict(2))
-        assert client.record("second").status == 202
+        assert ready.record("second").status == 202
         assert calls.made.count("TransactWriteItems") == 3
-        assert client.record("third").status == 202
+        assert ready.record("third").status == 202
         assert calls.made.count("TransactWriteItems") == 3
     contention.forget()
-    assert client.record("fourth").status == 201
+    assert ready.record("fourth").status == 201
     consume(received())
     [ledger] = ledgers.check()
     assert {e["event_id"] for e in ledger.entries} == {"first", "second", "third", "fourth"}
@@ -250,13 +243,11 @@ def test_a_ledger_is_hot_for_some_seconds_only(monkeypatch: pytest.MonkeyPatch) 
     assert not contention.is_hot(key)
 
 
-def test_a_queue_that_does_not_answer_either_is_said_so(
-    client: Api, hot: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_queue_that_does_not_answer_either_is_said_so(ready: Api, hot: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queueing, "_send", lambda url, messages: dict.fromkeys(range(len(messages)), _no_queue()))
-    answer = client.record("a")
+    answer = ready.record("a")
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "queue_unavailable", "1")
-    [result] = send(client, event("a")).json["results"]
+    [result] = send(ready, event("a")).json["results"]
     assert (result["status"], result["problem"]["code"]) == ("rejected", "queue_unavailable")
     assert ledgers.read() == []
 
@@ -265,11 +256,11 @@ def _no_queue() -> Exception:
     return queueing.QueueUnavailable("no queue")
 
 
-def test_a_user_queues_only_what_is_theirs(client: Api) -> None:
-    client.subscribe("sub-2", user="user-2")
+def test_a_user_queues_only_what_is_theirs(ready: Api) -> None:
+    ready.subscribe("sub-2", user="user-2")
     headers = bearer("user-1") | {"prefer": "respond-async"}
-    assert client.record("a", headers=headers).status == 202
-    assert client.record("b", subscriptionId="sub-2", headers=headers).status == 403
-    assert client.record("c", userId="user-2", headers=headers).status == 403
-    assert client.record("d", subscriptionId="unheard-of", headers=headers).status == 403
+    assert ready.record("a", headers=headers).status == 202
+    assert ready.record("b", subscriptionId="sub-2", headers=headers).status == 403
+    assert ready.record("c", userId="user-2", headers=headers).status == 403
+    assert ready.record("d", subscriptionId="unheard-of", headers=headers).status == 403
     assert len(received()) == 1

@@ -1,6 +1,7 @@
 """What a quantity costs: the included units, the first one beyond them, rounding, currencies."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from usage_billing.pricing import MINOR_UNIT_DIGITS, Quota, Terms, in_minor_units, rounded
+from usage_billing.values import as_text
 
 
 def terms(included: str = "50", price: str = "10.00", currency: str = "USD") -> Terms:
@@ -62,12 +64,8 @@ def test_money_is_rounded_half_up_to_the_minor_unit(exact: str, currency: str, e
 
 @given(st.decimals("0", "999999999999", places=9), st.decimals("0", "999999999999", places=9))
 def test_the_charge_is_exact_for_every_quantity_and_price(used: Decimal, price: Decimal) -> None:
-    def in_billionths(number: Decimal) -> int:
-        return int(number.scaleb(9))
-
     charge = Terms("p", Decimal(0), price, "unit", "USD").charge(used)
-    assert int(charge.scaleb(18)) == in_billionths(used) * in_billionths(price)
-    assert charge == charge.quantize(Decimal("1e-18"))
+    assert Fraction(charge) == Fraction(used) * Fraction(price)
 
 
 @given(
@@ -97,7 +95,7 @@ def test_the_charge_never_falls_and_never_strays_more_than_half_a_minor_unit(
     ],
 )
 def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, currency: str, shown: str) -> None:
-    assert str(in_minor_units(Decimal(price), currency)) == shown
+    assert as_text(in_minor_units(Decimal(price), currency)) == shown
     quota = Quota(
         plan_id="p",
         usage_type="t",
@@ -106,8 +104,7 @@ def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, c
         unit_name="unit",
         currency=currency,
     )
-    assert str(quota.unit_price) == shown
-    assert str(quota.model_dump()["unit_price"]) == shown
+    assert as_text(quota.unit_price) == quota.model_dump()["unit_price"] == shown
 
 
 @pytest.mark.parametrize(
@@ -119,7 +116,7 @@ def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, c
         pytest.param("unit_price", "Infinity", id="infinite price"),
         pytest.param("unit_price", "0.0000000001", id="ten decimal places"),
         pytest.param("unit_price", "1000000000000", id="thirteen digits"),
-        pytest.param("unit_price", "１", id="digits of another alphabet"),
+        pytest.param("unit_price", "\uff11", id="digits of another alphabet"),
         pytest.param("unit_price", True, id="true is no price"),
         pytest.param("monthly_limit", -1, id="negative limit"),
         pytest.param("monthly_limit", "50", id="limit as text"),

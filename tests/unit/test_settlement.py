@@ -152,8 +152,19 @@ def test_an_invoice_id_that_nothing_was_made_from_is_none(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "sub-1", "sub-1-", "sub-1-20261101", "sub-1-20261101T000000", "sub-1-20261301T000000Z", "sub-1-20261101T00000Z",
-     "sub-1-2026-11-01T00:00:00Z", "sub-1-20261101t000000Z", "sub-1-20261101T000000+0000", "sub-1-20261101T000000Z "],
-)  # fmt: skip
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("sub-1", id="a subscription"),
+        pytest.param("sub-1-", id="no period"),
+        pytest.param("sub-1-20261101", id="a day"),
+        pytest.param("sub-1-20261101T000000", id="no time zone"),
+        pytest.param("sub-1-20261301T000000Z", id="month 13"),
+        pytest.param("sub-1-20261101T00000Z", id="a digit too few"),
+        pytest.param("sub-1-2026-11-01T00:00:00Z", id="not compact"),
+        pytest.param("sub-1-20261101t000000Z", id="small letters"),
+        pytest.param("sub-1-20261101T000000+0000", id="another way to write UTC"),
+        pytest.param("sub-1-20261101T000000Z ", id="a space behind it"),
+    ],
+)
 def test_what_is_nearly_an_invoice_id_is_none(text: str) -> None:
     assert parse_invoice_id(text) is None

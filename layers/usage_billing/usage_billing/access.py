@@ -128,7 +128,7 @@ def authenticate(headers: Mapping[str, str]) -> Caller:
 
 
 def _key_holder(api_key: str) -> Caller:
-    digest = hashlib.sha256(api_key.encode()).hexdigest()
+    digest = hashlib.sha256(api_key.encode(errors="replace")).hexdigest()
     # Every key is compared, so that the time taken tells nothing about which one was near.
     matches = [key["id"] for key in _api_keys() if hmac.compare_digest(str(key["sha256"]).lower(), digest)]
     if not matches:
@@ -179,9 +179,19 @@ def _verification_key(token: str) -> Any:
     return _key_set(config.jwt_jwks_url).get_signing_key_from_jwt(token).key
 
 
+class _KeySet(jwt.PyJWKClient):
+    """PyJWT's client. A provider that answers, but not with keys, is as good as out of reach."""
+
+    def fetch_data(self) -> Any:
+        try:
+            return super().fetch_data()
+        except (jwt.PyJWTError, ValueError) as error:
+            raise jwt.PyJWKClientConnectionError(str(error)) from error
+
+
 @cache
 def _key_set(url: str) -> jwt.PyJWKClient:
-    return jwt.PyJWKClient(url, cache_keys=True, lifespan=KEY_SET_CACHE_SECONDS, timeout=2)
+    return _KeySet(url, cache_keys=True, lifespan=KEY_SET_CACHE_SECONDS, timeout=2)
 
 
 def _api_keys() -> list[dict[str, str]]:

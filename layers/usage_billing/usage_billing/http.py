@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.middlewares import BaseMiddlewareHandler, NextMiddleware
 from aws_lambda_powertools.event_handler.middlewares.openapi_validation import OpenAPIRequestValidationMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
@@ -86,7 +85,6 @@ class Api(APIGatewayHttpResolver):
         self._request_validation_middleware = _Gate()  # type: ignore[no-untyped-call]
         self._response_validation_middleware = _Renderer()  # type: ignore[assignment]
         self.exception_handler(Exception)(_problem)
-        self.not_found(lambda _: _problem(errors.RouteNotFound("There is nothing here.")))
 
     def get(self, rule: str, *, allow: Allowed, **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
         return self.route(rule, "GET", allow=allow, **kwargs)
@@ -139,6 +137,8 @@ class Api(APIGatewayHttpResolver):
             return
         caller = authenticate({name.lower(): value for name, value in self.current_event.headers.items()})
         logger.append_keys(caller=caller.sub, role=caller.role)
+        if contract is None:
+            raise errors.RouteNotFound("There is nothing here.")
         caller.require_role(allow)
         self.append_context(caller=caller)  # type: ignore[no-untyped-call]
 
@@ -284,8 +284,6 @@ def _in_billing_words(error: Exception) -> BillingError | None:
         return error
     if isinstance(error, RequestValidationError):
         return invalid(error.errors())
-    if isinstance(error, NotFoundError):
-        return errors.RouteNotFound("There is nothing here.")
     return store.unavailable(error)
 
 

@@ -72,7 +72,7 @@ MOST_BATCH_BYTES = 1024 * 1024
 class Request(Strict):
     """A body: its fields have their JSON names only."""
 
-    model_config = ConfigDict(populate_by_name=False)
+    model_config = ConfigDict(validate_by_name=False)
 
 
 class ReportedUsage(Request):

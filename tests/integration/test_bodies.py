@@ -1,0 +1,262 @@
+"""Bodies and parameters that are not what an endpoint takes: always a 4xx that names the field, never a 5xx."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.api import INTERNAL, Answer, Api
+
+RECORD = "/api/usage/record"
+EVENT = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
+
+
+def send(api: Api, **fields: str) -> Answer:
+    """Record an event whose JSON is written here, so that nothing tidies it up on the way."""
+    texts = {name: json.dumps(value) for name, value in EVENT.items()} | fields
+    return api.post(RECORD, raw="{" + ",".join(f'"{name}":{text}' for name, text in texts.items()) + "}")
+
+
+def faults(answer: Answer) -> dict[str, str]:
+    """What is said to be wrong: a message a field."""
+    assert (answer.status, answer.code) == (422, "validation_error"), answer.text
+    found = {fault["field"]: fault["message"] for fault in answer.json["errors"]}
+    assert len(found) == len(answer.json["errors"]), "one entry a field"
+    assert all(set(fault) == {"field", "code", "message"} for fault in answer.json["errors"])
+    return found
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param("{", id="cut off"),
+        pytest.param("quantity=1", id="a form"),
+        pytest.param("<event/>", id="XML"),
+        pytest.param('{"quantity": NaN}', id="NaN"),
+        pytest.param('{"quantity": -Infinity}', id="infinity"),
+        pytest.param('{"quantity": 1, "quantity": 2}', id="a key twice"),
+        pytest.param('{"metadata": {"a": 1, "a": 1}}', id="a key twice inside"),
+        pytest.param("[" * 100_000, id="100,000 brackets"),
+        pytest.param('{"a":' * 100_000, id="100,000 braces"),
+        pytest.param('{"quantity": %s}' % ("1" * 5000), id="a number of 5000 digits"),
+        pytest.param('{"quantity": 1e999999999}', id="an exponent that would fill the memory"),
+        pytest.param('{"metadata": {"a": 1e999999999}}', id="the same, in the metadata"),
+        pytest.param('{"quantity": 1e99999999999999999999}', id="an exponent that no number can have"),
+        pytest.param(b"\xff\xfe{}", id="no UTF-8"),
+        pytest.param(b'{"userId": "\xe4"}', id="Latin-1"),
+        pytest.param("\ufeff{}", id="a byte order mark"),
+        pytest.param("\x00", id="a null byte"),
+    ],
+)
+def test_what_is_not_json_is_400(ready: Api, raw: str | bytes) -> None:
+    answer = ready.post(RECORD, raw=raw)
+    assert (answer.status, answer.code) == (400, "not_json"), answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "raw", ["[]", '"text"', "5", "true", "null", "", "[{}]", "0.1", '[{"userId": "user-1"}]'], ids=repr
+)
+def test_json_that_is_no_object_is_422(ready: Api, raw: str) -> None:
+    assert list(faults(ready.post(RECORD, raw=raw))) == ["body"]
+
+
+def test_no_body_at_all_is_422(ready: Api) -> None:
+    assert list(faults(ready.post(RECORD))) == ["body"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=",
+     "application/xml", "application/jsonp", "json", ";", "application/json-patch+json"],
+)  # fmt: skip
+def test_another_content_type_is_415(ready: Api, content_type: str) -> None:
+    answer = ready.post(RECORD, raw=json.dumps(EVENT), headers=INTERNAL | {"content-type": content_type})
+    assert (answer.status, answer.code) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;"])
+def test_json_may_be_named_in_many_ways(ready: Api, content_type: str) -> None:
+    answer = ready.post(RECORD, raw=json.dumps(EVENT), headers=INTERNAL | {"content-type": content_type})
+    assert answer.status == 201
+
+
+def test_a_body_may_come_in_base64_and_with_any_letters(ready: Api) -> None:
+    raw = json.dumps(EVENT | {"metadata": {"名": "ä"}}, ensure_ascii=False).encode()
+    assert ready.post(RECORD, raw=raw).status == 201
+    [record] = ready.get("/api/usage/subscription/sub-1/records").json["records"]
+    assert record["metadata"] == {"名": "ä"}
+
+
+def test_base64_that_is_none_is_a_client_error(ready: Api) -> None:
+    import record_usage
+    from tests.api import Context
+
+    event = {"version": "2.0", "rawPath": RECORD, "headers": INTERNAL, "isBase64Encoded": True,
+             "requestContext": {"http": {"method": "POST", "path": RECORD}, "stage": "$default"}}  # fmt: skip
+    for body in ("%%%", "a", "ä"):
+        assert record_usage.handler(event | {"body": body}, Context())["statusCode"] in (400, 422)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        pytest.param("quantity", '"1"', id="quantity as text"),
+        pytest.param("quantity", "true", id="quantity true"),
+        pytest.param("quantity", "null", id="quantity null"),
+        pytest.param("quantity", "[1]", id="quantity in a list"),
+        pytest.param("quantity", "0", id="quantity 0"),
+        pytest.param("quantity", "-0.0", id="quantity -0"),
+        pytest.param("quantity", "-1", id="quantity negative"),
+        pytest.param("quantity", "1000000000000", id="13 digits before the point"),
+        pytest.param("quantity", "0.0000000001", id="10 digits after the point"),
+        pytest.param("quantity", "1e12", id="13 digits by an exponent"),
+        pytest.param("quantity", "1e-10", id="10 places by an exponent"),
+        pytest.param("userId", "5", id="user as a number"),
+        pytest.param("userId", '""', id="empty user"),
+        pytest.param("subscriptionId", '"a#b"', id="a separator in an id"),
+        pytest.param("subscriptionId", '"a/b"', id="a slash in an id"),
+        pytest.param("usageType", '"%s"' % ("x" * 129), id="129 letters"),
+        pytest.param("usageType", '"a\\u0000"', id="a null character"),
+        pytest.param("usageType", '"\\ud800"', id="half a character"),
+        pytest.param("usageType", '"a\\n"', id="a line break at the end"),
+        pytest.param("eventId", '""', id="empty event id"),
+        pytest.param("eventId", '"a b"', id="a space in an event id"),
+        pytest.param("eventId", "1", id="event id as a number"),
+        pytest.param("occurredAt", '"2026-11-01T12:00:00"', id="no time zone"),
+        pytest.param("occurredAt", '"2026-11-01"', id="a day"),
+        pytest.param("occurredAt", "1793534400", id="seconds"),
+        pytest.param("occurredAt", '"now, more or less, I think"', id="words"),
+        pytest.param("occurredAt", '"9999-12-31T23:59:59-23:00"', id="behind the last year"),
+        pytest.param("metadata", "[]", id="metadata as a list"),
+        pytest.param("metadata", "null", id="metadata null"),
+        pytest.param("metadata", '{"a":{"b":{"c":{}}}}', id="metadata too deep"),
+        pytest.param("metadata", '{"a":' + "[" * 900 + "]" * 900 + "}", id="metadata 900 deep"),
+        pytest.param("metadata", '{"a":"%s"}' % ("x" * 2048), id="metadata too large"),
+        pytest.param("metadata", '{"a":1e4200}', id="metadata too large when written out"),
+        pytest.param("metadata", '{"a":"\\udc00"}', id="half a character in metadata"),
+        pytest.param("metadata", json.dumps({f"k{n}": 1 for n in range(51)}), id="51 keys"),
+        pytest.param("quantities", "1", id="an unknown field"),
+        pytest.param("user_id", '"user-1"', id="a field in snake_case"),
+        pytest.param("\\ud800", "1", id="an unknown field that is no text"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_named(ready: Api, field: str, text: str) -> None:
+    answer = send(ready, **{field: text})
+    [(named, message)] = faults(answer).items()
+    assert named == ("body" if field == "\\ud800" else field)
+    assert 5 < len(message) <= 200
+    assert ready.get("/api/usage/subscription/sub-1").json["usage"] == [], "nothing was recorded"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", RECORD, {"user_id": "user-1", "subscription_id": "sub-1", "usage_type": "assessment", "quantity": 1}),
+        ("POST", "/api/usage/process-billing", {"subscription_id": "sub-1"}),
+        ("PUT", "/api/usage/quotas/p/t", {"monthly_limit": 1, "unit_price": "1", "unit_name": "u"}),
+        ("PUT", "/api/subscriptions/sub-9", {"user_id": "user-1", "plan_id": "p"}),
+    ],
+    ids=["record", "bill", "quota", "subscription"],
+)
+def test_fields_have_one_name_and_it_is_in_camel_case(ready: Api, method: str, path: str, body: dict[str, Any]) -> None:
+    assert set(faults(ready(method, path, body))) >= {name for name in body if "_" in name}
+
+
+def test_every_fault_is_told_at_once(ready: Api) -> None:
+    answer = ready.post(RECORD, {"userId": "", "quantity": 0, "usageType": 5, "extra": 1, "metadata": []})
+    assert set(faults(answer)) == {"userId", "subscriptionId", "quantity", "usageType", "extra", "metadata"}
+
+
+def test_a_fault_is_told_by_path_and_code(ready: Api) -> None:
+    answer = ready.post(RECORD, {"quantity": "1"} | {name: EVENT[name] for name in ("userId", "usageType")})
+    assert answer.json["errors"] == [
+        {"field": "subscriptionId", "code": "missing", "message": "field required"},
+        {"field": "quantity", "code": "value_error", "message": "must be a JSON number"},
+    ]
+
+
+def test_what_is_quoted_back_is_short(ready: Api) -> None:
+    answer = ready.post(RECORD, EVENT | {"x" * 100_000: 1})
+    assert len(answer.text) < 2000
+
+
+@pytest.mark.parametrize(
+    ("texts", "total"),
+    [
+        pytest.param(["0.1", "0.2"], "0.3", id="what floats get wrong"),
+        pytest.param(["0.1"] * 10, "1", id="ten tenths"),
+        pytest.param(["1e2", "1E-2"], "100.01", id="exponents"),
+        pytest.param(["999999999999.999999999", "0.000000001"], "1000000000000", id="all the digits there are"),
+        pytest.param(["123456789.123456789", "0.000000011"], "123456789.1234568", id="more than a float can hold"),
+    ],
+)
+def test_quantities_are_exact(ready: Api, texts: list[str], total: str) -> None:
+    for text in texts:
+        answer = send(ready, quantity=text)
+        assert answer.json["quantity"] == Decimal(text)
+    assert f'"used":{total},' in answer.text
+    assert f'"used":{total},' in ready.get("/api/usage/subscription/sub-1").text
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "field"),
+    [
+        ("/api/usage/user/user-1", {"limit": "0"}, "limit"),
+        ("/api/usage/user/user-1", {"limit": "101"}, "limit"),
+        ("/api/usage/user/user-1", {"limit": "ten"}, "limit"),
+        ("/api/usage/user/user-1", {"limit": "1,2"}, "limit"),
+        ("/api/usage/user/user-1", {"limit": ""}, "limit"),
+        ("/api/usage/user/user-1", {"cursor": "x"}, "cursor"),
+        ("/api/usage/user/user-1", {"cursor": "x" * 1025}, "cursor"),
+        ("/api/usage/user/user-1", {"period": "2026-11-01"}, "period"),
+        ("/api/usage/user/user-1", {"Limit": "1"}, "Limit"),
+        ("/api/usage/subscription/sub-1", {"period": "2026-11"}, "period"),
+        ("/api/usage/subscription/sub-1", {"period": "2026-02-30"}, "period"),
+        ("/api/usage/subscription/sub-1", {"period": "2026-11-01T00:00:00Z"}, "period"),
+        ("/api/usage/subscription/sub-1", {"period": "1999-12-31"}, "period"),
+        ("/api/usage/subscription/sub-1", {"period": "9999-01-01"}, "period"),
+        ("/api/usage/subscription/sub-1", {"period": ""}, "period"),
+        ("/api/usage/subscription/sub-1", {"usageType": "report"}, "usageType"),
+        ("/api/usage/subscription/sub-1/records", {"usageType": "a#b"}, "usageType"),
+        ("/api/usage/subscription/sub-1/records", {"usage_type": "report"}, "usage_type"),
+        ("/api/usage/subscription/sub-1/records", {"cursor": "W10"}, "cursor"),
+        ("/api/usage/quotas/business", {"cursor": "W10"}, "cursor"),
+        ("/api/usage/quotas/business/assessment", {"limit": "1"}, "limit"),
+        ("/api/subscriptions/sub-1", {"fields": "all"}, "fields"),
+        ("/api/invoices", {}, "subscriptionId"),
+        ("/api/invoices", {"subscriptionId": ""}, "subscriptionId"),
+        ("/api/invoices", {"subscriptionId": "sub-1", "cursor": "W10"}, "cursor"),
+        ("/api/invoices", {"subscriptionId": "sub-1", "status": "draft"}, "status"),
+    ],
+)
+def test_a_wrong_parameter_is_named(ready: Api, path: str, query: dict[str, str], field: str) -> None:
+    assert list(faults(ready.get(path, query=query))) == [field]
+
+
+@pytest.mark.parametrize("path", ["/api/subscriptions/", "/api/usage/user/", "/api/usage/subscription/"])
+@pytest.mark.parametrize("name", ["a b", "a#b", "ä", "%", "a%2Fb", '"', "x" * 129, "\x00"], ids=repr)
+def test_an_id_in_the_path_that_can_be_none_is_a_client_error(ready: Api, path: str, name: str) -> None:
+    answer = ready.get(path + name)
+    assert answer.status in (404, 422), answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("name", ["a.b", "a_b", "a~b", "a:b", "a@b", "a|b", "a+b", "a=b", "a,b", "-", "x" * 128])
+def test_every_id_that_can_be_is_taken_in_path_query_and_body(ready: Api, name: str) -> None:
+    assert ready.subscribe(name, name, name).status == 200
+    ready.plan(name, name, limit=0, price="1")
+    recorded: Any = ready.record(name, subscriptionId=name, userId=name, usageType=name)
+    assert recorded.status == 201, recorded.text
+    assert ready.get(f"/api/subscriptions/{name}").json["userId"] == name
+    assert ready.get(f"/api/usage/quotas/{name}/{name}").json["usageType"] == name
+    assert ready.get(f"/api/usage/user/{name}").json["subscriptions"][0]["subscriptionId"] == name
+    records = ready.get(f"/api/usage/subscription/{name}/records", query={"usageType": name}).json["records"]
+    assert [record["eventId"] for record in records] == [name]
+    assert ready.bill(subscriptionId=name).json["itemsCreated"] == 1
+    [invoice] = ready.get("/api/invoices", query={"subscriptionId": name}).json["invoices"]
+    assert ready.get(f"/api/invoices/{invoice['invoiceId']}").json == invoice
+    replayed = ready.record(None, subscriptionId=name, userId=name, usageType=name,
+                            headers=INTERNAL | {"idempotency-key": name})  # fmt: skip
+    assert (replayed.status, replayed.json) == (200, recorded.json)

@@ -1,0 +1,167 @@
+"""Quotas and subscriptions: what is put is what is got."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.api import Api
+
+QUOTA = {"monthlyLimit": 50, "unitPrice": "10.00", "unitName": "assessment"}
+QUOTA_PATH = "/api/usage/quotas/business/assessment"
+SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
+SUBSCRIPTION_PATH = "/api/subscriptions/sub-1"
+
+
+def fields(answer: Any) -> list[str]:
+    assert (answer.status, answer.code) == (422, "validation_error"), answer.text
+    return [fault["field"] for fault in answer.json["errors"]]
+
+
+def test_a_quota_is_answered_as_it_was_put(api: Api) -> None:
+    put = api.put(QUOTA_PATH, QUOTA)
+    assert (put.status, put.json) == (200, {
+        "planId": "business", "usageType": "assessment", "monthlyLimit": 50, "unitPrice": "10.00",
+        "unitName": "assessment", "currency": "USD",
+    })  # fmt: skip
+    assert api.get(QUOTA_PATH).json == put.json
+    assert api.get("/api/usage/quotas/business").json == {"quotas": [put.json]}
+
+
+@pytest.mark.parametrize(
+    ("price", "currency", "shown"),
+    [
+        pytest.param('"10.00"', "USD", "10.00", id="text"),
+        pytest.param("10", "USD", "10.00", id="whole number"),
+        pytest.param("10.5", "USD", "10.50", id="number"),
+        pytest.param("0.1", "USD", "0.10", id="a number no float can be"),
+        pytest.param("0.0033", "USD", "0.0033", id="a fraction of a cent"),
+        pytest.param("1e-9", "USD", "0.000000001", id="the smallest price"),
+        pytest.param("0", "USD", "0.00", id="nothing"),
+        pytest.param('"100"', "JPY", "100", id="yen"),
+        pytest.param('"1.5"', "KWD", "1.500", id="dinar"),
+        pytest.param('"999999999999.999999999"', "EUR", "999999999999.999999999", id="all the digits there are"),
+    ],
+)
+def test_a_unit_price_is_text_or_number_in_and_text_out(api: Api, price: str, currency: str, shown: str) -> None:
+    raw = f'{{"monthlyLimit": 1, "unitPrice": {price}, "unitName": "u", "currency": "{currency}"}}'
+    assert api.put(QUOTA_PATH, None, raw=raw).json["unitPrice"] == shown
+    assert api.get(QUOTA_PATH).json["unitPrice"] == shown
+
+
+def test_a_limit_may_be_zero_or_a_fraction(api: Api) -> None:
+    for text in ("0", "0.5"):
+        raw = f'{{"monthlyLimit": {text}, "unitPrice": 1, "unitName": "u"}}'
+        assert api.put(QUOTA_PATH, None, raw=raw).json["monthlyLimit"] == Decimal(text)
+        assert api.get(QUOTA_PATH).json["monthlyLimit"] == Decimal(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        pytest.param({"monthlyLimit": -1}, "monthlyLimit", id="negative limit"),
+        pytest.param({"monthlyLimit": "50"}, "monthlyLimit", id="limit as text"),
+        pytest.param({"monthlyLimit": True}, "monthlyLimit", id="limit true"),
+        pytest.param({"unitPrice": "-0.01"}, "unitPrice", id="negative price"),
+        pytest.param({"unitPrice": "free"}, "unitPrice", id="price in words"),
+        pytest.param({"unitPrice": None}, "unitPrice", id="price null"),
+        pytest.param({"unitName": ""}, "unitName", id="no unit name"),
+        pytest.param({"unitName": "a\nb"}, "unitName", id="unit name of two lines"),
+        pytest.param({"currency": "ABC"}, "currency", id="unknown currency"),
+        pytest.param({"currency": "usd"}, "currency", id="currency in small letters"),
+        pytest.param({"currency": None}, "currency", id="currency null"),
+        pytest.param({"planId": "enterprise"}, "planId", id="another plan than in the path"),
+        pytest.param({"usageType": "report"}, "usageType", id="another usage type than in the path"),
+        pytest.param({"overagePrice": 1}, "overagePrice", id="unknown field"),
+    ],
+)
+def test_a_quota_that_is_wrong_is_refused_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
+    assert fields(api.put(QUOTA_PATH, QUOTA | change)) == [field]
+    assert api.get(QUOTA_PATH).code == "quota_not_found"
+
+
+def test_plan_and_usage_type_may_be_repeated_in_the_body(api: Api) -> None:
+    assert api.put(QUOTA_PATH, QUOTA | {"planId": "business", "usageType": "assessment"}).status == 200
+
+
+def test_a_quota_that_was_got_can_be_put_back(api: Api) -> None:
+    put = api.put(QUOTA_PATH, QUOTA).json
+    assert api.put(QUOTA_PATH, api.get(QUOTA_PATH).json).json == put
+
+
+def test_all_quotas_of_a_plan_are_in_one_currency(api: Api) -> None:
+    report = "/api/usage/quotas/business/report"
+    api.put(QUOTA_PATH, QUOTA)
+    answer = api.put(report, QUOTA | {"currency": "EUR"})
+    assert (answer.status, answer.code) == (409, "plan_currency_mismatch")
+    assert api.get(report).status == 404
+    assert api.put("/api/usage/quotas/european/report", QUOTA | {"currency": "EUR"}).status == 200
+
+
+def test_the_only_quota_of_a_plan_may_change_its_currency(api: Api) -> None:
+    api.put(QUOTA_PATH, QUOTA)
+    assert api.put(QUOTA_PATH, QUOTA | {"currency": "EUR"}).json["currency"] == "EUR"
+
+
+def test_a_plan_without_quotas_is_an_empty_list(api: Api) -> None:
+    assert api.get("/api/usage/quotas/nothing").json == {"quotas": []}
+
+
+def test_a_subscription_is_answered_as_it_was_put(api: Api) -> None:
+    body = SUBSCRIPTION | {"status": "paused", "billingAnchorDay": 31}
+    put = api.put(SUBSCRIPTION_PATH, body)
+    assert (put.status, put.json) == (200, {"subscriptionId": "sub-1"} | body)
+    assert api.get(SUBSCRIPTION_PATH).json == put.json
+    assert api.put(SUBSCRIPTION_PATH, put.json).json == put.json
+
+
+def test_a_subscription_is_active_and_turns_on_the_first_unless_it_says_otherwise(api: Api) -> None:
+    answer = api.put(SUBSCRIPTION_PATH, SUBSCRIPTION).json
+    assert (answer["status"], answer["billingAnchorDay"]) == ("active", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        pytest.param({"billingAnchorDay": 0}, "billingAnchorDay", id="day 0"),
+        pytest.param({"billingAnchorDay": 32}, "billingAnchorDay", id="day 32"),
+        pytest.param({"billingAnchorDay": True}, "billingAnchorDay", id="day true"),
+        pytest.param({"billingAnchorDay": "1"}, "billingAnchorDay", id="day as text"),
+        pytest.param({"billingAnchorDay": 1.5}, "billingAnchorDay", id="half a day"),
+        pytest.param({"billingAnchorDay": 1.0}, "billingAnchorDay", id="no whole number in JSON"),
+        pytest.param({"status": "trial"}, "status", id="unknown status"),
+        pytest.param({"status": "ACTIVE"}, "status", id="status in capitals"),
+        pytest.param({"userId": None}, "userId", id="no user"),
+        pytest.param({"planId": "a/b"}, "planId", id="plan with a slash"),
+        pytest.param({"subscriptionId": "sub-2"}, "subscriptionId", id="another id than in the path"),
+        pytest.param({"seats": 5}, "seats", id="unknown field"),
+    ],
+)
+def test_a_subscription_that_is_wrong_is_refused_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
+    assert fields(api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | change)) == [field]
+    assert api.get(SUBSCRIPTION_PATH).code == "subscription_not_found"
+
+
+def test_a_subscription_keeps_its_user(api: Api) -> None:
+    api.put(SUBSCRIPTION_PATH, SUBSCRIPTION)
+    answer = api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | {"userId": "user-2", "status": "canceled"})
+    assert (answer.status, answer.code) == (409, "subscription_user_fixed")
+    assert api.get(SUBSCRIPTION_PATH).json["status"] == "active"
+
+
+def test_a_change_of_a_subscription_is_seen_by_the_next_event(ready: Api) -> None:
+    assert ready.record("e1").status == 201
+    ready.subscribe(status="paused")
+    assert ready.record("e2").status == 409
+
+
+def test_quotas_are_listed_by_usage_type_and_page_by_page(api: Api) -> None:
+    for usage_type in ("report", "analysis", "assessment"):
+        api.plan(usage_type=usage_type)
+    api.plan("enterprise", "zebra")
+    whole = api.get("/api/usage/quotas/business").json
+    assert [quota["usageType"] for quota in whole["quotas"]] == ["analysis", "assessment", "report"]
+    assert "nextCursor" not in whole
+    assert api.walk("/api/usage/quotas/business", "quotas", limit=1) == [[quota] for quota in whole["quotas"]]
+    assert api.walk("/api/usage/quotas/business", "quotas", limit=2) == [whole["quotas"][:2], whole["quotas"][2:]]
+    assert api.walk("/api/usage/quotas/business", "quotas", limit=3) == [whole["quotas"]]

@@ -1,0 +1,232 @@
+"""Every error as a caller sees it: problem details with a stable code, and nothing of what went on inside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from tests.api import Answer, Api, bearer, token
+from usage_billing import billing, catalog, errors, http, invoices, recording, retries, store, tables
+from usage_billing.config import settings
+from usage_billing.errors import BillingError
+from usage_billing.store import HeadMoved
+
+SECRET = "what only we may know"
+
+
+def dynamodb_answers(status: int, code: str) -> None:
+    """From now on DynamoDB answers every call with this error."""
+
+    class Raw:
+        def stream(self, *_: object, **__: object) -> list[bytes]:
+            return [f'{{"__type": "com.amazonaws.dynamodb.v20120810#{code}", "message": "{SECRET}"}}'.encode()]
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, status, {"content-type": "application/x-amz-json-1.0"}, Raw())
+
+    tables.client().meta.events.register_first("before-send.dynamodb", answer)
+
+
+def ledger_busy(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
+    def lose(*_: object) -> None:
+        raise HeadMoved(None)
+
+    monkeypatch.setattr(store, "append", lose)
+    monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+    return api.record()
+
+
+def database_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    dynamodb_answers(400, "ThrottlingException")
+    return api.get("/api/subscriptions/sub-1")
+
+
+def identity_provider_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
+    monkeypatch.setenv("API_KEYS_SECRET_ID", SECRET)
+    settings.cache_clear()
+    return api.get("/api/subscriptions/sub-1")
+
+
+def event_id_conflict(api: Api, _: pytest.MonkeyPatch) -> Answer:
+    api.record("e1", 1)
+    return api.record("e1", 2)
+
+
+def subscription_inactive(api: Api, _: pytest.MonkeyPatch) -> Answer:
+    api.subscribe(status="paused")
+    return api.record()
+
+
+def plan_currency_mismatch(api: Api, _: pytest.MonkeyPatch) -> Answer:
+    body = {"monthlyLimit": 1, "unitPrice": 1, "unitName": "u", "currency": "EUR"}
+    return api.put("/api/usage/quotas/business/report", body)
+
+
+WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
+    errors.NotJson: lambda api, _: api.post("/api/usage/record", raw="{"),
+    errors.UnsupportedMediaType: lambda api, _: api.post("/api/usage/record", raw="{}", headers={
+        "content-type": "text/plain", "x-api-key": "test-key"}),
+    errors.ValidationFailed: lambda api, _: api.post("/api/usage/record", {}),
+    errors.CredentialsMissing: lambda api, _: api.get("/api/subscriptions/sub-1", headers={}),
+    errors.CredentialsInvalid: lambda api, _: api.get("/api/subscriptions/sub-1", headers={"x-api-key": "wrong"}),
+    errors.CredentialsExpired: lambda api, _: api.get("/api/subscriptions/sub-1", headers=bearer(exp=1)),
+    errors.Forbidden: lambda api, _: api.get("/api/subscriptions/sub-1", headers=bearer()),
+    errors.SubscriptionNotOwned: lambda api, _: api.record(userId="user-2"),
+    errors.RouteNotFound: lambda api, _: api.get("/api/usage/user/user-1", raw_path="/api/usage/elsewhere"),
+    errors.SubscriptionNotFound: lambda api, _: api.get("/api/subscriptions/nothing"),
+    errors.QuotaNotFound: lambda api, _: api.get("/api/usage/quotas/business/nothing"),
+    errors.InvoiceNotFound: lambda api, _: api.get("/api/invoices/nothing"),
+    errors.EventIdConflict: event_id_conflict,
+    errors.SubscriptionInactive: subscription_inactive,
+    errors.SubscriptionUserFixed: lambda api, _: api.subscribe(user="user-2"),
+    errors.PlanCurrencyMismatch: plan_currency_mismatch,
+    errors.LedgerBusy: ledger_busy,
+    errors.DatabaseUnavailable: database_unavailable,
+    errors.IdentityProviderUnavailable: identity_provider_unavailable,
+}  # fmt: skip
+
+# Billing finds these at one of many ledgers: they are counted and logged, and never an answer.
+OF_A_LEDGER_IN_A_RUN = {errors.InvoiceNotDraft, errors.InvoiceCurrencyMismatch}
+
+
+def problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
+    """What is beside the five fields that every problem has."""
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert SECRET not in answer.text
+    body = dict(answer.json)
+    title, detail = body.pop("title"), body.pop("detail")
+    assert title == http.HTTPStatus(status).phrase
+    assert isinstance(detail, str)
+    assert 10 < len(detail) < 300
+    assert (body.pop("type"), body.pop("status"), body.pop("code")) == ("about:blank", status, code)
+    assert answer.status == status
+    return body
+
+
+def test_every_error_that_can_be_an_answer_is_provoked() -> None:
+    assert set(WAYS) | OF_A_LEDGER_IN_A_RUN == set(http.STATUS)
+
+
+@pytest.mark.parametrize("error", WAYS, ids=lambda error: error.__name__)
+def test_an_error_is_a_problem_with_its_status_and_code(
+    ready: Api, monkeypatch: pytest.MonkeyPatch, error: type[BillingError]
+) -> None:
+    status = http.STATUS[error]
+    answer = WAYS[error](ready, monkeypatch)
+    rest = problem(answer, status.value, error.code)
+    assert set(rest) == ({"errors"} if error is errors.ValidationFailed else set())
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+    assert answer.headers.get("Retry-After") == ("1" if status == 503 else None)
+
+
+@dataclass
+class Failure:
+    module: Any
+    function: str
+    request: Callable[[Api], Answer]
+
+
+# One call that each handler cannot do without.
+FAILURES = {
+    "record_usage": Failure(recording, "_append", lambda api: api.record()),
+    "get_user_usage": Failure(catalog, "subscriptions_of", lambda api: api.get("/api/usage/user/user-1")),
+    "get_subscription_usage": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1")),
+    "list_usage_records": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1/records")),
+    "process_billing": Failure(billing, "ThreadPoolExecutor", lambda api: api.bill()),
+    "get_quota": Failure(catalog, "quota", lambda api: api.get("/api/usage/quotas/business/assessment")),
+    "list_quotas": Failure(catalog, "quotas", lambda api: api.get("/api/usage/quotas/business")),
+    "put_quota": Failure(catalog, "save_quota", lambda api: api.put("/api/usage/quotas/business/report", {
+        "monthlyLimit": 1, "unitPrice": 1, "unitName": "u"})),
+    "get_subscription": Failure(catalog, "subscription", lambda api: api.get("/api/subscriptions/sub-1")),
+    "put_subscription": Failure(catalog, "save_subscription", lambda api: api.subscribe()),
+    "get_invoice": Failure(invoices, "named", lambda api: api.get("/api/invoices/nothing")),
+    "list_invoices": Failure(invoices, "invoices", lambda api: api.get("/api/invoices", query={
+        "subscriptionId": "sub-1"})),
+}  # fmt: skip
+
+
+def test_every_handler_is_made_to_fail() -> None:
+    from tests.api import routes
+
+    assert set(FAILURES) == set(routes().values())
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("error", [RuntimeError(SECRET), KeyError(SECRET), AssertionError(SECRET)], ids=repr)
+def test_an_unexpected_failure_is_500_and_shows_nothing_of_it(
+    ready: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Failure, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(failure.module, failure.function, fail)
+    assert problem(failure.request(ready), 500, "internal_error") == {}
+    assert SECRET in caplog.text, "the log does show it"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(EndpointConnectionError(endpoint_url=SECRET), id="no connection"),
+        pytest.param(ClientError({"Error": {"Code": "Throttling", "Message": SECRET}}, "Query"), id="throttled"),
+    ],
+)
+def test_a_database_that_does_not_answer_is_503_and_can_be_asked_again(
+    ready: Api, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(store, "heads", fail)
+    answer = ready.get("/api/usage/subscription/sub-1")
+    assert problem(answer, 503, "database_unavailable") == {}
+    assert answer.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        pytest.param(500, "InternalServerError", 503, id="DynamoDB failed"),
+        pytest.param(503, "ServiceUnavailable", 503, id="DynamoDB is away"),
+        pytest.param(400, "ProvisionedThroughputExceededException", 503, id="too much at once"),
+        pytest.param(400, "RequestLimitExceeded", 503, id="too much in this account"),
+        pytest.param(400, "ValidationException", 500, id="our request was wrong: sending it again does not help"),
+    ],
+)
+@pytest.mark.parametrize("write", [False, True], ids=["read", "transaction"])
+def test_what_dynamodb_says_is_not_passed_on(
+    ready: Api, monkeypatch: pytest.MonkeyPatch, *, status: int, code: str, expected: int, write: bool
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    catalog.recent_subscription("sub-1")
+    if write:
+        monkeypatch.setattr(store, "head", lambda _: None)
+        monkeypatch.setattr(catalog, "terms", lambda *_: None)
+    dynamodb_answers(status, code)
+    answer = ready.record()
+    problem(answer, expected, "database_unavailable" if expected == 503 else "internal_error")
+
+
+def test_a_failed_request_leaves_the_next_one_alone(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(catalog, "subscription", lambda _: 1 / 0)
+        assert ready.get("/api/subscriptions/sub-1").status == 500
+    assert ready.get("/api/subscriptions/sub-1").status == 200
+    assert ready.get("/api/subscriptions/sub-1", headers={}).status == 401
+    assert ready.get("/api/subscriptions/sub-1", headers={"authorization": f"Bearer {token()}"}).status == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api/usage/records", "/api/usage/record/", "/api/usage/subscription/a/b", "/api/usage/record%00"]
+)
+def test_a_path_that_is_no_route_is_404(ready: Api, path: str) -> None:
+    problem(ready.post("/api/usage/record", {}, raw_path=path), 404, "not_found")
+
+
+def test_an_unknown_method_is_404(ready: Api) -> None:
+    answer = ready("DELETE", "/api/usage/record", as_="POST")
+    problem(answer, 404, "not_found")

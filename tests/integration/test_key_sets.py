@@ -1,0 +1,216 @@
+"""Tokens of an identity provider: RS256 and ES256 with keys from a URL."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from tests.api import Answer, Api, token
+from tests.cloud import AUDIENCE, ISSUER, JWT_SECRET
+from usage_billing import access
+
+RSA_KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("first", "second", "unpublished")}
+EC_KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("first", "second", "unpublished")}
+KEYS: dict[str, dict[str, Any]] = {"RS256": RSA_KEYS, "ES256": EC_KEYS}
+TO_JWK = {"RS256": RSAAlgorithm.to_jwk, "ES256": ECAlgorithm.to_jwk}
+
+
+def published(algorithm: str, *names: str) -> str:
+    keys = [
+        TO_JWK[algorithm](KEYS[algorithm][name].public_key(), as_dict=True) | {"kid": name, "use": "sig"}
+        for name in names
+    ]
+    return json.dumps({"keys": keys})
+
+
+@dataclass
+class Provider:
+    """An identity provider on this machine; counts how often its keys are asked for."""
+
+    status: int = 200
+    body: str = ""
+    asked: int = 0
+    url: str = field(default="", init=False)
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    found = Provider()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.asked += 1
+            self.send_response(found.status)
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write(found.body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    found.url = f"http://127.0.0.1:{server.server_port}/keys"
+    yield found
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(params=["RS256", "ES256"])
+def algorithm(request: pytest.FixtureRequest, api: Api, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("JWT_ALGORITHM", request.param)
+    monkeypatch.setenv("JWT_JWKS_URL", provider.url)
+    provider.body = published(request.param, "first")
+    return str(request.param)
+
+
+def signed(algorithm: str, key: Any = None, kid: str | None = "first", **claims: Any) -> str:
+    standard = {"sub": "user-1", "iss": ISSUER, "aud": AUDIENCE, "exp": 4102444800}
+    headers = {"kid": kid} if kid else {}
+    key = KEYS[algorithm]["first"] if key is None else key
+    return jwt.encode(standard | claims, key, algorithm=algorithm, headers=headers)
+
+
+def ask(api: Api, sent: str) -> Answer:
+    return api.get("/api/usage/user/user-1", headers={"authorization": f"Bearer {sent}"})
+
+
+def test_a_token_of_the_provider_is_taken(api: Api, algorithm: str) -> None:
+    assert ask(api, signed(algorithm)).status == 200
+
+
+def test_a_role_comes_with_it(api: Api, algorithm: str) -> None:
+    headers = {"authorization": f"Bearer {signed(algorithm, role='admin')}"}
+    assert api.get("/api/usage/user/anyone", headers=headers).status == 200
+
+
+def test_the_keys_are_fetched_once_for_many_requests(api: Api, algorithm: str, provider: Provider) -> None:
+    for _ in range(5):
+        assert ask(api, signed(algorithm)).status == 200
+    assert provider.asked == 1
+
+
+def test_a_new_key_of_the_provider_is_found_without_a_deployment(api: Api, algorithm: str, provider: Provider) -> None:
+    assert ask(api, signed(algorithm)).status == 200
+    provider.body = published(algorithm, "first", "second")
+    access._key_set(provider.url).cooldown_duration = 0  # as if half a minute had gone by
+    assert ask(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 200
+    assert ask(api, signed(algorithm)).status == 200
+
+
+def test_tokens_with_unknown_key_ids_do_not_flood_the_provider(api: Api, algorithm: str, provider: Provider) -> None:
+    for number in range(5):
+        assert ask(api, signed(algorithm, kid=f"unknown-{number}")).status == 401
+    assert provider.asked == 1
+
+
+def test_the_secret_of_hs256_plays_no_part(api: Api, algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET_ID", "missing")
+    assert ask(api, signed(algorithm)).status == 200
+
+
+@pytest.mark.parametrize("case", ["unknown key id", "no key id", "another's signature", "another audience", "expired"])
+def test_a_token_that_is_not_the_providers_is_401(api: Api, algorithm: str, case: str) -> None:
+    unpublished = KEYS[algorithm]["unpublished"]
+    sent, code = {
+        "unknown key id": (signed(algorithm, unpublished, "unpublished"), "credentials_invalid"),
+        "no key id": (signed(algorithm, kid=None), "credentials_invalid"),
+        "another's signature": (signed(algorithm, unpublished), "credentials_invalid"),
+        "another audience": (signed(algorithm, aud="elsewhere"), "credentials_invalid"),
+        "expired": (signed(algorithm, exp=1), "credentials_expired"),
+    }[case]
+    answer = ask(api, sent)
+    assert (answer.status, answer.code) == (401, code)
+    assert "invalid_token" in answer.headers["WWW-Authenticate"]
+
+
+def test_the_public_key_is_no_secret_to_sign_with(api: Api, algorithm: str) -> None:
+    """The classic confusion: a token said to be HS256, signed with the published key as if it were a secret."""
+    import base64
+    import hashlib
+    import hmac
+
+    public = KEYS[algorithm]["first"].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    claims = signed(algorithm).split(".")[1]
+
+    def b64(part: bytes) -> str:
+        return base64.urlsafe_b64encode(part).decode().rstrip("=")
+
+    content = f"{b64(json.dumps({'alg': 'HS256', 'kid': 'first'}).encode())}.{claims}"
+    forged = f"{content}.{b64(hmac.new(public, content.encode(), hashlib.sha256).digest())}"
+    assert ask(api, forged).status == 401
+
+
+@pytest.mark.parametrize("case", ["HS256 with this stack's secret", "none", "the other algorithm", "garbage"])
+def test_only_the_deployments_algorithm_is_taken_and_others_cost_no_request(
+    api: Api, algorithm: str, provider: Provider, case: str
+) -> None:
+    other = "ES256" if algorithm == "RS256" else "RS256"
+    sent = {
+        "HS256 with this stack's secret": token(secret=JWT_SECRET),
+        "none": jwt.encode({"sub": "user-1"}, None, algorithm="none", headers={"kid": "first"}),
+        "the other algorithm": signed(other),
+        "garbage": "garbage",
+    }[case]
+    answer = ask(api, sent)
+    assert (answer.status, answer.code) == (401, "credentials_invalid")
+    assert provider.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        pytest.param(500, "{}", id="answers 500"),
+        pytest.param(404, "{}", id="answers 404"),
+        pytest.param(200, "<html>maintenance</html>", id="answers HTML"),
+        pytest.param(200, "", id="answers nothing"),
+        pytest.param(200, '{"keys": []}', id="publishes no keys"),
+        pytest.param(200, "[]", id="answers a list"),
+    ],
+)
+def test_a_provider_that_is_not_well_is_503_and_nobodys_token_is_called_wrong(
+    api: Api, algorithm: str, provider: Provider, status: int, body: str
+) -> None:
+    provider.status, provider.body = status, body
+    answer = ask(api, signed(algorithm))
+    assert (answer.status, answer.code) == (503, "identity_provider_unavailable"), answer.text
+    assert answer.headers["Retry-After"] == "1"
+    assert "WWW-Authenticate" not in answer.headers
+    provider.status, provider.body = 200, published(algorithm, "first")
+    assert ask(api, signed(algorithm)).status == 200
+
+
+def test_a_provider_that_cannot_be_reached_is_503(api: Api, algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_JWKS_URL", "http://127.0.0.1:1/keys")
+    answer = ask(api, signed(algorithm))
+    assert (answer.status, answer.code) == (503, "identity_provider_unavailable")
+    assert answer.headers["Retry-After"] == "1"
+    assert "127.0.0.1" not in answer.text
+
+
+def test_a_key_that_is_not_known_yet_is_503_while_the_provider_is_not_well(
+    api: Api, algorithm: str, provider: Provider
+) -> None:
+    assert ask(api, signed(algorithm)).status == 200
+    access._key_set(provider.url).cooldown_duration = 0
+    provider.body = "<html>maintenance</html>"
+    assert ask(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 503
+    assert ask(api, signed(algorithm)).status == 200
+
+
+def test_a_provider_that_fails_later_does_not_matter_while_its_keys_are_known(
+    api: Api, algorithm: str, provider: Provider
+) -> None:
+    assert ask(api, signed(algorithm)).status == 200
+    provider.status = 500
+    assert ask(api, signed(algorithm)).status == 200

@@ -1,0 +1,160 @@
+"""Every endpoint times every kind of caller."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.api import INTERNAL, Answer, Api, bearer, routes
+
+CALLERS = {
+    "owner": bearer("user-1"),
+    "owner whose token says so": bearer("user-1", "user"),
+    "other user": bearer("user-2"),
+    "admin": bearer("admin-1", "admin"),
+    "internal token": bearer("service-1", "internal"),
+    "internal key": INTERNAL,
+}
+
+EVENT = {"eventId": "new", "userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
+QUOTA = {"monthlyLimit": 1, "unitPrice": "1", "unitName": "report"}
+SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
+
+# route: (a request of what is user-1's, what the owner gets, what operators get). Another user always gets 403.
+EXPECTED = {
+    ("POST", "/api/usage/record"): ("/api/usage/record", EVENT, 201, 201),
+    ("GET", "/api/usage/user/{userId}"): ("/api/usage/user/user-1", None, 200, 200),
+    ("GET", "/api/usage/subscription/{subscriptionId}"): ("/api/usage/subscription/sub-1", None, 200, 200),
+    ("GET", "/api/usage/subscription/{subscriptionId}/records"): (
+        "/api/usage/subscription/sub-1/records", None, 200, 200),
+    ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", None, 403, 200),
+    ("GET", "/api/usage/quotas/{planId}"): ("/api/usage/quotas/business", None, 403, 200),
+    ("GET", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/assessment", None, 403, 200),
+    ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/report", QUOTA, 403, 200),
+    ("GET", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/sub-1", None, 403, 200),
+    ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/sub-1", SUBSCRIPTION, 403, 200),
+    ("GET", "/api/invoices/{invoiceId}"): ("/api/invoices/{invoice}", None, 200, 200),
+    ("GET", "/api/invoices"): ("/api/invoices?subscriptionId=sub-1", None, 200, 200),
+}  # fmt: skip
+
+# The same endpoints, asked for what does not exist: (request, what an operator gets). A user always gets 403.
+MISSING = {
+    "record": ("POST", "/api/usage/record", EVENT | {"subscriptionId": "nothing"}, 404),
+    "usage of a subscription": ("GET", "/api/usage/subscription/nothing", None, 404),
+    "records": ("GET", "/api/usage/subscription/nothing/records", None, 404),
+    "an invoice of one's own subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z", None, 404),
+    "an invoice of no subscription": ("GET", "/api/invoices/nothing-20261101T000000Z", None, 404),
+    "what is no invoice id": ("GET", "/api/invoices/nothing", None, 404),
+    "invoices": ("GET", "/api/invoices?subscriptionId=nothing", None, 404),
+    "billing": ("POST", "/api/usage/process-billing", {"subscriptionId": "nothing"}, 404),
+    "a quota": ("GET", "/api/usage/quotas/business/nothing", None, 404),
+    "a subscription": ("GET", "/api/subscriptions/nothing", None, 404),
+}
+
+
+@pytest.fixture
+def invoice(api: Api) -> str:
+    """user-1 has a subscription with a billed invoice; user-2 has a subscription of their own."""
+    api.plan()
+    api.subscribe()
+    api.subscribe("sub-2", "user-2")
+    api.record(quantity=60)
+    api.bill(subscriptionId="sub-1")
+    [found] = api.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
+    return str(found["invoiceId"])
+
+
+def fresh(body: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The body, with an event id of its own if it has one."""
+    return body | {"eventId": uuid4().hex} if body and "eventId" in body else body
+
+
+def ask(api: Api, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:
+    path, _, query = path.partition("?")
+    return api(method, path, body, headers=headers, query=dict([query.split("=")]) if query else None)
+
+
+def test_every_route_of_the_template_is_tried() -> None:
+    assert set(EXPECTED) == set(routes())
+
+
+@pytest.mark.parametrize("route", EXPECTED, ids=" ".join)
+def test_an_endpoint_answers_who_may_call_it_and_refuses_everyone_else(
+    api: Api, invoice: str, route: tuple[str, str]
+) -> None:
+    path, body, owner, operator = EXPECTED[route]
+    answers = {
+        caller: ask(api, route[0], path.replace("{invoice}", invoice), fresh(body), headers)
+        for caller, headers in CALLERS.items()
+    }
+    assert {caller: answer.status for caller, answer in answers.items()} == {
+        "owner": owner,
+        "owner whose token says so": owner,
+        "other user": 403,
+        "admin": operator,
+        "internal token": operator,
+        "internal key": operator,
+    }
+    assert {answer.code for answer in answers.values() if answer.status == 403} == {"forbidden"}
+
+
+@pytest.mark.parametrize("request_", MISSING.values(), ids=MISSING)
+def test_only_operators_learn_what_does_not_exist(
+    api: Api, invoice: str, request_: tuple[str, str, object, int]
+) -> None:
+    method, path, body, operator = request_
+    assert {caller: ask(api, method, path, body, headers).status for caller, headers in CALLERS.items()} == {
+        "owner": 403,
+        "owner whose token says so": 403,
+        "other user": 403,
+        "admin": operator,
+        "internal token": operator,
+        "internal key": operator,
+    }
+
+
+def test_a_user_cannot_tell_what_is_anothers_from_what_does_not_exist(api: Api, invoice: str) -> None:
+    for theirs, nothing in [
+        ("/api/usage/subscription/sub-1", "/api/usage/subscription/nothing"),
+        ("/api/usage/subscription/sub-1/records", "/api/usage/subscription/nothing/records"),
+        (f"/api/invoices/{invoice}", "/api/invoices/nothing"),
+        ("/api/invoices?subscriptionId=sub-1", "/api/invoices?subscriptionId=nothing"),
+    ]:
+        one, other = (ask(api, "GET", path, None, bearer("user-2")) for path in (theirs, nothing))
+        assert (one.status, one.text, one.headers) == (other.status, other.text, other.headers)
+    one, other = (api.record(subscriptionId=name, headers=bearer("user-2")) for name in ("sub-1", "nothing"))
+    assert (one.status, one.text) == (other.status, other.text)
+
+
+def test_a_user_cannot_record_for_another_user_on_their_own_subscription(api: Api, invoice: str) -> None:
+    answer = api.record("new", subscriptionId="sub-2", headers=bearer("user-2"))
+    assert (answer.status, answer.code) == (403, "subscription_not_owned")
+
+
+def test_what_is_refused_is_not_done(api: Api, invoice: str) -> None:
+    for caller in ("owner", "other user"):
+        ask(api, "PUT", "/api/usage/quotas/business/report", QUOTA, CALLERS[caller])
+        ask(api, "PUT", "/api/subscriptions/sub-1", SUBSCRIPTION | {"status": "canceled"}, CALLERS[caller])
+    api.record("new", headers=CALLERS["other user"])
+    assert len(api.get("/api/usage/quotas/business").json["quotas"]) == 1
+    assert api.get("/api/subscriptions/sub-1").json["status"] == "active"
+    assert api.get("/api/usage/subscription/sub-1").json["usage"][0]["used"] == 60
+
+
+def test_a_user_of_the_same_name_as_a_key_is_no_operator(api: Api, invoice: str) -> None:
+    assert api.get("/api/subscriptions/sub-1", headers=bearer("key:first")).status == 403
+
+
+def test_a_route_cannot_be_built_without_saying_who_may_call_it() -> None:
+    from usage_billing.http import Api as Resolver
+
+    for build in (Resolver().get, Resolver().put, Resolver().post):
+        with pytest.raises(TypeError, match="allow"):
+            build("/anything")
+
+
+def test_a_route_that_was_not_given_its_roles_admits_nobody(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    import get_quota
+
+    monkeypatch.setattr(get_quota.app, "_allowed", {})
+    assert api.get("/api/usage/quotas/business/assessment").status == 403

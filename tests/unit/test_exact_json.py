@@ -1,0 +1,103 @@
+"""JSON without floats, in and out."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usage_billing.exact_json import dumps, loads
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text() | st.decimals(-(10**15), 10**15, places=9)
+)
+DOCUMENTS = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20
+)
+
+
+@given(DOCUMENTS)
+def test_what_is_written_is_read_back(document: Any) -> None:
+    assert loads(dumps(document)) == document
+
+
+@given(DOCUMENTS)
+def test_bytes_are_read_like_text(document: Any) -> None:
+    assert loads(dumps(document).encode()) == document
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("0.1", Decimal("0.1"), id="a tenth"),
+        pytest.param("1.10", Decimal("1.10"), id="a zero at the end"),
+        pytest.param("1e5", Decimal("1e5"), id="an exponent"),
+        pytest.param("123456789012345678901234567890.123456789", Decimal("123456789012345678901234567890.123456789"),
+                     id="more digits than a float has"),
+        pytest.param("12345678901234567890123456789", 12345678901234567890123456789, id="a large whole number"),
+    ],
+)  # fmt: skip
+def test_numbers_are_read_exactly(text: str, expected: object) -> None:
+    number = loads(text)
+    assert number == expected
+    assert not isinstance(number, float)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (Decimal("1E+5"), "100000"),
+        (Decimal("1E-9"), "0.000000001"),
+        (Decimal("20.00"), "20.00"),
+        (Decimal("0.30"), "0.30"),
+        (10**25, "1" + "0" * 25),
+    ],
+)
+def test_numbers_are_written_in_plain_notation(number: object, text: str) -> None:
+    assert dumps({"n": number}) == f'{{"n":{text}}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("{", id="cut off"),
+        pytest.param("{'a': 1}", id="single quotes"),
+        pytest.param('{"a": 1,}', id="a comma too many"),
+        pytest.param('{"a": 1} {}', id="two documents"),
+        pytest.param("NaN", id="NaN"),
+        pytest.param('{"a": -Infinity}', id="infinity"),
+        pytest.param('{"a": 1, "a": 1}', id="a key twice"),
+        pytest.param('{"b": [{"a": 1, "\\u0061": 2}]}', id="a key twice, once escaped, deep inside"),
+        pytest.param("1" * 5000, id="a whole number of 5000 digits"),
+        pytest.param("1e99999999999999999999", id="an exponent that no Decimal can have"),
+        pytest.param("1e999999999", id="an exponent that plain notation would fill the memory with"),
+        pytest.param("1e-999999999", id="the same, negative"),
+        pytest.param("0e999999999", id="the same, zero"),
+        pytest.param("\ufeff{}", id="a byte order mark"),
+        pytest.param(b"\xff\xfe\xfa", id="no UTF-8"),
+    ],
+)
+def test_what_is_not_json_or_cannot_be_taken_is_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        loads(text)
+
+
+def test_nesting_without_end_is_an_error_and_not_a_crash() -> None:
+    with pytest.raises(RecursionError):
+        loads("[" * 100_000)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), Decimal, {1, 2}, 1j])
+def test_what_has_no_json_form_is_refused(value: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        dumps({"a": value})
+
+
+def test_text_is_written_as_it_is_and_compactly() -> None:
+    assert dumps({"ä": ["検", True, None]}) == '{"ä":["検",true,null]}'
+
+
+def test_keys_can_be_sorted_on_every_level() -> None:
+    assert dumps({"b": {"d": 1, "c": 2}, "a": 3}, sort_keys=True) == '{"a":3,"b":{"c":2,"d":1}}'

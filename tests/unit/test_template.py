@@ -1,0 +1,164 @@
+"""What is written twice must agree: settings, models, routes, errors - and the template that deploys them."""
+
+import importlib
+import re
+from typing import Any
+
+import pytest
+
+from tests.api import routes
+from tests.template import ROOT, functions, tables_template, template, variables
+from usage_billing import http, tables
+from usage_billing.config import Settings, settings
+from usage_billing.errors import BillingError
+
+FILES = sorted(path.stem for path in (ROOT / "functions").glob("*.py"))
+
+
+def leaves(error: type[BillingError]) -> set[type[BillingError]]:
+    below = error.__subclasses__()
+    return {leaf for each in below for leaf in leaves(each)} if below else {error}
+
+
+def module(function: dict[str, Any]) -> str:
+    return function["Properties"]["Handler"].removesuffix(".handler")
+
+
+def statements(function: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each for policy in function["Properties"]["Policies"] for each in policy["Statement"]]
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_every_billing_error_has_a_status_and_a_code_of_its_own() -> None:
+    assert set(http.STATUS) == leaves(BillingError)
+    codes = [error.code for error in http.STATUS] + [http.INTERNAL_ERROR]
+    assert len(set(codes)) == len(codes)
+
+
+def test_settings_are_the_templates_variables() -> None:
+    names = {name for name in variables() if not name.startswith("POWERTOOLS_")}
+    assert names == {str(field.alias) for field in Settings.model_fields.values()}
+    assert names == {name.upper() for name in Settings.model_fields}
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    for path in [*(ROOT / "layers/usage_billing/usage_billing").glob("*.py"), *(ROOT / "functions").glob("*.py")]:
+        assert not re.search(r"environ\b|getenv", path.read_text()) or path.name == "config.py"
+
+
+def test_missing_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in variables():
+        monkeypatch.setenv(name, "RS256")
+    assert settings().jwt_issuer == "RS256"
+    settings.cache_clear()
+    monkeypatch.delenv("USAGE_TABLE")
+    monkeypatch.setenv("JWT_ALGORITHM", "none")
+    with pytest.raises(RuntimeError, match=r"^missing or wrong in the environment: USAGE_TABLE, JWT_ALGORITHM$"):
+        settings()
+
+
+@pytest.mark.parametrize("model", tables.ALL, ids=lambda model: model.__name__)
+def test_a_models_keys_and_indexes_are_the_tables(model: type[tables.Table]) -> None:
+    declared = tables_template()["Resources"][model.__name__]["Properties"]
+    known = model._get_schema()
+    assert by_kind(known["key_schema"]) == by_kind(declared["KeySchema"])
+    assert {
+        each["index_name"]: (by_kind(each["key_schema"]), each["projection"]["ProjectionType"])
+        for each in known["global_secondary_indexes"]
+    } == {
+        each["IndexName"]: (by_kind(each["KeySchema"]), each["Projection"]["ProjectionType"])
+        for each in declared.get("GlobalSecondaryIndexes", [])
+    }
+    assert {each["AttributeName"]: each["AttributeType"] for each in known["attribute_definitions"]} == {
+        each["AttributeName"]: each["AttributeType"] for each in declared["AttributeDefinitions"]
+    }
+
+
+def by_kind(keys: list[dict[str, str]]) -> dict[str, str]:
+    return {each["KeyType"]: each["AttributeName"] for each in keys}
+
+
+def test_the_models_are_all_the_tables() -> None:
+    declared = {n for n, r in tables_template()["Resources"].items() if r["Type"] == "AWS::DynamoDB::Table"}
+    assert {model.__name__ for model in tables.ALL} == declared
+    assert {model.setting for model in tables.ALL} == {
+        name for name in Settings.model_fields if name.endswith("_table")
+    }
+
+
+def test_every_function_file_is_one_function_of_the_template() -> None:
+    assert sorted(map(module, functions().values())) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_handler_exists_and_importing_it_needs_no_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in variables():
+        monkeypatch.delenv(variable, raising=False)
+    assert callable(importlib.import_module(name).handler)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_a_function_answers_is_what_the_template_routes_to_it(name: str) -> None:
+    app = getattr(importlib.import_module(name), "app", None)
+    built = {(route.method, route.openapi_path) for route in app._static_routes + app._dynamic_routes} if app else set()
+    assert {(method, snake(path)) for (method, path), target in routes().items() if target == name} == built
+
+
+def snake(path: str) -> str:
+    """A path whose parameters are named alike: the template's are camelCase, Python's snake_case."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in path)
+
+
+def test_no_two_functions_share_a_route() -> None:
+    events = [
+        (event["Properties"]["Method"], event["Properties"]["Path"])
+        for function in functions().values()
+        for event in function["Properties"].get("Events", {}).values()
+        if event["Type"] == "HttpApi"
+    ]
+    assert len(events) == len(set(events)) == len(routes())
+
+
+@pytest.mark.parametrize("function", functions().values(), ids=functions())
+def test_a_functions_rights_are_spelled_out(function: dict[str, Any]) -> None:
+    for statement in statements(function):
+        assert statement["Effect"] == "Allow"
+        for action in as_list(statement["Action"]):
+            assert "*" not in action
+        for resource in as_list(statement["Resource"]):
+            assert "*" not in str(resource)
+            assert isinstance(resource, dict), "a resource is named by reference"
+
+
+@pytest.mark.parametrize("function", functions().values(), ids=functions())
+def test_only_what_writes_may_write(function: dict[str, Any]) -> None:
+    writes = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:SendMessage"}
+    may = {action for statement in statements(function) for action in as_list(statement["Action"])}
+    assert "dynamodb:DeleteItem" not in may
+    if module(function).startswith(("get_", "list_")):
+        assert not may & writes
+
+
+def test_nothing_scans_a_table() -> None:
+    for function in functions().values():
+        for statement in statements(function):
+            assert "dynamodb:Scan" not in as_list(statement["Action"])
+
+
+def test_a_function_that_answers_http_ends_before_api_gateway_hangs_up() -> None:
+    default = template()["Globals"]["Function"]["Timeout"]
+    for function in functions().values():
+        events = function["Properties"].get("Events", {}).values()
+        if any(event["Type"] == "HttpApi" for event in events):
+            assert function["Properties"].get("Timeout", default) < 30
+
+
+def test_the_daily_schedule_and_the_queue_start_the_same_function() -> None:
+    [billing] = [function for function in functions().values() if module(function) == "run_billing"]
+    events = billing["Properties"]["Events"]
+    assert sorted(event["Type"] for event in events.values()) == ["SQS", "Schedule"]
+    assert template()["Parameters"]["BillingSchedule"]["Default"] == "cron(0 0 * * ? *)"
+    assert events["Queue"]["Properties"]["BatchSize"] == 1
