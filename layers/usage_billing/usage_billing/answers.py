@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, WithJsonSchema
 
 from usage_billing.billing import RunTotals
 from usage_billing.errors import BillingError
@@ -23,15 +23,9 @@ from usage_billing.values import Amount, Instant, Strict, Total, as_text
 class Page(Strict):
     """A part of a list. `nextCursor` is there if, and only if, there may be more."""
 
-    next_cursor: str | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_empty_cursor(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = serialize(self)
-        return {name: value for name, value in fields.items() if value is not None or name not in _CURSOR_NAMES}
-
-
-_CURSOR_NAMES = ("next_cursor", "nextCursor")
+    next_cursor: Annotated[
+        str | None, Field(exclude_if=lambda cursor: cursor is None), WithJsonSchema({"type": "string"})
+    ] = None
 
 
 class QueuedEvent(Strict):

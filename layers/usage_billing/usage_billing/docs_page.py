@@ -154,10 +154,18 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     for status, answer in operation["responses"].items():
         parts.append(_answer(status, answer))
     parts.append("</table>")
-    for status, answer in operation["responses"].items():
-        if status.startswith("2"):
-            parts += [_example(content, f"Example of {status}") for content in answer["content"].values()]
+    parts += _examples(operation["responses"])
     return "".join(parts) + "</section>"
+
+
+def _examples(answers: Mapping[str, Any]) -> list[str]:
+    """The examples of what succeeds, each once."""
+    shown: dict[str, tuple[Any, list[str]]] = {}
+    for status, answer in answers.items():
+        for content in answer["content"].values():
+            if "example" in content:
+                shown.setdefault(json.dumps(content["example"]), (content, []))[1].append(status)
+    return [_example(content, f"Example of {' and '.join(statuses)}") for content, statuses in shown.values()]
 
 
 def _answer(status: str, answer: Mapping[str, Any]) -> str:

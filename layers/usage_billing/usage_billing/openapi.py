@@ -164,7 +164,6 @@ def _apis() -> Iterator[Api]:
             yield app
 
 
-@cache
 def _part(app: Api) -> dict[str, Any]:
     part: dict[str, Any] = app.get_openapi_schema().model_dump(by_alias=True, exclude_none=True, mode="json")
     return {"paths": _tidy(part["paths"]), "components": {"schemas": _tidy(part["components"]["schemas"])}}
