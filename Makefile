@@ -64,6 +64,7 @@ requirements: .local/uv/.installed ## Pin pyproject.toml's dependencies (UPGRADE
 	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group ministack --output-file requirements/ministack.txt
 	$(COMPILE) --group sam --output-file requirements/sam.txt
+	$(COMPILE) --group lambda --output-file requirements/lambda.txt
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file layers/dependencies/requirements.txt
 	$(COMPILE) --no-universal layers/usage_recorder/pyproject.toml --constraint requirements/dev.txt \
 		--output-file layers/usage_recorder/requirements.txt
@@ -73,6 +74,10 @@ clean: ## Stop every cloud and remove all that was made here: environments, buil
 		if [ -e "$$state" ]; then $(CLOUD) stop --dir "$$(dirname "$$state")"; fi; done
 	rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: bench
+bench: setup .local/lambda/.installed ## Measure capacity, throughput, starts and cost against bare code (ARGS=--quick)
+	@$(RUN) bench $(ARGS)
 
 ##@ Use a stack (the private cloud's, unless STACK or API_URL names another)
 .PHONY: token api-key quotas subscriptions redrive smoke
@@ -120,6 +125,8 @@ INSTALL = @echo "  Installing $< into $(@D) ..." && \
 .local/ministack/.installed: requirements/ministack.txt
 	$(INSTALL)
 .local/sam/.installed: requirements/sam.txt
+	$(INSTALL)
+.local/lambda/.installed: requirements/lambda.txt
 	$(INSTALL)
 .local/uv/.installed:
 	@$(PYTHON) -m venv --clear $(@D) && $(@D)/bin/pip install -qq uv && touch $@

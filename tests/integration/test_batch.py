@@ -27,7 +27,7 @@ def statuses(answer: Answer) -> list[str]:
 def test_each_event_has_its_result_in_the_order_sent(ready: Api) -> None:
     ready.record("known", 2)
     answer = send(
-        client,
+        ready,
         event("a", 3),
         event("known", 2),
         event("known", 9),

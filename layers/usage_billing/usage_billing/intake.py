@@ -36,8 +36,9 @@ def take(events: Sequence[UsageEvent], caller: Caller, now: datetime, *, respond
         return _queue_allowed(events, caller, now)
     taken: list[Taken] = list(record_all(events, lambda name: _subscription(name, caller), now, patient=False))
     spilled = [number for number, outcome in enumerate(taken) if isinstance(outcome, LedgerBusy)]
-    for number, outcome in zip(spilled, _queue([events[number] for number in spilled], now), strict=True):
-        taken[number] = outcome
+    if spilled:
+        for number, outcome in zip(spilled, _queue([events[number] for number in spilled], now), strict=True):
+            taken[number] = outcome
     return taken
 
 

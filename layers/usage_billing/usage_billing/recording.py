@@ -38,8 +38,11 @@ from usage_billing.subscriptions import Subscription
 THREADS = 8
 """How many ledgers of one batch are written at the same time."""
 
-FEW_TRIES = 3
+FEW_TRIES = 2
 """After how many lost races an impatient caller leaves a ledger to the queue."""
+
+ENTRIES_AT_STAKE = 25
+"""For so many entries each, the pauses between tries grow by what they are for a single one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +203,10 @@ def _append(
     """Append events of one ledger, no id twice; what became of each, by its event id, as soon as it is certain."""
     todo = {event.event_id: event for event in events}
     if patient or not contention.is_hot(opened.key):
-        head = store.head(opened.key) or opened
-        for _ in tries(TRIES if patient else FEW_TRIES):
+        for _ in tries(TRIES if patient else FEW_TRIES, min(len(todo), MOST_ENTRIES) / ENTRIES_AT_STAKE + 1):
+            # Read again after a pause: what a lost race says of the head is old by then, and another lost race
+            # costs as much as all its entries.
+            head = store.head(opened.key) or opened
             try:
                 while todo:
                     current = head if head.terms else _rate(head, subscription)
@@ -218,10 +223,9 @@ def _append(
                             del todo[entry.event_id]
                             yield entry.event_id, Recorded(entry, after, replayed=False)
                 return
-            except HeadMoved as moved:
+            except HeadMoved:
                 count(LEDGER_RETRIES)
                 contention.notice(opened.key)
-                head = moved.head or store.head(opened.key) or opened
     busy = LedgerBusy(f"Too many others record {opened.key.usage_type} for this subscription right now.")
     yield from ((name, busy) for name in todo)
 
