@@ -136,7 +136,7 @@ class Api:
             event["body"] = base64.b64encode(text).decode() if isinstance(text, bytes) else text
         answer = importlib.import_module(module).handler(event, Context(seconds))
         if not (raw_path or as_):
-            contract.check(method, raw_path or path, answer["statusCode"], answer["headers"], answer["body"])
+            contract.check(method, path, answer["statusCode"], answer["headers"], answer["body"])
         return Answer(answer["statusCode"], answer["headers"], answer["body"])
 
     def get(self, path: str, **kwargs: Any) -> Answer:

@@ -225,6 +225,7 @@ def _append(
                 return
             except HeadMoved:
                 count(LEDGER_RETRIES)
+                logger.debug("ledger moved", ledger=opened.key.ledger_id)
                 contention.notice(opened.key)
     busy = LedgerBusy(f"Too many others record {opened.key.usage_type} for this subscription right now.")
     yield from ((name, busy) for name in todo)
