@@ -21,7 +21,8 @@ def test_an_unknown_path_is_a_problem_too(anybody: httpx.Client, path: str) -> N
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS", "HEAD", "POST"])
+# Not OPTIONS: MiniStack answers every preflight by itself. On AWS an API without CORS settings passes it on.
+@pytest.mark.parametrize("method", ["DELETE", "PATCH", "HEAD", "POST"])
 def test_an_unknown_method_is_told_the_others(anybody: httpx.Client, method: str) -> None:
     answer = anybody.request(method, "/api/subscriptions/sub-1")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, PUT")
