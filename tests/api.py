@@ -22,7 +22,7 @@ INTERNAL = {"x-api-key": API_KEY}
 
 def token(sub: str = "user-1", role: str | None = None, *, secret: str = JWT_SECRET, **claims: Any) -> str:
     """A token as an identity provider would make it; a claim given as None is left out."""
-    standard = {"sub": sub, "role": role, "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 600}
+    standard = {"sub": sub, "role": role, "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 86_400}
     return jwt.encode({k: v for k, v in (standard | claims).items() if v is not None}, secret, algorithm="HS256")
 
 

@@ -1,0 +1,237 @@
+"""Races, one interleaving at a time: somebody else writes between the read and the write."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.api import Api
+from tests.integration.conftest import Metrics
+from tests.ledgers import check, rows, unsettled
+from usage_billing import billing, retries, store
+from usage_billing.errors import LedgerBusy
+from usage_billing.ledger import Head, LedgerKey, UsageEvent
+from usage_billing.periods import MonthlyCycle
+from usage_billing.pricing import Terms
+from usage_billing.settlement import Settlement, settle
+from usage_billing.store import EventsExist, HeadMoved
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+PERIOD = MonthlyCycle(1).period_of(NOW)
+KEY = LedgerKey.of("sub-1", PERIOD, "assessment")
+TERMS = Terms("business", Decimal(50), Decimal("10.00"), "assessment", "USD")
+OTHER_TERMS = Terms("enterprise", Decimal(0), Decimal("99.00"), "assessment", "USD")
+UNRATED = Head(KEY, "user-1", PERIOD)
+EMPTY = UNRATED.rated(TERMS)
+
+
+def append(seen: Head, event_id: str, quantity: int = 30, rate: Terms | None = None) -> Head:
+    """Record an event on a ledger that was seen like this, as `recording` does it."""
+    rated = seen.rated(rate) if rate else seen
+    event = UsageEvent(event_id, "user-1", "sub-1", "assessment", Decimal(quantity))
+    entry, after = rated.append(event, NOW)
+    store.append(seen, [entry], after)
+    return after
+
+
+def stored() -> Head:
+    head = store.head(KEY)
+    assert head is not None
+    return head
+
+
+def everything() -> list[Any]:
+    return [rows(name) for name in ("USAGE_TABLE", "USAGE_SUMMARY_TABLE", "USAGE_INVOICE_ITEM_TABLE", "INVOICE_TABLE")]
+
+
+@pytest.fixture
+def opened(ready: Api) -> Head:
+    """A ledger with one entry of 30, opened on the plan of sub-1."""
+    return append(UNRATED, "e1", rate=TERMS)
+
+
+def test_of_two_that_open_a_ledger_one_loses_and_is_told_how_it_is(opened: Head) -> None:
+    before = everything()
+    with pytest.raises(HeadMoved) as moved:
+        append(UNRATED, "e2", rate=TERMS)
+    assert moved.value.head == opened
+    assert everything() == before, "who loses writes nothing"
+
+
+def test_of_two_that_append_one_loses_and_is_told_how_it_is(opened: Head) -> None:
+    second = append(opened, "e2")
+    before = everything()
+    with pytest.raises(HeadMoved) as moved:
+        append(opened, "e3")
+    assert moved.value.head == second
+    assert everything() == before
+    assert append(second, "e3").last_sequence == 3
+    check()
+
+
+def test_an_event_that_exists_is_found_even_where_the_ledger_has_moved(opened: Head) -> None:
+    append(opened, "e2")
+    before = everything()
+    with pytest.raises(EventsExist) as exist:
+        append(opened, "e1")
+    assert [(entry.event_id, entry.sequence) for entry in exist.value.stored] == [("e1", 1)]
+    assert everything() == before
+
+
+def test_terms_are_pinned_by_the_first_and_kept_by_the_second(ready: Api) -> None:
+    unrated = append(UNRATED, "e1")
+    rated = append(unrated, "e2", rate=TERMS)
+    with pytest.raises(HeadMoved) as moved:
+        append(unrated, "e3", rate=OTHER_TERMS)
+    assert moved.value.head == rated
+    assert stored().terms == TERMS
+
+
+def test_a_recorder_that_read_before_a_settlement_does_not_bring_the_old_watermark_back(opened: Head) -> None:
+    store.save_settlement(settle(opened, "run-1", NOW), opened)
+    append(opened, "e2")
+    assert (stored().billed_through, stored().last_sequence) == (1, 2)
+    check()
+
+
+def test_of_two_runs_that_settle_the_same_one_loses_and_nothing_is_billed_twice(opened: Head) -> None:
+    both = append(opened, "e2")
+    store.save_settlement(settle(both, "run-1", NOW), both)
+    before = everything()
+    with pytest.raises(HeadMoved) as moved:
+        store.save_settlement(settle(both, "run-2", NOW), both)
+    assert moved.value.head == settle(both, "run-1", NOW).after
+    assert everything() == before
+    check()
+
+
+def test_a_run_that_read_before_another_run_and_more_usage_bills_nothing_twice(opened: Head) -> None:
+    """Its item would even have an id of its own: only the watermark stands in its way."""
+    early = append(opened, "e2")
+    store.save_settlement(settle(early, "run-1", NOW), early)
+    late = append(stored(), "e3")
+    stale = append_in_memory(early)
+    with pytest.raises(HeadMoved):
+        store.save_settlement(settle(stale, "run-2", NOW), stale)
+    assert stored() == late
+    check()
+
+
+def append_in_memory(head: Head) -> Head:
+    """The head that another reader saw just before the settlement, with e3 on it."""
+    event = UsageEvent("e3", "user-1", "sub-1", "assessment", Decimal(30))
+    return head.append(event, NOW)[1]
+
+
+def test_usage_that_comes_while_a_ledger_is_settled_waits_for_the_next_run(opened: Head) -> None:
+    seen = append(opened, "e2")
+    append(seen, "e3")
+    store.save_settlement(settle(seen, "run-1", NOW), seen)
+    assert (stored().billed_through, stored().last_sequence) == (2, 3)
+    assert len(list(unsettled(check()))) == 1, "it is still pending"
+    totals = billing.run(billing.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
+    assert totals.amounts == {"USD": Decimal("300.00")}
+    assert list(unsettled(check())) == []
+
+
+def test_a_run_that_rates_a_ledger_loses_to_a_recorder_that_does(ready: Api) -> None:
+    unrated = append(UNRATED, "e1", 60)
+    append(unrated, "e2", rate=TERMS)
+    with pytest.raises(HeadMoved):
+        store.save_settlement(settle(unrated.rated(OTHER_TERMS), "run-1", NOW), unrated)
+    assert (stored().terms, stored().billed_through) == (TERMS, 0)
+    check()
+
+
+def test_a_recorder_that_rates_a_ledger_loses_to_a_run_that_does(ready: Api) -> None:
+    """The run does not move the ledger's last sequence: only the terms stand in the recorder's way."""
+    unrated = append(UNRATED, "e1", 60)
+    store.save_settlement(settle(unrated.rated(TERMS), "run-1", NOW), unrated)
+    with pytest.raises(HeadMoved):
+        append(unrated, "e2", rate=OTHER_TERMS)
+    assert (stored().terms, stored().last_sequence) == (TERMS, 1)
+    check()
+
+
+def test_a_run_loses_to_a_recorder_that_rates_the_ledger_between_its_two_tries(
+    ready: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unrated = append(UNRATED, "e1", 60)
+    write = store._write_settlement
+
+    def interrupted(new: Settlement, seen: Head, *, keep_pending: bool) -> None:
+        append(stored(), "e3" if keep_pending else "e2", rate=TERMS if keep_pending else None)
+        write(new, seen, keep_pending=keep_pending)
+
+    monkeypatch.setattr(store, "_write_settlement", interrupted)
+    with pytest.raises(HeadMoved):
+        store.save_settlement(settle(unrated.rated(OTHER_TERMS), "run-1", NOW), unrated)
+    assert (stored().terms, stored().billed_through) == (TERMS, 0)
+    check()
+
+
+def stale_once(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """After the first read of a head, and before anything is written, something else happens."""
+    read, done = store.head, []
+
+    def head(key: LedgerKey) -> Head | None:
+        found = read(key)
+        if not done:
+            done.append(key)
+            meanwhile()
+        return found
+
+    monkeypatch.setattr(store, "head", head)
+    monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+
+
+def test_a_request_that_loses_tries_again_from_what_it_was_told(
+    ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready.record("e1", 30)
+    stale_once(monkeypatch, lambda: ready.record("other", 30))
+    metrics()
+    answer = ready.record("e2", 30)
+    assert (answer.status, answer.json["sequence"], answer.json["billableQuantity"]) == (201, 3, 30)
+    assert metrics() == {"EventsRecorded": 2, "LedgerRetries": 1}
+    check()
+
+
+def test_the_same_event_sent_twice_at_once_counts_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin: list[Any] = []
+    stale_once(monkeypatch, lambda: twin.append(ready.record("e1", 30)))
+    answer = ready.record("e1", 30)
+    assert (twin[0].status, answer.status) == (201, 200)
+    assert answer.json == twin[0].json
+    check()
+
+
+def test_two_runs_at_once_bill_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready.record("e1", 60)
+    other: list[Any] = []
+    stale_once(monkeypatch, lambda: other.append(ready.bill().json))
+    answer = ready.bill().json
+    assert (other[0]["ledgersSettled"], answer["ledgersSettled"], answer["failures"]) == (1, 0, 0)
+    assert [other[0]["totals"], answer["totals"]] == [{"USD": "100.00"}, {}]
+    check()
+
+
+def test_a_ledger_that_never_stands_still_is_left_pending_after_a_bounded_number_of_tries(
+    opened: Head, ready: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def lose(*_: object) -> None:
+        tried.append(1)
+        raise HeadMoved(None)
+
+    monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+    with monkeypatch.context() as busy:
+        busy.setattr(store, "save_settlement", lose)
+        with pytest.raises(LedgerBusy):
+            billing.settle_ledger(KEY, "run-1", lambda: NOW)
+        assert len(tried) == retries.TRIES
+        assert ready.bill().json["failures"] == 1
+    assert ready.bill().json["ledgersSettled"] == 1
