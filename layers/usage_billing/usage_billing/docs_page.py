@@ -74,6 +74,9 @@ HEADERS = {
 
 JSON = "application/json"
 
+MOST_CHOICES = 20
+"""Of so many all are shown, of more the examples."""
+
 
 def render(document: Mapping[str, Any]) -> str:
     """The page for an OpenAPI document."""
@@ -239,7 +242,9 @@ def _limits(schema: Mapping[str, Any]) -> str:
         limits = {word: part[key] for key, word in words.items() if part.get(key) is not None}
         found += [f"{word} <code>{_value(limit)}</code>" for word, limit in limits.items()]
         if "enum" in part:
-            found.append("one of " + ", ".join(f"<code>{_value(each)}</code>" for each in part["enum"]))
+            some = part["enum"] if len(part["enum"]) <= MOST_CHOICES else part["examples"]
+            found.append("one of " + ", ".join(f"<code>{_value(each)}</code>" for each in some))
+            found += [f"{len(part['enum'])} in all"] if some is not part["enum"] else []
     return "; ".join(dict.fromkeys(found))
 
 

@@ -34,7 +34,11 @@ def _known_currency(code: str) -> str:
     return code
 
 
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"]), AfterValidator(_known_currency)]
+Currency = Annotated[
+    str,
+    Field(pattern="^[A-Z]{3}$", examples=["USD"], json_schema_extra={"enum": [*sorted(MINOR_UNIT_DIGITS)]}),
+    AfterValidator(_known_currency),
+]
 
 
 def rounded(amount: Decimal, currency: str) -> Decimal:
