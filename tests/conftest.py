@@ -25,7 +25,7 @@ def forgetful() -> None:
     """No test sees what another one made this process remember."""
     from aws_lambda_powertools.utilities import parameters
 
-    from usage_billing import access, catalog, config, contention, queueing, runs, tables
+    from usage_billing import access, catalog, config, contention, queueing, tables
 
     for provider in parameters.base.DEFAULT_PROVIDERS.values():
         provider.store.clear()  # and not the provider: its client takes longer to make than most tests
@@ -33,6 +33,5 @@ def forgetful() -> None:
     tables.disconnect()
     catalog.forget_subscriptions()
     access._key_set.cache_clear()
-    runs._queue.cache_clear()
     contention.forget()
     queueing._queue.cache_clear()

@@ -75,8 +75,16 @@ def bury_body(body: str, code: str, detail: str) -> None:
     """
     reason = {"code": code, "detail": detail[:1000]}
     attributes = {name: {"DataType": "String", "StringValue": value} for name, value in reason.items()}
-    failed = _send(settings().usage_dead_letter_queue_url, [{"MessageBody": body, "MessageAttributes": attributes}])
-    for failure in failed.values():
+    send(settings().usage_dead_letter_queue_url, body, attributes)
+
+
+def send(url: str, body: str, attributes: dict[str, Any] | None = None) -> None:
+    """Put one message into any queue.
+
+    Raises:
+        QueueUnavailable: the queue did not take it.
+    """
+    for failure in _send(url, [{"MessageBody": body, "MessageAttributes": attributes or {}}]).values():
         raise failure
 
 

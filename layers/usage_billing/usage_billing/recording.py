@@ -215,7 +215,7 @@ def _append(
                         store.append(head, entries, after)
                     except EventsExist as exist:
                         for stored in exist.stored:
-                            yield stored.event_id, _replayed(todo.pop(stored.event_id), stored, current)
+                            yield stored.event_id, _replayed(todo.pop(stored.event_id), stored, head)
                     else:
                         head = after
                         count(EVENTS_RECORDED, len(entries))
@@ -258,7 +258,7 @@ def _replayed(event: UsageEvent, stored: Entry, head: Head | None) -> Outcome:
     if not stored.records(event):
         count(EVENT_ID_CONFLICTS)
         return EventIdConflict(f"The event id {event.event_id} names another event of this subscription.")
-    if head is None or head.key != stored.key:
+    if head is None or head.key != stored.key or head.last_sequence < stored.sequence:
         head = store.head(stored.key)
     assert head is not None, "an entry is written together with its head"
     count(EVENTS_REPLAYED)

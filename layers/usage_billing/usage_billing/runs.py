@@ -1,11 +1,8 @@
 """A billing run in its surroundings: the clock, the invocation's time, the queue, the log and the metrics."""
 
 from collections.abc import Sequence
-from functools import cache
 from time import monotonic
-from typing import Any
 
-import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from usage_billing import clock
@@ -23,6 +20,7 @@ from usage_billing.observability import (
     logger,
     seconds,
 )
+from usage_billing.queueing import send
 from usage_billing.values import as_text
 
 
@@ -49,12 +47,7 @@ def go_on(stretches: Sequence[Stretch], context: LambdaContext) -> RunTotals:
 
 def _enqueue(stretch: Stretch) -> None:
     body = stretch.model_dump_json(by_alias=True, exclude_none=True)
-    _queue().send_message(QueueUrl=settings().billing_queue_url, MessageBody=body)
-
-
-@cache
-def _queue() -> Any:
-    return boto3.client("sqs")
+    send(settings().billing_queue_url, body)
 
 
 def _report(totals: RunTotals, duration: float) -> None:
