@@ -13,6 +13,7 @@ from tests.ledgers import check, unsettled
 from usage_billing import billing, store
 from usage_billing.billing import Stretch
 from usage_billing.config import settings
+from usage_billing.errors import QueueUnavailable
 
 SCHEDULED = {
     "version": "0",
@@ -127,7 +128,7 @@ def test_a_queue_that_takes_nothing_is_an_error_and_what_was_settled_stays(
 ) -> None:
     monkeypatch.setenv("BILLING_QUEUE_URL", os.environ["BILLING_QUEUE_URL"] + "-missing")
     settings.cache_clear()
-    with pytest.raises(Exception, match="does not exist"):
+    with pytest.raises(QueueUnavailable):
         run_billing.handler(SCHEDULED, Context(seconds=0))
     assert len(list(unsettled(check()))) == LEDGERS - 2
 
