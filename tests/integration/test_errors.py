@@ -148,7 +148,7 @@ FAILURES = {
     "record_usage": Failure(recording, "_append", lambda api: api.record()),
     "record_batch": Failure(recording, "_append", lambda api: api.post("/api/usage/batch", {"events": [
         {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "report", "quantity": 1}]})),
-    "get_openapi": Failure(get_openapi, "document", lambda api: api.get("/openapi.json")),
+    "get_openapi": Failure(get_openapi, "_text", lambda api: api.get("/openapi.json")),
     "get_docs": Failure(get_docs, "_page", lambda api: api.get("/docs")),
     "get_user_usage": Failure(catalog, "subscriptions_of", lambda api: api.get("/api/usage/user/user-1")),
     "get_subscription_usage": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1")),
