@@ -86,8 +86,13 @@ def _runtime() -> str:
     return asked.stdout.strip()
 
 
+def build_home() -> Path:
+    """Where what is built for this machine is kept: `build` in it is what is deployed, unpacked."""
+    return ROOT / ".local/build" / _runtime()
+
+
 def _build_and_deploy(cloud: Emulator, fingerprint: str) -> None:
-    home = ROOT / ".local/build" / _runtime()
+    home = build_home()
     home.mkdir(parents=True, exist_ok=True)
     with _alone(home / "lock"):  # all local clouds share what is built
         _build(home, fingerprint, cloud)

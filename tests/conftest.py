@@ -33,5 +33,6 @@ def forgetful() -> None:
     tables.disconnect()
     catalog.forget_subscriptions()
     access._key_set.cache_clear()
+    access._secrets.cache_clear()
     contention.forget()
     queueing._queue.cache_clear()

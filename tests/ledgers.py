@@ -8,6 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -116,6 +117,9 @@ def check(prefix: str = "") -> list[Ledger]:
 
 def _check_entries(ledger: Ledger) -> None:
     head, entries = ledger.head, ledger.entries
+    start = datetime.fromisoformat(head["ledger"].split("#")[0])
+    end = datetime.fromisoformat(head["period_end"])
+    assert all(start <= datetime.fromisoformat(e["occurred_at"]) < end for e in entries), ledger.name
     assert [int(e["sequence"]) for e in entries] == list(range(1, int(head["last_sequence"]) + 1)), ledger.name
     total = Fraction(0)
     for entry in entries:
@@ -128,8 +132,10 @@ def _check_entries(ledger: Ledger) -> None:
         for entry in entries:
             after = Fraction(entry["cumulative"])
             share = max(0, after - included) - max(0, after - Fraction(entry["quantity"]) - included)
-            assert Fraction(entry.get("billable_quantity", Decimal(0) if share == 0 else None) or share) == share
-            billable += share
+            # Without one the entry came before the terms; it is billable by what it adds to the total.
+            stored = entry.get("billable_quantity")
+            assert stored is None or Fraction(stored) == share, ledger.name
+            billable += share if stored is None else Fraction(stored)
         assert billable == max(Fraction(0), total - included), ledger.name
 
 

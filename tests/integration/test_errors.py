@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import get_docs
 import get_openapi
 from tests.api import Answer, Api, bearer, token
-from usage_billing import billing, catalog, errors, http, invoices, recording, retries, store, tables
+from usage_billing import billing, catalog, errors, http, intake, invoices, recording, retries, store, tables
 from usage_billing.config import settings
 from usage_billing.errors import BillingError
 from usage_billing.store import HeadMoved
@@ -43,6 +43,11 @@ def queue_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setenv("USAGE_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/none")
     settings.cache_clear()
     return api.record()
+
+
+def internal_error(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
+    monkeypatch.setattr(catalog, "subscription", lambda _: 1 / 0)
+    return api.get("/api/subscriptions/sub-1")
 
 
 def database_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
@@ -91,6 +96,7 @@ WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.SubscriptionUserFixed: lambda api, _: api.subscribe(user="user-2"),
     errors.PlanCurrencyMismatch: plan_currency_mismatch,
     errors.QueueUnavailable: queue_unavailable,
+    errors.InternalError: internal_error,
     errors.BodyTooLarge: lambda api, _: api.post("/api/usage/record", raw=" " * 20_000),
     errors.DatabaseUnavailable: database_unavailable,
     errors.IdentityProviderUnavailable: identity_provider_unavailable,
@@ -146,7 +152,7 @@ class Failure:
 # One call that each handler cannot do without.
 FAILURES = {
     "record_usage": Failure(recording, "_append", lambda api: api.record()),
-    "record_batch": Failure(recording, "_append", lambda api: api.post("/api/usage/batch", {"events": [
+    "record_batch": Failure(intake, "take", lambda api: api.post("/api/usage/batch", {"events": [
         {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "report", "quantity": 1}]})),
     "get_openapi": Failure(get_openapi, "_text", lambda api: api.get("/openapi.json")),
     "get_docs": Failure(get_docs, "_page", lambda api: api.get("/docs")),

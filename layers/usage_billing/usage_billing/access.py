@@ -16,7 +16,7 @@ import jwt
 from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError, TransformParameterError
 
-from usage_billing.config import settings
+from usage_billing.config import NETWORK, settings
 from usage_billing.errors import (
     CredentialsExpired,
     CredentialsInvalid,
@@ -173,7 +173,7 @@ def _verification_key(token: str) -> Any:
     """What verifies this deployment's one algorithm. `cryptography` is imported for the asymmetric ones only."""
     config = settings()
     if config.jwt_algorithm == "HS256":
-        return parameters.get_secret(config.jwt_secret_id, max_age=SECRET_CACHE_SECONDS)
+        return _secrets().get(config.jwt_secret_id, max_age=SECRET_CACHE_SECONDS)
     if jwt.get_unverified_header(token).get("alg") != config.jwt_algorithm:
         raise jwt.InvalidAlgorithmError("another algorithm than this deployment's")
     return _key_set(config.jwt_jwks_url).get_signing_key_from_jwt(token).key
@@ -191,14 +191,18 @@ class _KeySet(jwt.PyJWKClient):
 
 @cache
 def _key_set(url: str) -> jwt.PyJWKClient:
-    return _KeySet(url, cache_keys=True, lifespan=KEY_SET_CACHE_SECONDS, timeout=2)
+    # The key set is remembered as a whole. Single keys are not: PyJWT would trust a withdrawn one for ever.
+    return _KeySet(url, cache_keys=False, lifespan=KEY_SET_CACHE_SECONDS, timeout=2)
+
+
+@cache
+def _secrets() -> parameters.SecretsProvider:
+    return parameters.SecretsProvider(boto_config=NETWORK)
 
 
 def _api_keys() -> list[dict[str, str]]:
     try:
-        stored: Any = parameters.get_secret(
-            settings().api_keys_secret_id, transform="json", max_age=SECRET_CACHE_SECONDS
-        )
+        stored: Any = _secrets().get(settings().api_keys_secret_id, transform="json", max_age=SECRET_CACHE_SECONDS)
     except (GetParameterError, TransformParameterError) as error:
         raise IdentityProviderUnavailable("API keys cannot be checked right now.") from error
     keys: list[dict[str, str]] = stored["keys"]

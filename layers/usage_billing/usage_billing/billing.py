@@ -13,7 +13,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 from usage_billing import catalog, store
-from usage_billing.errors import BillingError, LedgerBusy
+from usage_billing.errors import BillingError, LedgerBusy, QueueUnavailable
 from usage_billing.ledger import Head, LedgerKey
 from usage_billing.observability import logger
 from usage_billing.retries import tries
@@ -58,7 +58,10 @@ def whole_run(subscription_id: str | None = None) -> list[Stretch]:
 
 @dataclass(slots=True)
 class RunTotals:
-    """What one invocation did. `unrated` ledgers wait for a quota; `handed_over` stretches go on in the queue."""
+    """What one invocation did. `unrated` ledgers wait for a quota; `handed_over` stretches go on in the queue.
+
+    `stranded` is why a stretch could not be handed over: its ledgers stay pending for the next run.
+    """
 
     run_id: str
     settled: int = 0
@@ -67,6 +70,7 @@ class RunTotals:
     failures: int = 0
     handed_over: int = 0
     amounts: dict[str, Decimal] = field(default_factory=dict)
+    stranded: QueueUnavailable | None = None
 
     def add(self, settlement: Settlement) -> None:
         self.settled += 1
@@ -89,9 +93,6 @@ def run(
     """Settle the ledgers of `stretches` and hand over what there is no time for.
 
     At least `IN_FLIGHT` ledgers are taken on before the time is looked at, so a run that is handed over always moves.
-
-    Raises:
-        Exception: what `hand_over` raises; all that was settled stays settled.
     """
     totals = RunTotals(run_id=stretches[0].run_id)
     rest = deque(stretches)
@@ -111,12 +112,23 @@ def run(
             else:
                 continue
             break
+        # The queue first: what is in flight may take long, and the invocation may be cut off meanwhile.
+        for stretch in rest:
+            _hand_over(stretch, hand_over, totals)
         while in_flight:
             _collect(*in_flight.popleft(), totals)
-    for stretch in rest:
-        hand_over(stretch)
-        totals.handed_over += 1
     return totals
+
+
+def _hand_over(stretch: Stretch, hand_over: Callable[[Stretch], None], totals: RunTotals) -> None:
+    try:
+        hand_over(stretch)
+    except QueueUnavailable as error:
+        totals.failures += 1
+        totals.stranded = error
+        logger.exception("stretch not handed over", run_id=stretch.run_id, shard=stretch.shard)
+    else:
+        totals.handed_over += 1
 
 
 def _listed(stretch: Stretch, totals: RunTotals) -> Iterator[LedgerKey]:

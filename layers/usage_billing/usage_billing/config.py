@@ -4,8 +4,18 @@ import os
 from functools import cache
 from typing import Literal
 
+from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_snake
+
+NETWORK = Config(
+    connect_timeout=1,
+    read_timeout=2,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    max_pool_connections=32,
+)
+"""How long every client of an AWS service waits: a service that hangs is given up before API Gateway and Lambda
+give us up, so that the caller is told to come back."""
 
 
 class Settings(BaseModel):

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from usage_billing import catalog
-from usage_billing.errors import BillingError, DatabaseUnavailable, LedgerBusy, QueueUnavailable
+from usage_billing.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy, QueueUnavailable
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import EVENTS_DEAD, count, logger
 from usage_billing.queueing import bury, bury_body, events_in
 from usage_billing.recording import Outcome, record_all
 
-PASSING = (LedgerBusy, DatabaseUnavailable)
+PASSING = (LedgerBusy, DatabaseUnavailable, InternalError)
 """What may go well when it is tried again; everything else is final."""
 
 

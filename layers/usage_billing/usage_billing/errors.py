@@ -145,6 +145,15 @@ class DatabaseUnavailable(BillingError):
     code = "database_unavailable"
 
 
+class InternalError(BillingError):
+    """A fault of ours. The cause is in the log only."""
+
+    code = "internal_error"
+
+    def __init__(self) -> None:
+        super().__init__("Something failed on our side.")
+
+
 class QueueUnavailable(BillingError):
     """An event had to wait in the queue, and the queue did not take it; the same request can be sent again."""
 

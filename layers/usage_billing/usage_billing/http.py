@@ -46,6 +46,7 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.ValidationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.LedgerBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QueueUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -53,7 +54,6 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
 }
 """How HTTP says what went wrong."""
 
-INTERNAL_ERROR = "internal_error"
 RETRY_AFTER_SECONDS = 1
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
@@ -249,11 +249,6 @@ class Problem(BaseModel):
 def _problem(error: Exception) -> Response[str]:
     """The one place where an error becomes an answer."""
     known = _in_billing_words(error)
-    if known is None:
-        logger.exception("internal error")
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        detail = "Something failed on our side."
-        return _answer_problem(Problem(title=status.phrase, status=status, code=INTERNAL_ERROR, detail=detail))
     problem = Problem.of(known)
     headers: dict[str, str] = {}
     if isinstance(known, Unauthenticated):
@@ -263,11 +258,14 @@ def _problem(error: Exception) -> Response[str]:
             headers["WWW-Authenticate"] += ', error="invalid_token"'
     if isinstance(known, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(known.allowed)
-    if isinstance(known, errors.DatabaseUnavailable):
-        count(DATABASE_FAILURES)
+    if isinstance(known, errors.DatabaseUnavailable) and known is not error:
+        count(DATABASE_FAILURES)  # recording has counted its own
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         logger.error("request failed", code=known.code, cause=repr(known.__cause__ or error))
+    elif isinstance(known, errors.InternalError):
+        if known is not error:
+            logger.error("internal error", exc_info=error)
     else:
         logger.warning("request refused", code=known.code, status=problem.status)
     return _answer_problem(problem, headers)
@@ -279,12 +277,12 @@ def refusal(error: BillingError) -> dict[str, Any]:
     return {"statusCode": problem.status_code, "headers": problem.headers, "body": problem.body}
 
 
-def _in_billing_words(error: Exception) -> BillingError | None:
+def _in_billing_words(error: Exception) -> BillingError:
     if isinstance(error, BillingError):
         return error
     if isinstance(error, RequestValidationError):
         return invalid(error.errors())
-    return store.unavailable(error)
+    return store.unavailable(error) or errors.InternalError()
 
 
 def invalid(faults: Sequence[Mapping[str, Any]]) -> errors.ValidationFailed:

@@ -18,9 +18,9 @@ from pydantic.alias_generators import to_camel
 
 from usage_billing import errors
 from usage_billing.access import PUBLIC, Role
-from usage_billing.errors import BillingError
+from usage_billing.errors import BillingError, InternalError
 from usage_billing.examples import BODIES, IDS, PARAMETERS
-from usage_billing.http import INTERNAL_ERROR, JSON, PROBLEM_JSON, STATUS, Api, Contract, Problem
+from usage_billing.http import JSON, PROBLEM_JSON, STATUS, Api, Contract, Problem
 
 VERSION = "1.0.0"
 
@@ -237,7 +237,7 @@ def _refusals(route: Route, contract: Contract, *, has_body: bool) -> dict[str, 
     codes: dict[int, set[str]] = defaultdict(set)
     for error in _refused_for(route, contract, has_body=has_body):
         codes[STATUS[error].value].add(error.code)
-    codes[500].add(INTERNAL_ERROR)
+    codes[500].add(InternalError.code)
     found = {}
     for status in codes.keys() | {429}:
         content: dict[str, Any] = {}

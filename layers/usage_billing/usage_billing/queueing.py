@@ -10,10 +10,9 @@ from functools import cache
 from typing import Any
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from usage_billing.config import settings
+from usage_billing.config import NETWORK, settings
 from usage_billing.errors import BillingError, QueueUnavailable
 from usage_billing.exact_json import dumps, loads
 from usage_billing.ledger import UsageEvent
@@ -160,6 +159,4 @@ def _unavailable(cause: Exception | None) -> QueueUnavailable:
 
 @cache
 def _queue() -> Any:
-    return boto3.client(
-        "sqs", config=Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
-    )
+    return boto3.client("sqs", config=NETWORK)

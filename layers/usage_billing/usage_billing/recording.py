@@ -16,6 +16,7 @@ from usage_billing.errors import (
     BillingError,
     EventIdConflict,
     FieldError,
+    InternalError,
     LedgerBusy,
     SubscriptionInactive,
     SubscriptionNotOwned,
@@ -23,6 +24,7 @@ from usage_billing.errors import (
 )
 from usage_billing.ledger import CLOCK_SKEW, OLDEST_EVENT, Entry, Head, LedgerKey, QuotaState, UsageEvent, timely
 from usage_billing.observability import (
+    DATABASE_FAILURES,
     EVENT_ID_CONFLICTS,
     EVENTS_RECORDED,
     EVENTS_REPLAYED,
@@ -109,7 +111,6 @@ class _Share:
     """The events of a batch, by their numbers in it, that go to one ledger."""
 
     opened: Head
-    subscription: Subscription
     numbers: list[int]
 
 
@@ -126,15 +127,15 @@ class _Batch:
         shares: dict[LedgerKey, _Share] = {}
         for number in numbers:
             try:
-                subscription = self.find(self.events[number].subscription_id)
-                admitted = _admit(self.events[number], subscription, self.now)
+                event = self.events[number]
+                admitted = _admit(event, self.find(event.subscription_id), self.now)
             except Exception as error:
                 outcomes[number] = _in_billing_words(error)
                 continue
             if isinstance(admitted, Recorded):
                 outcomes[number] = admitted
             else:
-                shares.setdefault(admitted.key, _Share(admitted, subscription, [])).numbers.append(number)
+                shares.setdefault(admitted.key, _Share(admitted, [])).numbers.append(number)
         return outcomes, list(shares.values())
 
     def write(self, share: _Share) -> dict[int, Outcome]:
@@ -142,7 +143,7 @@ class _Batch:
         events = [self.events[number] for number in share.numbers]
         outcomes: dict[str, Outcome] = {}
         try:
-            outcomes.update(_append(share.opened, events, share.subscription, self.now, self.patient))
+            outcomes.update(_append(share.opened, events, self.now, self.patient))
         except Exception as error:
             failure = _in_billing_words(error)
             for event in events:
@@ -151,11 +152,16 @@ class _Batch:
 
 
 def _in_billing_words(error: Exception) -> BillingError:
-    """Raises what is neither a refusal nor a failed call."""
-    known = error if isinstance(error, BillingError) else store.unavailable(error)
-    if known is None:
-        raise error
-    return known
+    """A refusal as it is; a failure counted and logged with its cause, for only its name goes on."""
+    if isinstance(error, BillingError):
+        return error
+    failure = store.unavailable(error)
+    if failure is None:
+        logger.exception("internal error")
+        return InternalError()
+    count(DATABASE_FAILURES)
+    logger.error("events not recorded", code=failure.code, cause=repr(error))
+    return failure
 
 
 def _waves(events: Sequence[UsageEvent]) -> list[list[int]]:
@@ -197,9 +203,7 @@ def _admit(event: UsageEvent, subscription: Subscription, now: datetime) -> Head
     return Head(key=key, user_id=subscription.user_id, period=period)
 
 
-def _append(
-    opened: Head, events: Sequence[UsageEvent], subscription: Subscription, now: datetime, patient: bool
-) -> Iterator[tuple[str, Outcome]]:
+def _append(opened: Head, events: Sequence[UsageEvent], now: datetime, patient: bool) -> Iterator[tuple[str, Outcome]]:
     """Append events of one ledger, no id twice; what became of each, by its event id, as soon as it is certain."""
     todo = {event.event_id: event for event in events}
     if patient or not contention.is_hot(opened.key):
@@ -209,7 +213,7 @@ def _append(
             head = store.head(opened.key) or opened
             try:
                 while todo:
-                    current = head if head.terms else _rate(head, subscription)
+                    current = head if head.terms else _rate(head)
                     entries, after = current.append_all(islice(todo.values(), MOST_ENTRIES), now)
                     try:
                         store.append(head, entries, after)
@@ -231,15 +235,17 @@ def _append(
     yield from ((name, busy) for name in todo)
 
 
-def _rate(head: Head, subscription: Subscription) -> Head:
-    """The head with the terms that its quota gives it now, or as it is where the quota is missing."""
-    terms = catalog.terms(subscription.plan_id, head.key.usage_type)
+def _rate(head: Head) -> Head:
+    """The head with the terms that its quota gives it now, or as it is where the quota is missing.
+
+    Terms hold for a whole period, so the plan is read afresh for them.
+    """
+    plan_id = catalog.subscription(head.key.subscription_id).plan_id
+    terms = catalog.terms(plan_id, head.key.usage_type)
     if terms:
         return head.rated(terms)
     count(QUOTA_MISSING)
-    logger.warning(
-        "quota missing", ledger=head.key.ledger_id, plan_id=subscription.plan_id, usage_type=head.key.usage_type
-    )
+    logger.warning("quota missing", ledger=head.key.ledger_id, plan_id=plan_id, usage_type=head.key.usage_type)
     return head
 
 

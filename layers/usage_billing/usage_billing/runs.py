@@ -33,7 +33,11 @@ def start(subscription_id: str | None, context: LambdaContext) -> RunTotals:
 
 
 def go_on(stretches: Sequence[Stretch], context: LambdaContext) -> RunTotals:
-    """Run billing over `stretches`, in the time this invocation has; the rest goes to the queue."""
+    """Run billing over `stretches`, in the time this invocation has; the rest goes to the queue.
+
+    Raises:
+        QueueUnavailable: some of the rest did not get there; what was settled stays settled.
+    """
     started = monotonic()
     totals = run(
         stretches,
@@ -42,6 +46,8 @@ def go_on(stretches: Sequence[Stretch], context: LambdaContext) -> RunTotals:
         hand_over=_enqueue,
     )
     _report(totals, monotonic() - started)
+    if totals.stranded:
+        raise totals.stranded
     return totals
 
 

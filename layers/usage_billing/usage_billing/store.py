@@ -51,14 +51,19 @@ def unavailable(error: Exception) -> DatabaseUnavailable | None:
     """A failed call in billing words, if it is the database that failed and not our request that was wrong."""
     # Not `cause_response_code`: it raises for a time-out, whose `response` is None.
     answer = getattr(getattr(error, "cause", error), "response", None) or {}
-    if answer.get("Error", {}).get("Code") in _OUR_FAULT:
+    codes = {answer.get("Error", {}).get("Code")}
+    if isinstance(error, TransactWriteError):
+        codes |= {reason.code for reason in error.cancellation_reasons if reason}
+    if codes & _OUR_FAULT:
         return None
     if isinstance(error, PynamoDBException | BotoCoreError | ClientError):
-        return DatabaseUnavailable("The database did not answer; send the same request again.")
+        unavailable = DatabaseUnavailable("The database did not answer; send the same request again.")
+        unavailable.__cause__ = error
+        return unavailable
     return None
 
 
-_OUR_FAULT = {"ValidationException", "SerializationException"}
+_OUR_FAULT = {"ValidationException", "SerializationException", "ValidationError"}
 
 
 class HeadMoved(Exception):

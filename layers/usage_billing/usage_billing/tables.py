@@ -5,6 +5,7 @@ The names of the attributes are the names in DynamoDB. All models share one boto
 
 from decimal import Decimal
 from functools import cache
+from threading import RLock
 from typing import Any, cast
 
 import boto3
@@ -14,27 +15,23 @@ from pynamodb.connection import Connection, TableConnection
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
-from usage_billing.config import settings
+from usage_billing.config import NETWORK, settings
 
-POOL_CONNECTIONS = 32
+_making = RLock()
 
 
-@cache
 def client() -> Any:
-    """The one DynamoDB client of this process.
+    """The one DynamoDB client of this process, also when several threads ask first.
 
     The SDK repeats a transaction that got no answer with the same request token, so its retries write once.
     """
-    return boto3.client(
-        "dynamodb",
-        config=Config(
-            connect_timeout=2,
-            read_timeout=5,
-            max_pool_connections=POOL_CONNECTIONS,
-            retries={"mode": "standard", "total_max_attempts": 3},
-            parameter_validation=False,
-        ),
-    )
+    with _making:
+        return _client()
+
+
+@cache
+def _client() -> Any:
+    return boto3.client("dynamodb", config=NETWORK.merge(Config(parameter_validation=False)))
 
 
 class DecimalAttribute(Attribute[Decimal]):
@@ -57,11 +54,12 @@ class Table(Model):
 
     @classmethod
     def _get_connection(cls) -> TableConnection:
-        if cls._connection is None:
-            cls.Meta.table_name = getattr(settings(), cls.setting)
-            connection = super()._get_connection()
-            connection.connection._client = client()
-        return cast(TableConnection, cls._connection)
+        with _making:
+            if cls._connection is None:
+                cls.Meta.table_name = getattr(settings(), cls.setting)
+                connection = super()._get_connection()
+                connection.connection._client = client()
+            return cast(TableConnection, cls._connection)
 
 
 class LedgerIndex(GlobalSecondaryIndex["UsageTable"]):  # type: ignore[no-untyped-call]
@@ -252,6 +250,6 @@ def connection() -> Connection:
 
 def disconnect() -> None:
     """Forget the client and the tables' names, so that the next call takes both from the settings again."""
-    client.cache_clear()
+    _client.cache_clear()
     for table in ALL:
         table._connection = None
