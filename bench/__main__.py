@@ -1,0 +1,197 @@
+"""python -m bench [--quick]: measures everything in one run, prints a table and writes bench/results.json."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import ROOT, billing_run, capacity, cost, one_ledger, runtime, single, surroundings
+from scripts import local_stack
+from scripts.local_cloud import LocalCloud
+from scripts.progress import Failure
+
+RESULTS = ROOT / "bench/results.json"
+console = Console()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description="Measure the product against the barest code.")
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything, to see that it runs; not written")
+    quick: bool = parser.parse_args().quick
+    cloud = LocalCloud(".local/bench")
+    try:
+        cloud.stop()
+        cloud.start()
+        cloud.deploy()
+        build = local_stack.build_home() / "build"
+        results = measured(cloud.url, build, quick)
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    finally:
+        cloud.stop()
+    console.print(_table(results))
+    if not quick:
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        console.print(f"Everything that was measured is in {RESULTS.relative_to(ROOT)}")
+    return 0
+
+
+def measured(url: str, build: Path, quick: bool) -> dict[str, Any]:
+    def account() -> dict[str, str]:
+        return surroundings.account(url)
+
+    size = (lambda full: max(1, full // 10)) if quick else (lambda full: full)
+    rounds = 1 if quick else 3
+    load = os.getloadavg()[0]
+    found: dict[str, Any] = {"about": _about() | {"load_before": round(load, 2)}}
+    began = time.monotonic()
+    _tell("Capacity")
+    found["capacity"] = capacity.measure(account())
+    _tell("Throughput of one caller")
+    found["single"] = single.measure(account(), 1 if quick else 7, size(150))
+    _tell("One ledger, sixteen callers (some minutes)")
+    found["one_ledger"] = one_ledger.measure(account(), account(), rounds, max(2, size(8)), size(100))
+    _tell("Lambda's runtime")
+    found["runtime"] = runtime.measure(build, account(), 1 if quick else 5, size(150), _tell)
+    found["billing_run"] = billing_run.measure(account(), account(), size(10_000), size(1_000), _tell)
+    found["cost"] = cost.measure(found["capacity"], found["runtime"], found["one_ledger"]["singles"])
+    found["about"]["seconds"] = round(time.monotonic() - began)
+    found["targets"] = [
+        {"measure": name, "target": target, "measured": value, "met": met} for name, target, value, met in _rows(found)
+    ]
+    return found
+
+
+def _tell(doing: str) -> None:
+    console.print(f"  {datetime.now().astimezone():%H:%M:%S} {doing} ...")
+
+
+def _about() -> dict[str, Any]:
+    names = ["boto3", "pynamodb", "aws-lambda-powertools", "pydantic"]
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in names}
+        | {"ministack": _pinned("ministack"), "awslambdaric": _pinned("lambda", "awslambdaric")},
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _pinned(requirements: str, package: str | None = None) -> str:
+    """The version that a tool's environment has."""
+    lines = (ROOT / f"requirements/{requirements}.txt").read_text().splitlines()
+    start = f"{package or requirements}=="
+    return next(line.removeprefix(start).partition(" ")[0] for line in lines if line.startswith(start))
+
+
+Row = tuple[str, str, str, bool]
+
+
+def _rows(found: dict[str, Any]) -> list[Row]:
+    """Measure, target, what was measured, whether the target is met."""
+    units, single_, hot = found["capacity"], found["single"], found["one_ledger"]
+    run, lambda_, bills = found["billing_run"], found["runtime"], found["cost"]
+    batch = units["batch"]["write_units_an_event"]
+    contended = hot["singles"]["write_units_an_event"]
+    settle = units["settle"]
+    rows: list[Row] = [
+        (
+            "Record an event",
+            "5 WRU and 1 RRU in 2 calls",
+            _units(units["record"]),
+            (units["record"]["write_units"], units["record"]["read_units"], _calls(units["record"])) == (5, 1, 2),
+        ),
+        ("An event in a batch of 99", "at most 3.05 WRU", f"{batch:.2f} WRU", batch <= 3.05),
+        (
+            "Replay",
+            "2 calls and nothing written",
+            _units(units["replay"]) + f" (+ {units['replay']['refused_write_units']:.0f} refused)",
+            units["replay"]["write_units"] == 0 and _calls(units["replay"]) == 2,
+        ),
+        (
+            "An event, 16 writers on one ledger",
+            "at most 1.5 times the batch's",
+            f"{contended:.2f} WRU, {contended / batch:.2f} times",
+            contended <= 1.5 * batch,
+        ),
+        _ratio("record's own code, one caller", single_, 0.75, "events"),
+        _ratio("One ledger, 16 callers, batches of 100", hot["batches"], 0.5, "events"),
+        _ratio("One ledger, 16 callers, single events", hot["singles"], 0.4, "events"),
+        (
+            "Billing a ledger of 10 / of 10,000 entries",
+            "the same calls and units",
+            f"{_units(settle['small'])} / {_units(settle['large'])}",
+            settle["small"] == settle["large"],
+        ),
+        _ratio(f"Billing run over {run['changed']:,} ledgers", run, 0.6, "ledgers"),
+        (
+            "Memory of a run, 10 times the ledgers",
+            "flat: at most 1.1 times",
+            f"{run['peak_growth']:.2f} times: {' and '.join(f'{each:.0f} MB' for each in run['peak_mb'].values())}",
+            run["peak_growth"] <= 1.1,
+        ),
+        _times("Lambda init of record_usage", lambda_["init"], 1.6),
+        _times("Warm record, own CPU time", lambda_["warm_cpu"], 2.0),
+        _cost("A million single events", bills["single"]["usd"], 5.5),
+        _cost("A million events in batches of 99", bills["batch"]["usd"], 2.5),
+    ]
+    return rows
+
+
+def _units(told: dict[str, Any]) -> str:
+    return f"{told['write_units']:g} WRU, {told['read_units']:g} RRU, {_calls(told)} calls"
+
+
+def _calls(told: dict[str, Any]) -> int:
+    return sum(told["calls"].values())
+
+
+def _ratio(name: str, told: dict[str, Any], least: float, what: str) -> Row:
+    measured_ = f"{told['ratio']:.2f} ({told['ours_a_second']:,.0f} of {told['bare_a_second']:,.0f} {what}/s)"
+    return name, f"at least {least:.2f} of bare", measured_, told["ratio"] >= least
+
+
+def _times(name: str, told: dict[str, Any], most: float) -> Row:
+    measured_ = f"{told['ratio']:.2f} times ({told['ours_ms']:.1f} to {told['bare_ms']:.1f} ms)"
+    return name, f"at most {most:.1f} times bare", measured_, told["ratio"] <= most
+
+
+def _cost(name: str, usd: float, most: float) -> Row:
+    return name, f"at most {most:.2f} USD", f"{usd:.2f} USD", usd <= most
+
+
+def _table(results: dict[str, Any]) -> Table:
+    about = results["about"]
+    machine = about["machine"]
+    table = Table(
+        title=f"{about['date'][:10]}, {machine['cores']} x {machine['cpu']}, Python {about['versions']['python']}, "
+        f"{about['seconds']} s"
+    )
+    for column in ("Measure", "Target", "Measured", ""):
+        table.add_column(column)
+    for row in results["targets"]:
+        table.add_row(row["measure"], row["target"], row["measured"], "[green]met" if row["met"] else "[red]missed")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

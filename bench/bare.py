@@ -1,0 +1,103 @@
+"""The barest code that writes what the product writes: boto3, no checks, no retries of its own, nothing counted."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import boto3
+
+from bench.surroundings import METADATA, PLAN, UNIT_PRICE, USAGE_TYPE, USER
+from usage_billing.exact_json import dumps
+
+PERIOD = "2026-11-01T00:00:00Z"
+PERIOD_END = "2026-12-01T00:00:00Z"
+RECORDED_AT = "2026-11-20T12:00:00Z"
+
+
+class Ledger:
+    """A ledger that is written by boto3 alone."""
+
+    def __init__(self, tables: dict[str, str], subscription: str) -> None:
+        self.client: Any = boto3.client("dynamodb")
+        self.tables = tables
+        self.subscription = subscription
+        self.head_key = {"subscription_id": {"S": subscription}, "ledger": {"S": f"{PERIOD}#{USAGE_TYPE}"}}
+
+    def open(self) -> None:
+        self.client.put_item(TableName=self.tables["USAGE_SUMMARY_TABLE"], Item=self.head_key | head(0))
+
+    def read(self) -> int:
+        """The last sequence, read consistently."""
+        answer = self.client.get_item(
+            TableName=self.tables["USAGE_SUMMARY_TABLE"], Key=self.head_key, ConsistentRead=True
+        )
+        return int(answer["Item"]["last_sequence"]["N"])
+
+    def append(self, seen: int, event_ids: Iterable[str]) -> int:
+        """Write the entries and the head in one transaction; the last sequence after it."""
+        puts = [self._put(name, sequence) for sequence, name in enumerate(event_ids, seen + 1)]
+        after = seen + len(puts)
+        update = {
+            "TableName": self.tables["USAGE_SUMMARY_TABLE"],
+            "Key": self.head_key,
+            "UpdateExpression": "SET last_sequence = :after, used = :used, pending = :pending",
+            "ConditionExpression": "last_sequence = :seen",
+            "ExpressionAttributeValues": {
+                ":after": {"N": str(after)},
+                ":used": {"N": str(after)},
+                ":pending": {"S": "7"},
+                ":seen": {"N": str(seen)},
+            },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        self.client.transact_write_items(TransactItems=[*puts, {"Update": update}])
+        return after
+
+    def _put(self, event_id: str, sequence: int) -> dict[str, Any]:
+        item = {
+            "subscription_id": {"S": self.subscription},
+            "event_id": {"S": event_id},
+            "ledger_id": {"S": f"{self.subscription}#{PERIOD}#{USAGE_TYPE}"},
+            "sequence": {"N": str(sequence)},
+            "user_id": {"S": USER},
+            "quantity": {"N": "1"},
+            "cumulative": {"N": str(sequence)},
+            "billable_quantity": {"N": "1"},
+            "occurred_at": {"S": RECORDED_AT},
+            "recorded_at": {"S": RECORDED_AT},
+            "metadata": {"S": dumps(METADATA)},
+        }
+        return {
+            "Put": {
+                "TableName": self.tables["USAGE_TABLE"],
+                "Item": item,
+                "ConditionExpression": "attribute_not_exists(event_id)",
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+
+def head(used: int) -> dict[str, Any]:
+    """The attributes of a head with so many entries, none of them billed."""
+    number = {"N": str(used)}
+    terms = {
+        "plan_id": {"S": PLAN},
+        "included": {"N": "5"},
+        "unit_price": {"N": str(UNIT_PRICE)},
+        "unit_name": {"S": USAGE_TYPE},
+        "currency": {"S": "USD"},
+    }
+    return {
+        "user_id": {"S": USER},
+        "period_end": {"S": PERIOD_END},
+        "last_sequence": number,
+        "used": number,
+        "billed_through": {"N": "0"},
+        "billed_quantity": {"N": "0"},
+        "billed_amount": {"N": "0"},
+        "terms": {"M": terms},
+    }
+
+
+def amount(used: int) -> Decimal:
+    return (used - 5) * UNIT_PRICE

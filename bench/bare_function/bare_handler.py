@@ -1,0 +1,40 @@
+"""The barest function that stores an event: a boto3 client, one read, one transaction. To compare with record_usage."""
+
+import os
+
+import boto3
+
+dynamodb = boto3.client("dynamodb")
+
+
+def handler(event, _context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - as bare as it gets
+    key = {"subscription_id": {"S": "bare"}, "ledger": {"S": "2026-11-01T00:00:00Z#assessment"}}
+    heads, usage = os.environ["USAGE_SUMMARY_TABLE"], os.environ["USAGE_TABLE"]
+    found = dynamodb.get_item(TableName=heads, Key=key, ConsistentRead=True).get("Item", {"last_sequence": {"N": "0"}})
+    seen = int(found["last_sequence"]["N"])
+    after = {"N": str(seen + 1)}
+    entry = {
+        "subscription_id": {"S": "bare"},
+        "event_id": {"S": event["event_id"]},
+        "ledger_id": {"S": "bare#2026-11-01T00:00:00Z#assessment"},
+        "sequence": after,
+        "user_id": {"S": "user-1"},
+        "quantity": {"N": "1"},
+        "cumulative": after,
+        "billable_quantity": {"N": "1"},
+        "occurred_at": {"S": "2026-11-20T12:00:00Z"},
+        "recorded_at": {"S": "2026-11-20T12:00:00Z"},
+        "metadata": {"S": '{"reportId":"abc123","source":"report-service","pages":12}'},
+    }
+    condition = "last_sequence = :seen" if seen else "attribute_not_exists(last_sequence)"
+    values = {":after": after, ":pending": {"S": "7"}} | ({":seen": {"N": str(seen)}} if seen else {})
+    head = {
+        "TableName": heads,
+        "Key": key,
+        "UpdateExpression": "SET last_sequence = :after, used = :after, pending = :pending",
+        "ConditionExpression": condition,
+        "ExpressionAttributeValues": values,
+    }
+    put = {"TableName": usage, "Item": entry, "ConditionExpression": "attribute_not_exists(event_id)"}
+    dynamodb.transact_write_items(TransactItems=[{"Put": put}, {"Update": head}])
+    return {"statusCode": 201}

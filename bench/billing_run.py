@@ -1,0 +1,159 @@
+"""A billing run over many changed ledgers, against bare transactions that write the same three items."""
+
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from statistics import median
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from bench import bare, surroundings
+from bench.crowd import Crowd, quiet
+from bench.surroundings import Environment, context
+from usage_billing.billing import THREADS
+from usage_billing.settlement import invoice_id, item_id
+from usage_billing.store import shard_of
+
+ENTRIES = 12
+"""Of each ledger, as its head says. A run reads no entries, so none are written."""
+
+
+def measure(
+    ours: Environment, theirs: Environment, changed: int, small_run: int, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Bare, ours, bare: a half of the bare ledgers before and a half after the run."""
+    with Crowd(ours, 1) as runner, Crowd(theirs, 1) as writer:
+
+        def ask(crowd: Crowd, work: Callable[..., Any], *arguments: Any) -> Any:
+            crowd.begin(work, [arguments], 0)
+            return crowd.results()[0]
+
+        tell(f"seeding {changed} changed ledgers twice")
+        ask(runner, seed, ours, "small", small_run)
+        ask(writer, seed, theirs, "bare", changed)
+        tell(f"a run over {small_run}")
+        small = ask(runner, run, small_run)
+        ask(runner, seed, ours, "large", changed)
+        tell("bare transactions, first half")
+        first = ask(writer, settle_bare, theirs, "bare", 0, changed // 2)
+        tell(f"a run over {changed}")
+        large = ask(runner, run, changed)
+        tell("bare transactions, second half")
+        second = ask(writer, settle_bare, theirs, "bare", changed // 2, changed)
+    ledgers_a_second, bare_a_second = changed / large["seconds"], median([first, second])
+    return {
+        "ours_a_second": ledgers_a_second,
+        "bare_a_second": bare_a_second,
+        "ratio": ledgers_a_second / bare_a_second,
+        "rounds": [round(first, 1), round(ledgers_a_second, 1), round(second, 1)],
+        "changed": changed,
+        "peak_mb": {small_run: small["peak_mb"], changed: large["peak_mb"]},
+        "peak_growth": large["peak_mb"] / small["peak_mb"],
+        "how": f"one process with {THREADS} threads each; half of the bare transactions before the run, half after it",
+    }
+
+
+def seed(_: Connection, environment: Environment, prefix: str, ledgers: int) -> None:
+    """Heads with something unsettled, one a subscription."""
+    client = boto3.client("dynamodb", config=Config(max_pool_connections=THREADS))
+    table = environment["USAGE_SUMMARY_TABLE"]
+
+    def write(start: int) -> None:
+        rows = [_head(f"{prefix}-{number}") for number in range(start, min(start + 25, ledgers))]
+        client.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": row}} for row in rows]})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(0, ledgers, 25)))
+
+
+def _head(subscription: str) -> dict[str, Any]:
+    key = {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{surroundings.USAGE_TYPE}"}}
+    return key | bare.head(ENTRIES) | {"pending": {"S": shard_of(_ledger_id(subscription))}}
+
+
+def _ledger_id(subscription: str) -> str:
+    return f"{subscription}#{bare.PERIOD}#{surroundings.USAGE_TYPE}"
+
+
+def run(_: Connection, pending: int) -> dict[str, float]:
+    """The product's run over everything pending, and the most memory this process ever took."""
+    from usage_billing import billing, clock  # noqa: PLC0415 - the surroundings are entered by now
+
+    lambda_context = context(3600)
+    with quiet():
+        started = time.perf_counter()
+        totals = billing.run(
+            billing.whole_run(),
+            now=clock.now,
+            seconds_left=lambda: lambda_context.get_remaining_time_in_millis() / 1000,
+            hand_over=_unexpected,
+        )
+        seconds = time.perf_counter() - started
+    assert totals.settled == totals.items == pending, totals
+    assert totals.failures == 0, totals
+    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _unexpected(work: object) -> None:
+    raise AssertionError(f"{work} was handed over, in an hour")
+
+
+def settle_bare(_: Connection, environment: Environment, prefix: str, start: int, end: int) -> float:
+    """Ledgers a second, whose head, item and invoice are written by boto3, unread."""
+    client = boto3.client("dynamodb", config=Config(max_pool_connections=THREADS))
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda number: client.describe_table(TableName=environment["INVOICE_TABLE"]), range(THREADS)))
+        started = time.perf_counter()
+        done = list(pool.map(lambda number: _settle(client, environment, f"{prefix}-{number}"), range(start, end)))
+    return len(done) / (time.perf_counter() - started)
+
+
+def _settle(client: Any, environment: Environment, subscription: str) -> None:
+    charge, through = {"N": str(bare.amount(ENTRIES))}, {"N": str(ENTRIES)}
+    head = {
+        "TableName": environment["USAGE_SUMMARY_TABLE"],
+        "Key": {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{surroundings.USAGE_TYPE}"}},
+        "UpdateExpression": "SET billed_through = :n, billed_quantity = :q, billed_amount = :a REMOVE pending",
+        "ConditionExpression": "billed_through = :zero AND last_sequence = :n",
+        "ExpressionAttributeValues": {":n": through, ":q": {"N": "7"}, ":a": charge, ":zero": {"N": "0"}},
+    }
+    item = {
+        "TableName": environment["USAGE_INVOICE_ITEM_TABLE"],
+        "Item": {
+            "invoice_id": {"S": invoice_id(subscription, bare.PERIOD)},
+            "item_id": {"S": item_id(surroundings.USAGE_TYPE, ENTRIES)},
+            "usage_type": {"S": surroundings.USAGE_TYPE},
+            "description": {"S": "7 assessment beyond the included 5, at 2.50 USD each"},
+            "quantity": {"N": "7"},
+            "unit_price": {"N": str(surroundings.UNIT_PRICE)},
+            "amount": charge,
+            "currency": {"S": "USD"},
+            "from_sequence": {"N": "1"},
+            "to_sequence": through,
+            "run_id": {"S": "0" * 32},
+            "created_at": {"S": bare.RECORDED_AT},
+        },
+        "ConditionExpression": "attribute_not_exists(item_id)",
+    }
+    invoice = {
+        "TableName": environment["INVOICE_TABLE"],
+        "Key": {"subscription_id": {"S": subscription}, "period_start": {"S": bare.PERIOD}},
+        "UpdateExpression": "SET #s = :draft, draft = :shard, currency = :usd, user_id = :u, period_end = :end "
+        "ADD #t :a, item_count :one",
+        "ConditionExpression": "attribute_not_exists(#s) OR (#s = :draft AND currency = :usd)",
+        "ExpressionAttributeNames": {"#s": "status", "#t": "total"},
+        "ExpressionAttributeValues": {
+            ":draft": {"S": "draft"},
+            ":shard": {"S": "7"},
+            ":usd": {"S": "USD"},
+            ":u": {"S": surroundings.USER},
+            ":end": {"S": bare.PERIOD_END},
+            ":a": charge,
+            ":one": {"N": "1"},
+        },
+    }
+    client.transact_write_items(TransactItems=[{"Put": item}, {"Update": head}, {"Update": invoice}])

@@ -1,0 +1,67 @@
+"""What the work costs at DynamoDB: calls and units."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench import surroundings
+from bench.crowd import quiet
+from bench.surroundings import Environment, batch_request, context, record_request
+from bench.units import Units, counted
+
+BATCH = 99
+
+
+def measure(environment: Environment) -> dict[str, Any]:
+    """One event, a batch on one ledger, a replay, and the settling of a small and of a large ledger."""
+    surroundings.enter(environment)
+    import record_batch  # noqa: PLC0415 - after the surroundings are entered
+    import record_usage  # noqa: PLC0415
+
+    surroundings.subscribe("single", "batch", "small", "large")
+    # Warm: the subscription is known to the process and the ledger is open.
+    _of(lambda: record_usage.handler(record_request("single", "warm"), context()), 201)
+    _of(lambda: record_batch.handler(batch_request("batch", ["warm"]), context()), 200)
+    event = record_request("single", "event")
+    single = _of(lambda: record_usage.handler(event, context()), 201)
+    replay = _of(lambda: record_usage.handler(event, context()), 200)
+    names = [f"event-{number}" for number in range(BATCH)]
+    batch = _of(lambda: record_batch.handler(batch_request("batch", names), context()), 200)
+    return {
+        "record": _told(single),
+        "batch": _told(batch) | {"events": BATCH, "write_units_an_event": batch.charged / BATCH},
+        "replay": _told(replay),
+        "settle": {name: _told(_settling(name, entries)) for name, entries in (("small", 10), ("large", 10_000))},
+    }
+
+
+def _settling(subscription: str, entries: int) -> Units:
+    import record_batch  # noqa: PLC0415
+    from usage_billing import billing, clock, store  # noqa: PLC0415
+
+    step = min(entries, 5 * BATCH)
+    for start in range(0, entries, step):
+        names = [f"event-{number}" for number in range(start, min(start + step, entries))]
+        _of(lambda names=names: record_batch.handler(batch_request(subscription, names), context()), 200)  # type: ignore[misc]
+    [key] = store.pending_of(subscription)
+    with counted() as units:
+        settlement = billing.settle_ledger(key, "bench", clock.now)
+    assert settlement is not None
+    assert settlement.item is not None
+    assert settlement.item.to_sequence == entries
+    return units
+
+
+def _of(work: Callable[[], Mapping[str, Any]], status: int) -> Units:
+    with quiet(), counted() as units:
+        answer = work()
+    assert answer["statusCode"] == status, answer
+    return units
+
+
+def _told(units: Units) -> dict[str, Any]:
+    return {
+        "calls": dict(units.calls),
+        "read_units": units.read,
+        "write_units": units.written,
+        "refused_write_units": units.refused,
+    }

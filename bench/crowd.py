@@ -1,0 +1,231 @@
+"""Many callers and consumers at once, each a process of its own, as Lambda runs them.
+
+Powertools keeps the current event in the class, so a process answers one request at a time; in Lambda it never gets
+two. Every caller sends its next request when the last one is answered.
+"""
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import IO, Any
+
+from bench import surroundings
+from bench.surroundings import Environment
+from bench.units import Units, counted
+
+CALLERS = 16
+CONSUMERS = 5
+"""With how many Lambda begins to read a queue."""
+
+MESSAGES = 250
+WINDOW_SECONDS = 1.0
+PAYLOAD_BYTES = 5_500_000
+"""Of one invocation: Lambda hands over 6 MB at most."""
+
+VISIBILITY_SECONDS = 30
+MODULES = ["bench.crowd", "record_usage", "record_batch", "consume_usage", "run_billing"]
+
+
+@dataclass
+class Done:
+    """What one process did, until when."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    units: Units = field(default_factory=Units)
+    invocations: int = 0
+    log_bytes: int = 0
+    ended_at: float = 0
+
+    def __add__(self, other: "Done") -> "Done":
+        return Done(
+            self.statuses + other.statuses,
+            self.units + other.units,
+            self.invocations + other.invocations,
+            self.log_bytes + other.log_bytes,
+            max(self.ended_at, other.ended_at),
+        )
+
+
+class Crowd:
+    """Processes that wait for work. They end with the `with` block."""
+
+    def __init__(self, environment: Environment, size: int) -> None:
+        self._environment, self._size, self._stack = environment, size, ExitStack()
+        self._pipes: list[Connection] = []
+
+    def __enter__(self) -> "Crowd":
+        processes = multiprocessing.get_context("forkserver")
+        processes.set_forkserver_preload(MODULES)
+        for _ in range(self._size):
+            ours, theirs = processes.Pipe()
+            process = processes.Process(target=_work, args=(theirs, self._environment), daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._stack.callback(_end, process, ours)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def begin(self, work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], begin_at: float) -> None:
+        """Let each process do `work` with arguments of its own, all from the same instant on."""
+        for pipe, own in zip(self._pipes, arguments, strict=True):
+            pipe.send((work, own, begin_at))
+
+    def tell(self, message: object) -> None:
+        for pipe in self._pipes:
+            pipe.send(message)
+
+    def results(self) -> list[Any]:
+        """What each process did.
+
+        Raises:
+            RuntimeError: one of them failed.
+        """
+        answers = [pipe.recv() for pipe in self._pipes]
+        for answer in answers:
+            if isinstance(answer, str):
+                raise RuntimeError(answer)
+        return answers
+
+
+def _end(process: ForkServerProcess, pipe: Connection) -> None:
+    pipe.close()
+    process.join(5)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _work(pipe: Connection, environment: Environment) -> None:
+    surroundings.enter(environment)
+    while True:
+        try:
+            work, arguments, begin_at = pipe.recv()
+        except EOFError:
+            return
+        try:
+            time.sleep(max(0, begin_at - time.monotonic()))
+            pipe.send(work(pipe, *arguments))
+        except Exception as error:
+            pipe.send(f"{work.__name__} failed: {error!r}")
+
+
+def call(_: Connection, module: str, requests: Sequence[dict[str, Any]]) -> Done:
+    """Send requests to a handler, one after the other."""
+    handler, done = _handler(module), Done()
+    with quiet() as log, counted() as units:
+        for request in requests:
+            answer = handler(request, surroundings.context(10))
+            done.statuses[_became(answer)] += 1
+            done.invocations += 1
+        done.ended_at, done.units, done.log_bytes = time.monotonic(), units, _size(log)
+    return done
+
+
+def _became(answer: Mapping[str, Any]) -> str:
+    return str(answer["statusCode"])
+
+
+def consume(pipe: Connection, queue_url: str) -> Done:
+    """Hand the queue's messages to the consumer's handler as Lambda does, until told to stop and none is left."""
+    import boto3  # noqa: PLC0415 - the surroundings are entered by now
+
+    sqs, handler, done, stopping = boto3.client("sqs"), _handler("consume_usage"), Done(), False
+    with quiet() as log, counted() as units:
+        while True:
+            messages = _gathered(sqs, queue_url, WINDOW_SECONDS if not stopping else 0)
+            if not messages:
+                stopping = stopping or (pipe.poll(0) and bool(pipe.recv()))
+                if stopping and _is_empty(sqs, queue_url):
+                    break
+                continue
+            records = [{"messageId": each["MessageId"], "body": each["Body"]} for each in messages]
+            answer = handler({"Records": records}, surroundings.context(60))
+            again = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
+            done.ended_at = time.monotonic()
+            done.invocations += 1
+            done.statuses["messages"] += len(messages) - len(again)
+            done.statuses["delivered again"] += len(again)
+            _delete(sqs, queue_url, [each for each in messages if each["MessageId"] not in again])
+        done.units, done.log_bytes = units, _size(log)
+    return done
+
+
+def _gathered(sqs: Any, queue_url: str, window: float) -> list[dict[str, Any]]:
+    """Up to `MESSAGES` messages; waits for more of them until the window has passed."""
+    found: list[dict[str, Any]] = []
+    size, deadline = 0, time.monotonic() + window
+    while len(found) <= MESSAGES - 10 and size < PAYLOAD_BYTES - 400_000:
+        answer = sqs.receive_message(
+            QueueUrl=queue_url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=VISIBILITY_SECONDS,
+            WaitTimeSeconds=1 if window else 0,
+        )
+        messages = answer.get("Messages", [])
+        found += messages
+        size += sum(len(each["Body"]) for each in messages)
+        if not messages:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.05)
+    return found
+
+
+def _is_empty(sqs: Any, queue_url: str) -> bool:
+    """Whether nothing waits in the queue, and nothing that failed waits to be delivered again."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
+    return not any(int(answer["Attributes"][name]) for name in names)
+
+
+def _delete(sqs: Any, queue_url: str, messages: Sequence[dict[str, Any]]) -> None:
+    for start in range(0, len(messages), 10):
+        entries = [
+            {"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]}
+            for number, each in enumerate(messages[start : start + 10])
+        ]
+        sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
+
+
+def _handler(module: str) -> Any:
+    return importlib.import_module(module).handler
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[IO[bytes]]:
+    """What is written to the log goes into a file, whoever writes it: Lambda reads a pipe, a terminal would be slower."""
+    sys.stdout.flush()
+    terminal = os.dup(1)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 1)
+        try:
+            yield log
+        finally:
+            sys.stdout.flush()
+            os.dup2(terminal, 1)
+            os.close(terminal)
+
+
+def _size(log: IO[bytes]) -> int:
+    sys.stdout.flush()
+    return os.fstat(log.fileno()).st_size
+
+
+def totals(done: Sequence[Done]) -> Done:
+    total = Done()
+    for each in done:
+        total = total + each
+    return total

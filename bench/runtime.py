@@ -1,0 +1,225 @@
+"""Functions in Lambda's real runtime emulator, from the built artifact: how long init takes, what a warm call takes.
+
+The emulator is the one that the SAM CLI carries; it starts Lambda's own runtime client, and both report as on AWS.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+
+from bench import OBSERVED, ROOT, surroundings
+from bench.surroundings import Environment, batch_request, record_request
+
+INTERPRETER = ROOT / ".local/lambda/bin/python"
+START_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A handler, the folder it is in and the memory it has on AWS."""
+
+    handler: str
+    folder: Path
+    memory: int
+
+
+@dataclass
+class Calls:
+    """Of one start: the init, the first call and the warm ones. Times in milliseconds."""
+
+    init: float = 0
+    first: float = 0
+    wall: list[float] = field(default_factory=list)
+    cpu: float = 0
+    """Of one warm call, of the runtime's process: its own computing, waiting left out."""
+
+    log_bytes: float = 0
+    """Of one warm call: what the function writes, and Lambda's own three lines."""
+
+
+def measure(
+    build: Path, environment: Environment, rounds: int, warm: int, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Both in turns: ours, bare, ours, bare, ..."""
+    surroundings.enter(environment)
+    surroundings.subscribe("ours", "batch")
+    ours = Function("record_usage.handler", build / "RecordUsageFunction", 512)
+    together = Function("record_batch.handler", build / "RecordBatchFunction", 1769)
+    bare = Function("bare_handler.handler", ROOT / "bench/bare_function", 512)
+    layers = [build / name / "python" for name in ("DependenciesLayer", "UsageBillingLayer")]
+    names = (f"event-{number}" for number in count())
+
+    def started(function: Function, request: Callable[[], Any], calls: int) -> Calls:
+        return _started(function, layers, environment, [request() for _ in range(calls + 1)])
+
+    def batch() -> Any:
+        return batch_request("batch", [next(names) for _ in range(99)])
+
+    pairs = []
+    for number in range(rounds):
+        tell(f"starts and warm calls, round {number + 1} of {rounds}")
+        mine = started(ours, lambda: record_request("ours", next(names)), warm)
+        theirs = started(bare, lambda: {"event_id": next(names)}, warm)
+        pairs.append((mine, theirs))
+    tell("warm batches")
+    batches = started(together, batch, max(20, warm // 10))
+    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return {
+        "init": _compared(first, second, lambda each: each.init),
+        "first_call": _compared(first, second, lambda each: each.first),
+        "warm_cpu": _compared(first, second, lambda each: each.cpu),
+        "warm_wall": _compared(first, second, lambda each: median(each.wall)),
+        "log_bytes": median(each.log_bytes for each in first),
+        "memory": ours.memory,
+        "batch": {
+            "cpu": batches.cpu,
+            "wall": median(batches.wall),
+            "log_bytes": batches.log_bytes,
+            "events": 99,
+            "memory": together.memory,
+        },
+        "how": f"{rounds} starts each in turns, {warm} warm calls after each; milliseconds on this machine, median",
+    }
+
+
+def _compared(ours: Sequence[Calls], bare: Sequence[Calls], what: Callable[[Calls], float]) -> dict[str, Any]:
+    mine, theirs = [what(each) for each in ours], [what(each) for each in bare]
+    return {
+        "ours_ms": median(mine),
+        "bare_ms": median(theirs),
+        "ratio": median(mine) / median(theirs),
+        "rounds": [[round(one, 2), round(other, 2)] for one, other in zip(mine, theirs, strict=True)],
+    }
+
+
+def _started(function: Function, layers: Sequence[Path], environment: Environment, events: Sequence[Any]) -> Calls:
+    with _emulator(function, layers, environment) as (url, process, log), httpx.Client(trust_env=False) as client:
+
+        def invoke(event: Any) -> None:
+            answer = client.post(url, json=event, timeout=60).json()
+            assert answer.get("statusCode") in (200, 201), answer
+
+        invoke(events[0])
+        runtime = _child(process.pid)
+        written, began = _logged(log), _cpu_ms(runtime)
+        for event in events[1:]:
+            invoke(event)
+        calls = Calls(cpu=(_cpu_ms(runtime) - began) / (len(events) - 1))
+        time.sleep(0.2)  # the last report is written after the answer
+        text = log.read_text(errors="replace")
+        calls.log_bytes = (_logged(log) - written) / (len(events) - 1)
+    # Of the emulator's REPORT line only INIT REPORT can be relied on for the init; RTDONE is a call without the emulator.
+    [calls.init] = _numbers(r"INIT REPORT\(durationMs: ([\d.]+)\)", text)
+    calls.first, *calls.wall = _numbers(r"INVOKE RTDONE\(.*duration: ([\d.]+)ms\)", text)
+    return calls
+
+
+@contextmanager
+def _emulator(
+    function: Function, layers: Sequence[Path], environment: Environment
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]", Path]]:
+    """A running emulator, its address and its log. Its process group ends with the block."""
+    emulator = next((ROOT / ".local/sam/lib").glob("python*/site-packages/samcli/local/rapid/aws-lambda-rie-x86_64"))
+    log = ROOT / ".local/bench/runtime.log"
+    port, api = _free_ports(2)
+    command = [
+        *(str(emulator), "--log-level", "info"),
+        *("--runtime-interface-emulator-address", f"127.0.0.1:{port}", "--runtime-api-address", f"127.0.0.1:{api}"),
+        *(str(INTERPRETER), "-m", "awslambdaric", function.handler),
+    ]
+    surrounding = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONPATH": os.pathsep.join(map(str, [function.folder, *layers])),
+        # As on AWS, where nothing can be written beside the code.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LAMBDA_TASK_ROOT": str(function.folder),
+        "AWS_LAMBDA_FUNCTION_NAME": "usage-billing-record-usage",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": "30",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=function.folder,
+            env=surrounding | environment | OBSERVED,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _wait(port, process)
+        yield f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations", process, log
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if process.poll() is None:
+                os.killpg(process.pid, number)
+                try:
+                    process.wait(5)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+def _numbers(pattern: str, text: str) -> list[float]:
+    return [float(each) for each in re.findall(pattern, text)]
+
+
+def _free_ports(number: int) -> list[int]:
+    probes = [socket.socket() for _ in range(number)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.5).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise RuntimeError(f"The runtime emulator did not start; see {ROOT / '.local/bench/runtime.log'}")
+
+
+def _child(parent: int) -> int:
+    """The runtime's process, which the emulator started."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            return int(stat.parent.name)
+    raise RuntimeError("The emulator has not started a runtime.")
+
+
+def _cpu_ms(process: int) -> float:
+    """The time that all threads of a process, ended ones too, spent computing."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def _logged(log: Path) -> int:
+    """Bytes that CloudWatch would charge for: its log lines, and 26 more for each; the emulator's own are left out."""
+    lines = [line for line in log.read_bytes().splitlines() if line and not re.match(rb"\d\d \w{3} \d{4} ", line)]
+    return sum(len(line) + 26 for line in lines)

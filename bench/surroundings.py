@@ -1,0 +1,126 @@
+"""The surroundings of what is measured: empty accounts of a local cloud, subscriptions in them, requests to handlers."""
+
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import boto3
+
+from tests import cloud
+from tests.api import INTERNAL, Context
+
+REGION = "us-east-1"
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+USER, PLAN, USAGE_TYPE = "user-1", "business", "assessment"
+INCLUDED, UNIT_PRICE = Decimal(5), Decimal("2.5")
+METADATA = {"reportId": "abc123", "source": "report-service", "pages": 12}
+
+Environment = dict[str, str]
+
+_accounts = itertools.count(300_000_000_000)
+
+
+def process(endpoint: str) -> Environment:
+    """The environment of a process that measures: it knows no other cloud than the local one."""
+    return {
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_ENDPOINT_URL": endpoint,
+    }
+
+
+def account(endpoint: str) -> Environment:
+    """An empty account with the stack's tables, queues and secrets; the environment of code that works in it."""
+    number = str(next(_accounts))
+    credentials = {"aws_access_key_id": number, "aws_secret_access_key": "test"}
+    where = {"endpoint_url": endpoint, "region_name": REGION, **credentials}
+    return process(endpoint) | {"AWS_ACCESS_KEY_ID": number} | cloud.create(**where)
+
+
+def enter(environment: Mapping[str, str]) -> None:
+    """Let this process work in that account, remembering nothing of the one before."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= environment
+    boto3.DEFAULT_SESSION = None
+    from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415 - reads the environment
+
+    from usage_billing import catalog, config, contention, queueing, tables  # noqa: PLC0415 - likewise
+
+    parameters.clear_caches()
+    parameters.base.DEFAULT_PROVIDERS.clear()
+    config.settings.cache_clear()
+    tables.disconnect()
+    catalog.forget_subscriptions()
+    contention.forget()
+    queueing._queue.cache_clear()
+
+
+def subscribe(*names: str) -> None:
+    """Subscriptions of those names, all of one user and on one plan."""
+    from usage_billing import catalog  # noqa: PLC0415 - after `enter`
+    from usage_billing.pricing import Quota  # noqa: PLC0415
+    from usage_billing.subscriptions import Subscription  # noqa: PLC0415
+
+    catalog.save_quota(
+        Quota(
+            plan_id=PLAN,
+            usage_type=USAGE_TYPE,
+            monthly_limit=INCLUDED,
+            unit_price=UNIT_PRICE,
+            unit_name=USAGE_TYPE,
+        )
+    )
+    for name in names:
+        catalog.save_subscription(Subscription(subscription_id=name, user_id=USER, plan_id=PLAN))
+
+
+def report(subscription: str, event_id: str) -> dict[str, Any]:
+    """An ordinary event, as a service reports it."""
+    return {
+        "eventId": event_id,
+        "userId": USER,
+        "subscriptionId": subscription,
+        "usageType": USAGE_TYPE,
+        "quantity": 1,
+        "occurredAt": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "metadata": METADATA,
+    }
+
+
+def request(path: str, body: Any) -> dict[str, Any]:
+    """A POST as API Gateway hands it to a function (payload format 2.0), with an internal service's key."""
+    return {
+        "version": "2.0",
+        "routeKey": f"POST {path}",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json"} | INTERNAL,
+        "requestContext": {
+            "http": {"method": "POST", "path": path},
+            "requestId": "JKJaXmPLvHcESHA=",
+            "stage": "$default",
+        },
+        "body": json.dumps(body),
+        "isBase64Encoded": False,
+    }
+
+
+def record_request(subscription: str, event_id: str) -> dict[str, Any]:
+    return request("/api/usage/record", report(subscription, event_id))
+
+
+def batch_request(subscription: str, event_ids: Iterator[str] | list[str]) -> dict[str, Any]:
+    return request("/api/usage/batch", {"events": [report(subscription, each) for each in event_ids]})
+
+
+def context(seconds: float = 900) -> Context:
+    return Context(seconds)
