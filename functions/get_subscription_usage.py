@@ -12,7 +12,7 @@ app = Api()
 
 @app.get("/api/usage/subscription/<subscription_id>", allow=ANYONE, raises=[SubscriptionNotFound])
 def get_subscription_usage(subscription_id: PathIdentifier, period: Day = None) -> SubscriptionUsage:
-    subscription = app.caller.reach(lambda: catalog.subscription(subscription_id))
+    subscription = app.caller.reach(lambda: catalog.recent_subscription(subscription_id))
     cut = subscription.cycle.period_of(period or clock.now())
     return SubscriptionUsage.of(subscription, cut, store.heads(subscription_id, cut.key))
 

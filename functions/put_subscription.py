@@ -1,6 +1,6 @@
 """PUT /api/subscriptions/{subscriptionId}: create or replace a subscription; its user stays."""
 
-from usage_billing import catalog
+from usage_billing import catalog, clock
 from usage_billing.access import OPERATORS
 from usage_billing.errors import SubscriptionUserFixed
 from usage_billing.http import Api
@@ -12,9 +12,10 @@ app = Api()
 
 @app.put("/api/subscriptions/<subscription_id>", allow=OPERATORS, raises=[SubscriptionUserFixed])
 def put_subscription(subscription_id: PathIdentifier, body: SubscriptionTerms) -> Subscription:
-    subscription = body.subscription(subscription_id)
-    catalog.save_subscription(subscription)
-    return subscription
+    now = clock.now()
+    return catalog.change_subscription(
+        subscription_id, lambda current: body.subscription(subscription_id, current, now)
+    )
 
 
 handler = app.handler

@@ -123,7 +123,6 @@ def test_a_user_records_only_what_is_theirs(ready: Api) -> None:
         pytest.param({"events": [event(f"e{n}") for n in range(501)]}, "events", id="too many"),
         pytest.param({"events": {"a": 1}}, "events", id="not a list"),
         pytest.param({"events": [event("a")], "more": 1}, "more", id="an unknown field"),
-        pytest.param({"events": [event("a"), 7]}, "events.1", id="something that is no object"),
     ],
 )
 def test_a_malformed_batch_is_refused_whole(ready: Api, body: Any, field: str) -> None:
@@ -148,3 +147,23 @@ def test_a_database_that_fails_in_the_middle_rejects_what_it_did_not_write(ready
 
 def test_a_batch_of_ninety_nine_fits_dynamodb(ready: Api) -> None:
     assert store.MOST_ENTRIES + 1 == 100
+
+
+@pytest.mark.parametrize(
+    ("bad", "fault"),
+    [
+        pytest.param(7, "must be a JSON object", id="no object"),
+        pytest.param(None, "must be a JSON object", id="null"),
+        pytest.param({f"k{n}": 1 for n in range(10_000)}, "must have at most 20 fields", id="thousands of fields"),
+        pytest.param({"eventId": "\ud800", "quantity": 1}, "", id="half a character as its id"),
+        pytest.param({"eventId": "e" * 10_000}, "", id="an endless id"),
+        pytest.param(event("b", metadata={"\ud800": 1}), "", id="half a character in the metadata"),
+    ],
+)
+def test_a_bad_event_never_fails_its_neighbours(ready: Api, bad: Any, fault: str) -> None:
+    answer = send(ready, event("a"), bad, event("c"))
+    assert statuses(answer) == ["recorded", "rejected", "recorded"]
+    rejected = answer.json["results"][1]
+    assert fault in rejected["problem"]["detail"]
+    assert len(answer.text.encode()) < 10_000
+    ledgers.check()

@@ -62,9 +62,8 @@ class Faulty(RuleBasedStateMachine):
 
     @rule(anchor=st.sampled_from([1, 2, 15, 30, 31]))
     def set_anchor(self, anchor: int) -> None:
-        catalog.save_subscription(
-            Subscription(subscription_id=self.name, user_id="user-1", plan_id=self.name, billing_anchor_day=anchor)
-        )
+        new = Subscription(subscription_id=self.name, user_id="user-1", plan_id=self.name)
+        catalog.change_subscription(self.name, lambda seen: (seen or new).with_anchor_day(anchor, self.now))
         catalog.forget_subscriptions()
 
     @rule(usage_type=st.sampled_from(TYPES))

@@ -107,10 +107,10 @@ class Billing(RuleBasedStateMachine):
     @rule(quantity=QUANTITIES)
     def report_while_paused(self, quantity: Decimal) -> None:
         paused = self.subscription.model_copy(update={"status": SubscriptionStatus.PAUSED})
-        catalog.save_subscription(paused)
+        catalog.change_subscription(self.name, lambda _: paused)
         with pytest.raises(SubscriptionInactive):
             record(UsageEvent("never", "user-1", self.name, "report", quantity), paused, self.now)
-        catalog.save_subscription(self.subscription)
+        catalog.change_subscription(self.name, lambda _: self.subscription)
 
     @rule(whole=st.booleans(), cut=st.booleans())
     def bill(self, whole: bool, cut: bool) -> None:

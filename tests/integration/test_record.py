@@ -160,13 +160,14 @@ def test_an_event_may_be_as_old_or_as_early_as_this(ready: Api, at: At, occurred
     ],
 )
 def test_an_event_counts_in_the_period_in_which_it_occurred(
-    ready: Api, at: At, *, anchor: int, occurred_at: str, start: str, end: str
+    api: Api, at: At, *, anchor: int, occurred_at: str, start: str, end: str
 ) -> None:
     at(NOON)
-    ready.subscribe(billingAnchorDay=anchor)
-    quota = ready.record(occurredAt=occurred_at).json["quota"]
+    api.plan()
+    api.subscribe(billingAnchorDay=anchor)
+    quota = api.record(occurredAt=occurred_at).json["quota"]
     assert (quota["periodStart"], quota["periodEnd"]) == (f"{start}T00:00:00Z", f"{end}T00:00:00Z")
-    usage = ready.get("/api/usage/subscription/sub-1", query={"period": start}).json
+    usage = api.get("/api/usage/subscription/sub-1", query={"period": start}).json
     assert (usage["periodStart"], usage["usage"][0]["used"]) == (f"{start}T00:00:00Z", 1)
 
 

@@ -106,16 +106,17 @@ def test_quantities_are_numbers_and_money_is_text(ready: Api) -> None:
     ],
 )
 def test_a_day_selects_the_period_that_holds_it(
-    ready: Api, at: At, *, day: str, start: str, end: str, used: int | None
+    api: Api, at: At, *, day: str, start: str, end: str, used: int | None
 ) -> None:
     at(NOON)
-    ready.subscribe(billingAnchorDay=15)
-    ready.record("e1", 7, occurredAt="2026-11-14T23:59:59.999Z")
-    ready.record("e2", 1, occurredAt="2026-11-15T00:00:00Z")
-    usage = ready.get(USAGE, query={"period": day}).json
+    api.plan()
+    api.subscribe(billingAnchorDay=15)
+    api.record("e1", 7, occurredAt="2026-11-14T23:59:59.999Z")
+    api.record("e2", 1, occurredAt="2026-11-15T00:00:00Z")
+    usage = api.get(USAGE, query={"period": day}).json
     assert (usage["periodStart"], usage["periodEnd"]) == (f"{start}T00:00:00Z", f"{end}T00:00:00Z")
     assert [each["used"] for each in usage["usage"]] == ([] if used is None else [used])
-    records = ready.get(RECORDS, query={"period": day}).json["records"]
+    records = api.get(RECORDS, query={"period": day}).json["records"]
     assert [record["quantity"] for record in records] == ([] if used is None else [used])
 
 

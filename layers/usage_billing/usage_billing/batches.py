@@ -1,5 +1,6 @@
 """A batch of reports: the faulty ones are told apart, the others taken in together."""
 
+import re
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -7,10 +8,17 @@ from pydantic import ValidationError
 from usage_billing import intake
 from usage_billing.access import Caller
 from usage_billing.answers import BatchResult, BatchResults
+from usage_billing.errors import FieldError, ValidationFailed
 from usage_billing.http import invalid
 from usage_billing.intake import Taken
 from usage_billing.ledger import UsageEvent
 from usage_billing.requests import ReportedUsage, UsageBatch
+from usage_billing.values import EVENT_ID_PATTERN
+
+MOST_FIELDS = 20
+"""How many fields a report is looked at with: an event has seven, and each unknown one would be told."""
+
+EVENT_ID = re.compile(EVENT_ID_PATTERN)
 
 
 def take(batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: bool) -> BatchResults:
@@ -19,9 +27,9 @@ def take(batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: boo
     events: dict[int, UsageEvent] = {}
     for number, report in enumerate(batch.events):
         try:
-            events[number] = ReportedUsage.model_validate(report).event()
-        except ValidationError as error:
-            taken[number] = invalid([{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()])
+            events[number] = _event(report)
+        except ValidationFailed as fault:
+            taken[number] = fault
     outcomes = intake.take(list(events.values()), caller, now, respond_async=respond_async)
     taken |= dict(zip(events, outcomes, strict=True))
     return BatchResults.of(
@@ -29,7 +37,25 @@ def take(batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: boo
     )
 
 
-def _event_id(report: dict[str, object], event: UsageEvent | None) -> str | None:
-    """The id an event got, or the one that a faulty report claims."""
-    claimed = report.get("eventId")
-    return event.event_id if event else claimed if isinstance(claimed, str) else None
+def _event(report: object) -> UsageEvent:
+    """The event that one element of a batch reports.
+
+    Raises:
+        ValidationFailed: it reports none.
+    """
+    if not isinstance(report, dict):
+        raise ValidationFailed(FieldError("event", "dict_type", "must be a JSON object"))
+    if len(report) > MOST_FIELDS:
+        raise ValidationFailed(FieldError("event", "too_many_fields", f"must have at most {MOST_FIELDS} fields"))
+    try:
+        return ReportedUsage.model_validate(report).event()
+    except ValidationError as error:
+        raise invalid([{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]) from None
+
+
+def _event_id(report: object, event: UsageEvent | None) -> str | None:
+    """The id an event got, or the one that a faulty report claims if it is an id at all."""
+    if event:
+        return event.event_id
+    claimed = report.get("eventId") if isinstance(report, dict) else None
+    return claimed if isinstance(claimed, str) and EVENT_ID.fullmatch(claimed) else None

@@ -1,13 +1,17 @@
 """Load and save what billing goes by: subscriptions and quotas."""
 
 import time
+from collections.abc import Callable
 
 from pynamodb.exceptions import DoesNotExist, PutError
 
-from usage_billing.errors import PlanCurrencyMismatch, QuotaNotFound, SubscriptionNotFound, SubscriptionUserFixed
+from usage_billing.errors import DatabaseUnavailable, PlanCurrencyMismatch, QuotaNotFound, SubscriptionNotFound
+from usage_billing.exact_json import dumps, loads
 from usage_billing.pricing import Quota, Terms
-from usage_billing.subscriptions import Subscription, SubscriptionStatus
-from usage_billing.tables import SubscriptionTable, SubscriptionUserIndex, UsageQuotaTable
+from usage_billing.retries import tries
+from usage_billing.subscriptions import EarlierAnchor, Subscription, SubscriptionStatus
+from usage_billing.tables import SubscriptionTable, SubscriptionUserIndex, UsageQuotaTable, error_code
+from usage_billing.values import instant, iso
 
 SUBSCRIPTION_CACHE_SECONDS = 60.0
 SUBSCRIPTION_CACHE_SIZE = 10_000
@@ -56,29 +60,54 @@ def subscriptions_of(user_id: str, after: str | None, limit: int) -> list[Subscr
     return [_subscription(row) for row in rows]
 
 
-def save_subscription(new: Subscription) -> None:
-    """Create or replace a subscription.
+def change_subscription(subscription_id: str, change: Callable[[Subscription | None], Subscription]) -> Subscription:
+    """Replace a subscription by what `change` makes of it, or of None where there is none yet.
 
     Raises:
-        SubscriptionUserFixed: it exists and belongs to another user.
+        DatabaseUnavailable: others kept changing it.
+        Exception: what `change` raises.
     """
-    row = SubscriptionTable(
-        new.subscription_id,
-        user_id=new.user_id,
-        plan_id=new.plan_id,
-        status=new.status.value,
-        billing_anchor_day=new.billing_anchor_day,
-    )
-    absent_or_theirs = SubscriptionTable.subscription_id.does_not_exist() | (SubscriptionTable.user_id == new.user_id)
+    for _ in tries():
+        try:
+            seen = subscription(subscription_id)
+        except SubscriptionNotFound:
+            seen = None
+        new = change(seen)
+        if save_subscription(new, seen):
+            return new
+    raise DatabaseUnavailable("Others keep changing this subscription; send the same request again.")
+
+
+def save_subscription(new: Subscription, seen: Subscription | None = None) -> bool:
+    """Write a subscription if it still is as it was `seen`, or is not there yet; whether it was written."""
+    row, table = _row(new), SubscriptionTable
+    condition = table.subscription_id.does_not_exist()
+    if seen:
+        before = _row(seen)
+        condition = (table.user_id == before.user_id) & (table.plan_id == before.plan_id)
+        condition &= (table.status == before.status) & (table.billing_anchor_day == before.billing_anchor_day)
+        anchors = table.earlier_anchors
+        condition &= anchors == before.earlier_anchors if before.earlier_anchors else anchors.does_not_exist()
     try:
-        row.save(condition=absent_or_theirs)
+        row.save(condition=condition)
     except PutError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if error_code(error) != "ConditionalCheckFailedException":
             raise
-        raise SubscriptionUserFixed(
-            "A subscription keeps its user; cancel it and create one for the other user."
-        ) from None
+        return False
     _subscriptions.pop(new.subscription_id, None)
+    return True
+
+
+def _row(subscription: Subscription) -> SubscriptionTable:
+    anchors = [[earlier.day, iso(earlier.until)] for earlier in subscription.earlier_anchors]
+    return SubscriptionTable(
+        subscription.subscription_id,
+        user_id=subscription.user_id,
+        plan_id=subscription.plan_id,
+        status=subscription.status.value,
+        billing_anchor_day=subscription.billing_anchor_day,
+        earlier_anchors=dumps(anchors) if anchors else None,
+    )
 
 
 def _subscription(row: SubscriptionTable) -> Subscription:
@@ -88,6 +117,9 @@ def _subscription(row: SubscriptionTable) -> Subscription:
         plan_id=row.plan_id,
         status=SubscriptionStatus(row.status),
         billing_anchor_day=int(row.billing_anchor_day),
+        earlier_anchors=tuple(
+            EarlierAnchor(day=day, until=instant(until)) for day, until in loads(row.earlier_anchors or "[]")
+        ),
     )
 
 

@@ -59,6 +59,7 @@ PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
 
 MOST_BYTES = 16 * 1024
+MOST_FAULTS = 20
 """Of a body, where a route does not say otherwise: several times the largest event there can be."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -286,8 +287,11 @@ def _in_billing_words(error: Exception) -> BillingError:
 
 
 def invalid(faults: Sequence[Mapping[str, Any]]) -> errors.ValidationFailed:
-    """What pydantic found wrong with a request, told in the request's names."""
-    return errors.ValidationFailed(*map(_field_error, faults))
+    """What pydantic found wrong with a request, told in the request's names; the first faults where there are many."""
+    told = [_field_error(fault) for fault in faults[:MOST_FAULTS]]
+    if len(faults) > MOST_FAULTS:
+        told.append(FieldError(told[0].field, "more", f"and {len(faults) - MOST_FAULTS} more faults"))
+    return errors.ValidationFailed(*told)
 
 
 def _field_error(fault: Mapping[str, Any]) -> FieldError:

@@ -62,3 +62,19 @@ class MonthlyCycle:
         year, index = divmod(month, 12)
         last_day = monthrange(year, index + 1)[1]
         return datetime(year, index + 1, min(self.anchor_day, last_day), tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchedCycle:
+    """`before` until the instant `at`, `after` from then on; a period that holds the switch is cut there."""
+
+    before: BillingCycle
+    at: datetime
+    after: BillingCycle
+
+    def period_of(self, moment: datetime) -> Period:
+        if moment < self.at:
+            period = self.before.period_of(moment)
+            return Period(period.start, min(period.end, self.at))
+        period = self.after.period_of(moment)
+        return Period(max(period.start, self.at), period.end)

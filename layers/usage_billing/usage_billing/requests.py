@@ -9,7 +9,7 @@ from uuid import uuid4
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from usage_billing.errors import FieldError, ValidationFailed
+from usage_billing.errors import FieldError, SubscriptionUserFixed, ValidationFailed
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Currency, Quota
 from usage_billing.subscriptions import Subscription, SubscriptionStatus
@@ -111,9 +111,9 @@ class ReportedUsage(Request):
 
 
 class UsageBatch(Request):
-    """Usage events, each validated and recorded on its own."""
+    """Usage events, each validated and recorded on its own: one that is no event at all does not fail the others."""
 
-    events: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_EVENTS_IN_BATCH)]
+    events: Annotated[list[Any], Field(min_length=1, max_length=MOST_EVENTS_IN_BATCH)]
 
 
 class BillingScope(Request):
@@ -151,23 +151,36 @@ def _whole(value: object) -> object:
 
 
 class SubscriptionTerms(Request):
-    """A subscription. Its id stands in the path and may be repeated here."""
+    """A subscription. Its id stands in the path and may be repeated here.
+
+    Left out, `status` and `billingAnchorDay` stay as they are; a new subscription is active and anchored on day 1.
+    """
 
     subscription_id: Identifier | None = None
     user_id: Identifier
     plan_id: Identifier
-    status: SubscriptionStatus = SubscriptionStatus.ACTIVE
-    billing_anchor_day: Annotated[int, Field(strict=True, ge=1, le=31), BeforeValidator(_whole)] = 1
+    status: SubscriptionStatus | None = None
+    billing_anchor_day: Annotated[int | None, Field(strict=True, ge=1, le=31), BeforeValidator(_whole)] = None
 
-    def subscription(self, subscription_id: str) -> Subscription:
+    def subscription(self, subscription_id: str, current: Subscription | None, now: datetime) -> Subscription:
+        """The subscription that `current`, if there is one, becomes.
+
+        Raises:
+            SubscriptionUserFixed: it belongs to another user.
+        """
         _same("subscriptionId", self.subscription_id, subscription_id)
-        return Subscription(
-            subscription_id=subscription_id,
-            user_id=self.user_id,
-            plan_id=self.plan_id,
-            status=self.status,
-            billing_anchor_day=self.billing_anchor_day,
-        )
+        if current is None:
+            return Subscription(
+                subscription_id=subscription_id,
+                user_id=self.user_id,
+                plan_id=self.plan_id,
+                status=self.status or SubscriptionStatus.ACTIVE,
+                billing_anchor_day=self.billing_anchor_day or 1,
+            )
+        if current.user_id != self.user_id:
+            raise SubscriptionUserFixed("A subscription keeps its user; cancel it and create one for the other user.")
+        changed = current.model_copy(update={"plan_id": self.plan_id, "status": self.status or current.status})
+        return changed.with_anchor_day(self.billing_anchor_day or current.billing_anchor_day, now)
 
 
 def _same(field: str, in_body: str | None, in_path: str) -> None:

@@ -28,6 +28,7 @@ from usage_billing.tables import (
     UsageSummaryTable,
     UsageTable,
     connection,
+    error_code,
 )
 from usage_billing.values import instant, iso
 
@@ -49,9 +50,7 @@ class EventsExist(Exception):
 
 def unavailable(error: Exception) -> DatabaseUnavailable | None:
     """A failed call in billing words, if it is the database that failed and not our request that was wrong."""
-    # Not `cause_response_code`: it raises for a time-out, whose `response` is None.
-    answer = getattr(getattr(error, "cause", error), "response", None) or {}
-    codes = {answer.get("Error", {}).get("Code")}
+    codes = {error_code(error)}
     if isinstance(error, TransactWriteError):
         codes |= {reason.code for reason in error.cancellation_reasons if reason}
     if codes & _OUR_FAULT:

@@ -199,6 +199,7 @@ class SubscriptionTable(Table):
     plan_id = UnicodeAttribute()
     status = UnicodeAttribute()
     billing_anchor_day = NumberAttribute()
+    earlier_anchors = UnicodeAttribute(null=True)
     user_index = SubscriptionUserIndex()
 
 
@@ -241,6 +242,16 @@ ALL: tuple[type[Table], ...] = (
     SubscriptionTable,
     InvoiceTable,
 )
+
+
+def error_code(error: Exception) -> str | None:
+    """The code that DynamoDB answered; None where it gave no answer.
+
+    PynamoDB's own `cause_response_code` raises for a time-out, whose `response` is None.
+    """
+    answer = getattr(getattr(error, "cause", error), "response", None) or {}
+    code: str | None = answer.get("Error", {}).get("Code")
+    return code
 
 
 def connection() -> Connection:

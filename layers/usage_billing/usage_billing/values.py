@@ -183,8 +183,10 @@ PrintableText = Annotated[
     str, Field(min_length=1, max_length=128, description="printable characters"), AfterValidator(_printable)
 ]
 
+EVENT_ID_PATTERN = r"^[\x21-\x7e]{1,128}$"
+
 EventId = Annotated[
-    str, Field(pattern=r"^[\x21-\x7e]{1,128}$", description="1 to 128 printable ASCII characters without spaces")
+    str, Field(pattern=EVENT_ID_PATTERN, description="1 to 128 printable ASCII characters without spaces")
 ]
 
 
