@@ -6,19 +6,14 @@ that is not allowed is refused. A user reaches only what is theirs, and learns n
 
 import hashlib
 import hmac
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from functools import cache
 from typing import Any, Final, Literal, Protocol, TypeVar
 
-import jwt
-from aws_lambda_powertools.utilities import parameters
-from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError, TransformParameterError
-
-from usage_billing.config import NETWORK, settings
+from usage_billing.config import settings
 from usage_billing.errors import (
-    CredentialsExpired,
     CredentialsInvalid,
     CredentialsMissing,
     Forbidden,
@@ -26,10 +21,7 @@ from usage_billing.errors import (
     InvoiceNotFound,
     SubscriptionNotFound,
 )
-
-SECRET_CACHE_SECONDS = 300
-KEY_SET_CACHE_SECONDS = 3600
-CLOCK_LEEWAY_SECONDS = 10
+from usage_billing.secrets import SecretUnavailable, vault
 
 
 class Role(StrEnum):
@@ -140,70 +132,19 @@ def _token_holder(authorization: str) -> Caller:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise CredentialsInvalid("Authorization must be 'Bearer' and a token.")
-    claims = _verified_claims(token.strip())
+    from usage_billing.tokens import verified_claims  # noqa: PLC0415 - only where tokens come: see there
+
+    claims = verified_claims(token.strip())
     sub, role = claims["sub"], claims.get("role", Role.USER)
     if not isinstance(sub, str) or not sub or role not in list(Role):
         raise CredentialsInvalid("The token's sub or role is not one we know.")
     return Caller(sub=sub, role=Role(role))
 
 
-def _verified_claims(token: str) -> dict[str, Any]:
-    config = settings()
-    try:
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            _verification_key(token),
-            algorithms=[config.jwt_algorithm],
-            issuer=config.jwt_issuer,
-            audience=config.jwt_audience,
-            leeway=CLOCK_LEEWAY_SECONDS,
-            options={"require": ["exp", "iss", "aud", "sub"]},
-        )
-    except jwt.ExpiredSignatureError:
-        raise CredentialsExpired("The token has expired; get a new one.") from None
-    except (jwt.PyJWKClientConnectionError, GetParameterError) as error:
-        raise IdentityProviderUnavailable("The token cannot be checked right now.") from error
-    except (jwt.PyJWTError, ValueError):
-        # Not said which check failed: that would help only who makes tokens up. ValueError: not a token at all.
-        raise CredentialsInvalid("The token is not valid here.") from None
-    return claims
-
-
-def _verification_key(token: str) -> Any:
-    """What verifies this deployment's one algorithm. `cryptography` is imported for the asymmetric ones only."""
-    config = settings()
-    if config.jwt_algorithm == "HS256":
-        return _secrets().get(config.jwt_secret_id, max_age=SECRET_CACHE_SECONDS)
-    if jwt.get_unverified_header(token).get("alg") != config.jwt_algorithm:
-        raise jwt.InvalidAlgorithmError("another algorithm than this deployment's")
-    return _key_set(config.jwt_jwks_url).get_signing_key_from_jwt(token).key
-
-
-class _KeySet(jwt.PyJWKClient):
-    """PyJWT's client. A provider that answers, but not with keys, is as good as out of reach."""
-
-    def fetch_data(self) -> Any:
-        try:
-            return super().fetch_data()
-        except (jwt.PyJWTError, ValueError) as error:
-            raise jwt.PyJWKClientConnectionError(str(error)) from error
-
-
-@cache
-def _key_set(url: str) -> jwt.PyJWKClient:
-    # The key set is remembered as a whole. Single keys are not: PyJWT would trust a withdrawn one for ever.
-    return _KeySet(url, cache_keys=False, lifespan=KEY_SET_CACHE_SECONDS, timeout=2)
-
-
-@cache
-def _secrets() -> parameters.SecretsProvider:
-    return parameters.SecretsProvider(boto_config=NETWORK)
-
-
 def _api_keys() -> list[dict[str, str]]:
     try:
-        stored: Any = _secrets().get(settings().api_keys_secret_id, transform="json", max_age=SECRET_CACHE_SECONDS)
-    except (GetParameterError, TransformParameterError) as error:
+        stored: Any = json.loads(vault().get(settings().api_keys_secret_id))
+    except (SecretUnavailable, ValueError) as error:
         raise IdentityProviderUnavailable("API keys cannot be checked right now.") from error
     keys: list[dict[str, str]] = stored["keys"]
     return keys

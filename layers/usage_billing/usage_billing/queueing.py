@@ -9,10 +9,10 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from usage_billing.config import NETWORK, settings
+from usage_billing import aws
+from usage_billing.config import settings
 from usage_billing.errors import BillingError, QueueUnavailable
 from usage_billing.exact_json import dumps, loads
 from usage_billing.ledger import UsageEvent
@@ -159,4 +159,4 @@ def _unavailable(cause: Exception | None) -> QueueUnavailable:
 
 @cache
 def _queue() -> Any:
-    return boto3.client("sqs", config=NETWORK)
+    return aws.client("sqs")

@@ -8,13 +8,13 @@ from functools import cache
 from threading import RLock
 from typing import Any, cast
 
-import boto3
 from botocore.config import Config
 from pynamodb.attributes import Attribute, MapAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.connection import Connection, TableConnection
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
+from usage_billing import aws
 from usage_billing.config import NETWORK, settings
 
 _making = RLock()
@@ -31,7 +31,7 @@ def client() -> Any:
 
 @cache
 def _client() -> Any:
-    return boto3.client("dynamodb", config=NETWORK.merge(Config(parameter_validation=False)))
+    return aws.client("dynamodb", NETWORK.merge(Config(parameter_validation=False)))
 
 
 class DecimalAttribute(Attribute[Decimal]):

@@ -1,0 +1,27 @@
+"""Clients of AWS services.
+
+Made by botocore itself. boto3 would only wrap them, and importing it is a seventh of a cold start.
+"""
+
+from functools import cache
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+
+from usage_billing.config import NETWORK
+
+
+def client(service: str, config: Config = NETWORK) -> Any:
+    """A client with what Lambda's environment says of region and credentials. Making one takes as long as many calls."""
+    return _session().create_client(service, config=config)
+
+
+@cache
+def _session() -> Any:
+    return botocore.session.get_session()
+
+
+def forget() -> None:
+    """Take region and credentials from the environment again, for the clients that are made from now on."""
+    _session.cache_clear()
