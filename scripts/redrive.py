@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 HIDDEN_SECONDS = 120
 """How long a message that was looked at stays out of sight of whoever looks next."""
+
+FRUITLESS_RECEIVES = 10
+"""After so many in a row that give nothing but what died meanwhile, nothing else can be expected."""
 
 
 def main() -> int:
@@ -53,35 +57,69 @@ def _show(queues: SQSClient, dead: str) -> None:
     messages = list(_messages(queues, dead))
     for message in messages:
         print(f"{_reason(message)}\n  {message['Body']}")
-        queues.change_message_visibility(QueueUrl=dead, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+    _show_again(queues, dead, messages)
     _summarise(messages, "dead")
 
 
 def _send_back(queues: SQSClient, dead: str, alive: str) -> None:
-    """A message is sent before it is deleted: one that is then in both queues is recorded once all the same."""
+    """A message is sent before it is deleted: one that is then in both queues is recorded once all the same.
+
+    What dies again meanwhile is a new message. It is left for the next time: sent back at once, it could go round for
+    ever. The clock is good enough for that, since AWS refuses requests of a clock that is minutes wrong.
+    """
     sent = []
-    for message in _messages(queues, dead):
+    for message in _messages(queues, dead, until=time.time()):
         queues.send_message(QueueUrl=alive, MessageBody=message["Body"])
         queues.delete_message(QueueUrl=dead, ReceiptHandle=message["ReceiptHandle"])
         sent.append(message)
     _summarise(sent, "sent back")
 
 
-def _messages(queues: SQSClient, url: str) -> Iterator[MessageTypeDef]:
-    """Those that are there now; what dies again meanwhile is left for the next time."""
+def _messages(queues: SQSClient, url: str, until: float | None = None) -> Iterator[MessageTypeDef]:
+    """Those that are there and were sent by `until`; later ones are hidden meanwhile and shown again in the end."""
     seen: set[str] = set()
-    while messages := queues.receive_message(
+    left: list[MessageTypeDef] = []
+    fruitless = 0
+    try:
+        while fruitless < FRUITLESS_RECEIVES and (messages := _received(queues, url)):
+            fresh = [message for message in messages if message["MessageId"] not in seen]
+            if not fresh:
+                return
+            seen |= {message["MessageId"] for message in fresh}
+            wanted = [message for message in fresh if until is None or _sent_at(message) <= until]
+            left += [message for message in fresh if message not in wanted]
+            fruitless = 0 if wanted else fruitless + 1
+            yield from wanted
+    finally:
+        _show_again(queues, url, left)
+
+
+def _received(queues: SQSClient, url: str) -> list[MessageTypeDef]:
+    answer = queues.receive_message(
         QueueUrl=url,
         MaxNumberOfMessages=10,
         VisibilityTimeout=HIDDEN_SECONDS,
         WaitTimeSeconds=1,
         MessageAttributeNames=["All"],
-    ).get("Messages"):
-        fresh = [message for message in messages if message["MessageId"] not in seen]
-        seen |= {message["MessageId"] for message in fresh}
-        yield from fresh
-        if not fresh:
-            return
+        MessageSystemAttributeNames=["SentTimestamp"],
+    )
+    return answer.get("Messages", [])
+
+
+def _sent_at(message: MessageTypeDef) -> float:
+    return int(message["Attributes"]["SentTimestamp"]) / 1000
+
+
+def _show_again(queues: SQSClient, url: str, messages: list[MessageTypeDef]) -> None:
+    """Those that cannot be shown, perhaps because they are long since visible, are so by themselves in time."""
+    for start in range(0, len(messages), 10):
+        queues.change_message_visibility_batch(
+            QueueUrl=url,
+            Entries=[
+                {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
+                for number, message in enumerate(messages[start : start + 10])
+            ],
+        )
 
 
 def _reason(message: MessageTypeDef) -> str:
