@@ -23,16 +23,13 @@ os.environ |= {
 @pytest.fixture(autouse=True)
 def forgetful() -> None:
     """No test sees what another one made this process remember."""
-    from aws_lambda_powertools.utilities import parameters
+    from usage_billing import aws, catalog, config, contention, queueing, secrets, tables, tokens
 
-    from usage_billing import access, catalog, config, contention, queueing, tables
-
-    for provider in parameters.base.DEFAULT_PROVIDERS.values():
-        provider.store.clear()  # and not the provider: its client takes longer to make than most tests
+    aws.forget()
     config.settings.cache_clear()
     tables.disconnect()
     catalog.forget_subscriptions()
-    access._key_set.cache_clear()
-    access._secrets.cache_clear()
+    tokens.key_set.cache_clear()
+    secrets.vault.cache_clear()
     contention.forget()
     queueing._queue.cache_clear()

@@ -15,7 +15,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.api import Answer, Api, token
 from tests.cloud import AUDIENCE, ISSUER, JWT_SECRET
-from usage_billing import access
+from usage_billing import tokens
 
 RSA_KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("first", "second", "unpublished")}
 EC_KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("first", "second", "unpublished")}
@@ -103,7 +103,7 @@ def test_the_keys_are_fetched_once_for_many_requests(api: Api, algorithm: str, p
 def test_a_new_key_of_the_provider_is_found_without_a_deployment(api: Api, algorithm: str, provider: Provider) -> None:
     assert ask(api, signed(algorithm)).status == 200
     provider.body = published(algorithm, "first", "second")
-    access._key_set(provider.url).cooldown_duration = 0  # as if half a minute had gone by
+    tokens.key_set(provider.url).cooldown_duration = 0  # as if half a minute had gone by
     assert ask(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 200
     assert ask(api, signed(algorithm)).status == 200
 
@@ -202,7 +202,7 @@ def test_a_key_that_is_not_known_yet_is_503_while_the_provider_is_not_well(
     api: Api, algorithm: str, provider: Provider
 ) -> None:
     assert ask(api, signed(algorithm)).status == 200
-    access._key_set(provider.url).cooldown_duration = 0
+    tokens.key_set(provider.url).cooldown_duration = 0
     provider.body = "<html>maintenance</html>"
     assert ask(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 503
     assert ask(api, signed(algorithm)).status == 200

@@ -13,7 +13,7 @@ from usage_billing.config import NETWORK
 
 
 def client(service: str, config: Config = NETWORK) -> Any:
-    """A client with what Lambda's environment says of region and credentials. Making one takes as long as many calls."""
+    """A client for the region and with the credentials that the environment names."""
     return _session().create_client(service, config=config)
 
 

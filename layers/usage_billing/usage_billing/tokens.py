@@ -1,7 +1,7 @@
 """Tokens (JWT): is this one ours, and what does it say.
 
-Imported with the first token that comes: PyJWT brings `cryptography` with it, a tenth of a cold start, and services call
-with keys.
+Imported with the first token that comes: PyJWT brings `cryptography` with it, a tenth of a cold start, and services
+call with keys.
 """
 
 from functools import cache
