@@ -18,7 +18,11 @@ class Ledger:
     """A ledger that is written by boto3 alone."""
 
     def __init__(self, tables: dict[str, str], subscription: str) -> None:
-        self.client: Any = boto3.client("dynamodb")
+        self.client: Any = boto3.client(
+            "dynamodb",
+            aws_access_key_id=tables["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=tables["AWS_SECRET_ACCESS_KEY"],
+        )
         self.tables = tables
         self.subscription = subscription
         self.head_key = {"subscription_id": {"S": subscription}, "ledger": {"S": f"{PERIOD}#{USAGE_TYPE}"}}

@@ -36,9 +36,9 @@ LINE_BYTES = 26
 """What CloudWatch Logs adds to every line that it charges for."""
 
 ASSUMED = (
-    "An arm64 vCPU computes as fast as a core of this machine, a function has memory/1769 of one, and DynamoDB answers "
-    "as slowly as the emulator did. Another 10 ms an event would add 0.07 USD at 512 MB.",
-    "Billing, storage, data transfer, SnapStart's snapshots and cold starts are not in the sum; they are told beside it.",
+    "An arm64 vCPU computes as fast as a core of this machine, and a function has memory/1769 of one.",
+    "DynamoDB answers as slowly as the emulator did. Another 10 ms an event would add 0.07 USD at 512 MB.",
+    "Billing, storage, data transfer, snapshots and cold starts are not in the sum; some are told beside it.",
 )
 
 
@@ -58,7 +58,8 @@ def measure(capacity: dict[str, Any], runtime: dict[str, Any], spilled: dict[str
         "write_units": capacity["batch"]["write_units"] / batch,
         "read_units": capacity["batch"]["read_units"] / batch,
         "requests": 1 / batch,
-        "gb_seconds": _gb_seconds(runtime["batch"]["cpu"], runtime["batch"]["wall"], runtime["batch"]["memory"]) / batch,
+        "gb_seconds": _gb_seconds(runtime["batch"]["cpu"], runtime["batch"]["wall"], runtime["batch"]["memory"])
+        / batch,
         "log_bytes": (runtime["batch"]["log_bytes"] + access_line()) / batch,
     }
     settle = capacity["settle"]["small"]

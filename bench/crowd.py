@@ -17,15 +17,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from bench import surroundings
 from bench.surroundings import Environment
 from bench.units import Units, counted
+from tests.template import template
 
 CALLERS = 16
-CONSUMERS = 5
-"""With how many Lambda begins to read a queue."""
+CONSUMERS = min(5, int(template()["Parameters"]["UsageQueueConcurrency"]["Default"]))
+"""As many as the template allows at once; Lambda itself begins with five."""
 
 MESSAGES = 250
 WINDOW_SECONDS = 1.0
@@ -63,7 +64,7 @@ class Crowd:
         self._environment, self._size, self._stack = environment, size, ExitStack()
         self._pipes: list[Connection] = []
 
-    def __enter__(self) -> "Crowd":
+    def __enter__(self) -> Self:
         processes = multiprocessing.get_context("forkserver")
         processes.set_forkserver_preload(MODULES)
         for _ in range(self._size):
@@ -206,7 +207,7 @@ def _handler(module: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[IO[bytes]]:
-    """What is written to the log goes into a file, whoever writes it: Lambda reads a pipe, a terminal would be slower."""
+    """What is written to the log goes into a file: Lambda reads a pipe, and a terminal would be slower."""
     sys.stdout.flush()
     terminal = os.dup(1)
     with tempfile.TemporaryFile() as log:

@@ -97,8 +97,7 @@ class _Scene:
 
     def _write_bare(self, name: str, events: int) -> float:
         """One writer, who never loses a race: full transactions, and the head is read once."""
-        with _account(self.theirs):
-            ledger = bare.Ledger(self.theirs, name)
+        ledger = bare.Ledger(self.theirs, name)
         ledger.open()
         seen = ledger.read()
 
@@ -118,19 +117,6 @@ class _Scene:
         with ThreadPoolExecutor(CALLERS) as pool:
             list(pool.map(send, range(CALLERS)))
             return _rate(lambda: list(pool.map(send, range(events))), events)
-
-
-class _account:
-    """boto3 clients made inside belong to that account; nothing else changes."""
-
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
-
-    def __enter__(self) -> None:
-        boto3.setup_default_session(aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"], aws_secret_access_key="test")
-
-    def __exit__(self, *_: object) -> None:
-        boto3.DEFAULT_SESSION = None
 
 
 def _request(single: bool, name: str, caller: int, number: int) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _started(function: Function, layers: Sequence[Path], environment: Environmen
         time.sleep(0.2)  # the last report is written after the answer
         text = log.read_text(errors="replace")
         calls.log_bytes = (_logged(log) - written) / (len(events) - 1)
-    # Of the emulator's REPORT line only INIT REPORT can be relied on for the init; RTDONE is a call without the emulator.
+    # The REPORT lines count the emulator in, and the init of its first one is wrong.
     [calls.init] = _numbers(r"INIT REPORT\(durationMs: ([\d.]+)\)", text)
     calls.first, *calls.wall = _numbers(r"INVOKE RTDONE\(.*duration: ([\d.]+)ms\)", text)
     return calls

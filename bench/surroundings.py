@@ -1,4 +1,4 @@
-"""The surroundings of what is measured: empty accounts of a local cloud, subscriptions in them, requests to handlers."""
+"""Where it is measured: empty accounts of a local cloud, subscriptions in them, requests to handlers."""
 
 import itertools
 import json
@@ -51,13 +51,12 @@ def enter(environment: Mapping[str, str]) -> None:
         del os.environ[name]
     os.environ |= environment
     boto3.DEFAULT_SESSION = None
-    from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415 - reads the environment
+    # After the environment: Powertools reads it when it is imported.
+    from usage_billing import aws, catalog, config, contention, queueing, secrets, tables  # noqa: PLC0415
 
-    from usage_billing import catalog, config, contention, queueing, tables  # noqa: PLC0415 - likewise
-
-    parameters.clear_caches()
-    parameters.base.DEFAULT_PROVIDERS.clear()
+    aws.forget()
     config.settings.cache_clear()
+    secrets.vault.cache_clear()
     tables.disconnect()
     catalog.forget_subscriptions()
     contention.forget()
