@@ -12,5 +12,9 @@ from usage_billing.observability import observed
 @observed
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answers which messages are to be delivered again."""
-    messages = [Message(record["messageId"], record["body"]) for record in event["Records"]]
-    return {"batchItemFailures": [{"itemIdentifier": name} for name in consume(messages, clock.now())]}
+    again = consume([_message(record) for record in event["Records"]], clock.now(), clock.time_left(context))
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in again]}
+
+
+def _message(record: dict[str, Any]) -> Message:
+    return Message(record["messageId"], record["body"], int(record["attributes"]["ApproximateReceiveCount"]))

@@ -23,7 +23,8 @@ app = Api()
     },
 )
 def record_batch(batch: UsageBatch, respond_async: PrefersAsync = False) -> Response[BatchResults]:
-    results = batches.take(batch, app.caller, clock.now(), respond_async=respond_async)
+    left = clock.time_left(app.lambda_context)
+    results = batches.take(batch, app.caller, clock.now(), respond_async=respond_async, seconds_left=left)
     return answer(results, HTTPStatus.ACCEPTED if results.totals.queued else HTTPStatus.OK)
 
 

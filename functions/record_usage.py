@@ -47,7 +47,13 @@ def record_usage(
     respond_async: PrefersAsync = False,
 ) -> Response[RecordedUsage | QueuedEvent]:
     event = report.event(idempotency_key)
-    [taken] = intake.take([event], app.caller, clock.now(), respond_async=respond_async)
+    [taken] = intake.take(
+        [event],
+        app.caller,
+        clock.now(),
+        respond_async=respond_async,
+        seconds_left=clock.time_left(app.lambda_context),
+    )
     if isinstance(taken, BillingError):
         raise taken
     if isinstance(taken, Queued):

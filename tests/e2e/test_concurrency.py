@@ -8,11 +8,12 @@ from random import Random
 import pytest
 
 from tests import ledgers
+from tests.recording import record
 from usage_billing import billing, catalog
 from usage_billing.errors import LedgerBusy
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
-from usage_billing.recording import Recorded, record
+from usage_billing.recording import Recorded
 from usage_billing.subscriptions import Subscription
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

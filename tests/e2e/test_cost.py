@@ -7,10 +7,11 @@ import pytest
 
 from tests import ledgers
 from tests.meter import Meter, metered
+from tests.recording import record
 from usage_billing import billing, catalog, store
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
-from usage_billing.recording import Recorded, record
+from usage_billing.recording import Recorded
 from usage_billing.subscriptions import Subscription
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

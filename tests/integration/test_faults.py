@@ -11,11 +11,12 @@ import pytest
 
 from tests import ledgers
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
+from tests.recording import record
 from usage_billing import billing, catalog, retries, store
 from usage_billing.errors import DatabaseUnavailable, LedgerBusy
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
-from usage_billing.recording import Recorded, record
+from usage_billing.recording import Recorded
 from usage_billing.subscriptions import Subscription
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -11,11 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests import ledgers
 from tests.machines import run_machine
+from tests.recording import record
 from usage_billing import billing, catalog
 from usage_billing.errors import EventIdConflict, SubscriptionInactive
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
-from usage_billing.recording import record
 from usage_billing.subscriptions import Subscription, SubscriptionStatus
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)

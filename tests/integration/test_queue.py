@@ -3,7 +3,7 @@
 import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import boto3
@@ -38,10 +38,11 @@ def received(setting: str = "USAGE_QUEUE_URL") -> list[dict[str, Any]]:
     return found
 
 
-def consume(messages: list[dict[str, Any]]) -> list[str]:
-    """Deliver messages as Lambda's poller does; the ids of those it is to deliver again."""
-    records = [{"messageId": m["MessageId"], "body": m["Body"], "eventSource": "aws:sqs"} for m in messages]
-    answer = importlib.import_module("consume_usage").handler({"Records": records}, Context())
+def consume(messages: Sequence[Any], *, receives: int = 1, seconds: float = 300) -> list[str]:
+    """Deliver messages as Lambda's poller does, for the so-manieth time; the ids of those it is to deliver again."""
+    attributes = {"ApproximateReceiveCount": str(receives)}
+    records = [{"messageId": m["MessageId"], "body": m["Body"], "attributes": attributes} for m in messages]
+    answer = importlib.import_module("consume_usage").handler({"Records": records}, Context(seconds))
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 

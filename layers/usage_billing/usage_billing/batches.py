@@ -1,6 +1,7 @@
 """A batch of reports: the faulty ones are told apart, the others taken in together."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -21,7 +22,9 @@ MOST_FIELDS = 20
 EVENT_ID = re.compile(EVENT_ID_PATTERN)
 
 
-def take(batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: bool) -> BatchResults:
+def take(
+    batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: bool, seconds_left: Callable[[], float]
+) -> BatchResults:
     """What became of each event of `batch`, in the order sent. A bad event never fails its neighbours."""
     taken: dict[int, Taken] = {}
     events: dict[int, UsageEvent] = {}
@@ -30,7 +33,7 @@ def take(batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: boo
             events[number] = _event(report)
         except ValidationFailed as fault:
             taken[number] = fault
-    outcomes = intake.take(list(events.values()), caller, now, respond_async=respond_async)
+    outcomes = intake.take(list(events.values()), caller, now, respond_async=respond_async, seconds_left=seconds_left)
     taken |= dict(zip(events, outcomes, strict=True))
     return BatchResults.of(
         [BatchResult.of(_event_id(batch.events[number], events.get(number)), taken[number]) for number in sorted(taken)]

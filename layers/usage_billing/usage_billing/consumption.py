@@ -1,72 +1,110 @@
 """Recording what waited in the queue, and burying what cannot be recorded."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 
 from usage_billing import catalog
-from usage_billing.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy, QueueUnavailable
+from usage_billing.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import EVENTS_DEAD, count, logger
-from usage_billing.queueing import bury, bury_body, events_in
-from usage_billing.recording import Outcome, record_all
+from usage_billing.queueing import bury, bury_bodies, events_in
+from usage_billing.recording import record_all
 
 PASSING = (LedgerBusy, DatabaseUnavailable, InternalError)
 """What may go well when it is tried again; everything else is final."""
 
+MOST_RECEIVES = 10
+"""How often a message is delivered before the queue itself moves it away, without a reason."""
+
+RECORDING_RESERVE_SECONDS = 40.0
+"""What is kept of a delivery's time when nothing more is recorded: four calls that hang, each until it is given up."""
+
+BURYING_RESERVE_SECONDS = 10.0
+"""What is kept of it when nothing more is buried: one call that hangs, and the answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """A message as it was delivered; `receives` is how often it has been by now."""
+
     message_id: str
     body: str
+    receives: int = 1
+
+    @property
+    def is_last_chance(self) -> bool:
+        return self.receives >= MOST_RECEIVES
 
 
-def consume(messages: Sequence[Message], now: datetime) -> list[str]:
-    """Record the events of `messages`, those of one ledger together; the ids of the messages to deliver again."""
-    events: list[UsageEvent] = []
-    owners: list[str] = []
-    again: set[str] = set()
+@dataclass(frozen=True, slots=True)
+class _Dead:
+    """An event of a message that cannot be recorded."""
+
+    message: Message
+    event: UsageEvent
+    reason: BillingError
+
+
+def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[], float] = lambda: inf) -> list[str]:
+    """Record the events of `messages`, those of one ledger together; the ids of the messages to deliver again.
+
+    Events that cannot be recorded are buried once their message has no other that may still be: it would bring them
+    along each time. On a message's last delivery all that is not recorded is buried.
+    """
+    reports: list[tuple[Message, UsageEvent]] = []
+    unreadable: list[tuple[Message, str]] = []
     for message in messages:
         try:
-            found = events_in(message.body)
+            reports += [(message, event) for event in events_in(message.body)]
         except ValueError as error:
-            _bury_unreadable(message, str(error), again)
-        else:
-            events += found
-            owners += [message.message_id] * len(found)
-    outcomes = record_all(events, catalog.recent_subscription, now)
-    for owner, event, outcome in zip(owners, events, outcomes, strict=True):
-        if not _is_done(event, outcome, now):
-            again.add(owner)
-    return sorted(again)
+            unreadable.append((message, str(error)))
+    outcomes = record_all(
+        [event for _, event in reports],
+        catalog.recent_subscription,
+        now,
+        seconds_left=lambda: seconds_left() - RECORDING_RESERVE_SECONDS,
+    )
+    failed = [
+        _Dead(message, event, outcome)
+        for (message, event), outcome in zip(reports, outcomes, strict=True)
+        if isinstance(outcome, BillingError)
+    ]
+    waiting = [each for each in failed if isinstance(each.reason, PASSING) and not each.message.is_last_chance]
+    for code, events in Counter(each.reason.code for each in waiting).items():
+        logger.warning("events wait", code=code, events=events)
+    again = {each.message.message_id for each in waiting}
+    dead = [each for each in failed if each.message.message_id not in again]
+
+    def spare() -> float:
+        return seconds_left() - BURYING_RESERVE_SECONDS
+
+    return sorted(again | _bury_unreadable(unreadable, spare) | _bury(dead, now, spare))
 
 
-def _is_done(event: UsageEvent, outcome: Outcome, now: datetime) -> bool:
-    """Whether the event is recorded or buried."""
-    if isinstance(outcome, PASSING):
-        logger.warning("event waits", event_id=event.event_id, code=outcome.code)
-        return False
-    if isinstance(outcome, BillingError):
-        try:
-            bury(event, outcome, now)
-        except QueueUnavailable:
-            return False
-        count(EVENTS_DEAD)
-        logger.error(
-            "event dead",
-            event_id=event.event_id,
-            subscription_id=event.subscription_id,
-            code=outcome.code,
-            detail=outcome.message,
-        )
-    return True
+def _bury(dead: Sequence[_Dead], now: datetime, seconds_left: Callable[[], float]) -> set[str]:
+    """The ids of the messages with an event that could not even be buried."""
+    refused = bury([(each.event, each.reason) for each in dead], now, seconds_left)
+    for each, failure in zip(dead, refused, strict=True):
+        if failure is None:
+            count(EVENTS_DEAD)
+            logger.error(
+                "event dead",
+                event_id=each.event.event_id,
+                subscription_id=each.event.subscription_id,
+                code=each.reason.code,
+                detail=each.reason.message,
+            )
+    return {each.message.message_id for each, failure in zip(dead, refused, strict=True) if failure}
 
 
-def _bury_unreadable(message: Message, detail: str, again: set[str]) -> None:
-    try:
-        bury_body(message.body, "unreadable", detail)
-    except QueueUnavailable:
-        again.add(message.message_id)
-        return
-    count(EVENTS_DEAD)
-    logger.error("message dead", message_id=message.message_id, code="unreadable", detail=detail)
+def _bury_unreadable(dead: Sequence[tuple[Message, str]], seconds_left: Callable[[], float]) -> set[str]:
+    """The ids of the messages that could not even be buried."""
+    refused = bury_bodies([(message.body, detail) for message, detail in dead], "unreadable", seconds_left)
+    for (message, detail), failure in zip(dead, refused, strict=True):
+        if failure is None:
+            count(EVENTS_DEAD)
+            logger.error("message dead", message_id=message.message_id, code="unreadable", detail=detail)
+    return {message.message_id for (message, _), failure in zip(dead, refused, strict=True) if failure}

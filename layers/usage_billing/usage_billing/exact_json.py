@@ -17,14 +17,14 @@ def _encode(value: object) -> simplejson.RawJSON:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def dumps(value: object, *, sort_keys: bool = False) -> str:
-    """`value` as compact JSON; Decimals become numbers in plain notation."""
+def dumps(value: object, *, sort_keys: bool = False, ascii_only: bool = False) -> str:
+    """`value` as compact JSON; Decimals become numbers in plain notation. `ascii_only` escapes all other characters."""
     return simplejson.dumps(
         value,
         default=_encode,
         use_decimal=False,
         allow_nan=False,
-        ensure_ascii=False,
+        ensure_ascii=ascii_only,
         separators=(",", ":"),
         sort_keys=sort_keys,
     )

@@ -5,10 +5,11 @@ consumer writes up to 99 of them in one transaction, and that ends the contentio
 are busy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from math import inf
 
 from usage_billing import catalog
 from usage_billing.access import Caller
@@ -17,6 +18,12 @@ from usage_billing.ledger import UsageEvent
 from usage_billing.queueing import enqueue
 from usage_billing.recording import Recorded, record_all, require_timely
 from usage_billing.subscriptions import Subscription
+
+RESERVE_SECONDS = 7.0
+"""What is kept of a request's time when nothing more is recorded: one call that hangs, or the queue."""
+
+ANSWER_SECONDS = 2.0
+"""What is kept of it when nothing more is queued: the caller is told to send the rest again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +36,67 @@ class Queued:
 Taken = Recorded | Queued | BillingError
 """What became of one event."""
 
+Find = Callable[[str], Subscription]
 
-def take(events: Sequence[UsageEvent], caller: Caller, now: datetime, *, respond_async: bool = False) -> list[Taken]:
-    """Record events, or queue those whose ledger is hot, or queue them all; what became of each, in the order given."""
+
+def take(
+    events: Sequence[UsageEvent],
+    caller: Caller,
+    now: datetime,
+    *,
+    respond_async: bool = False,
+    seconds_left: Callable[[], float] = lambda: inf,
+) -> list[Taken]:
+    """Record events, or queue those whose ledger is hot, or queue them all; what became of each, in the order given.
+
+    What is not begun when time runs out goes to the queue too, if the caller is known to be allowed to send it.
+    """
+
+    def spare() -> float:
+        return seconds_left() - RESERVE_SECONDS
+
+    find = _finder(caller, spare)
     if respond_async:
-        return _queue_allowed(events, caller, now)
-    taken: list[Taken] = list(record_all(events, lambda name: _subscription(name, caller), now, patient=False))
+        return _queue_allowed(events, caller, find, now, seconds_left)
+    taken: list[Taken] = list(record_all(events, find, now, patient=False, seconds_left=spare))
     spilled = [number for number, outcome in enumerate(taken) if isinstance(outcome, LedgerBusy)]
     if spilled:
-        for number, outcome in zip(spilled, _queue([events[number] for number in spilled], now), strict=True):
+        queued = _queue_allowed([events[number] for number in spilled], caller, find, now, seconds_left)
+        for number, outcome in zip(spilled, queued, strict=True):
             taken[number] = outcome
     return taken
 
 
-def _queue_allowed(events: Sequence[UsageEvent], caller: Caller, now: datetime) -> list[Taken]:
+def _queue_allowed(
+    events: Sequence[UsageEvent], caller: Caller, find: Find, now: datetime, seconds_left: Callable[[], float]
+) -> list[Taken]:
     """Queue what the caller may record. For services that is not looked up: they may report before a database is up."""
     refused: dict[int, Taken] = {}
     for number, event in enumerate(events):
         try:
             require_timely(event, now)
-            caller.require_own(event.user_id, partial(_subscription, event.subscription_id, caller))
+            caller.require_own(event.user_id, partial(find, event.subscription_id))
         except BillingError as error:
             refused[number] = error
     allowed = [number for number in range(len(events)) if number not in refused]
-    queued = dict(zip(allowed, _queue([events[number] for number in allowed], now), strict=True))
-    return [refused.get(number) or queued[number] for number in range(len(events))]
+    unsent = enqueue([events[number] for number in allowed], now, lambda: seconds_left() - ANSWER_SECONDS)
+    queued = dict(zip(allowed, unsent, strict=True))
+    return [refused.get(number) or queued[number] or Queued(event) for number, event in enumerate(events)]
 
 
-def _queue(events: Sequence[UsageEvent], now: datetime) -> list[Taken]:
-    return [failed or Queued(event) for event, failed in zip(events, enqueue(events, now), strict=True)]
+def _finder(caller: Caller, spare: Callable[[], float]) -> Find:
+    """Finds the subscriptions that the caller may use: each is looked up once, and none when no time is left.
 
+    Raises:
+        LedgerBusy: nobody had the time to look.
+    """
+    found: dict[str, Subscription] = {}
 
-def _subscription(subscription_id: str, caller: Caller) -> Subscription:
-    return caller.reach(lambda: catalog.recent_subscription(subscription_id))
+    def find(subscription_id: str) -> Subscription:
+        if subscription_id not in found:
+            if spare() <= 0:
+                raise LedgerBusy("There was no time left for it.")
+            found[subscription_id] = caller.reach(lambda: catalog.recent_subscription(subscription_id))
+        return found[subscription_id]
+
+    return find

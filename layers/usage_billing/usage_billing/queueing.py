@@ -4,9 +4,11 @@ A message holds some events as JSON, each with the instant at which we took it. 
 once or stands in the dead-letter queue; being delivered again changes nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from math import inf
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -46,35 +48,55 @@ class QueuedEvents(Strict):
     events: list[QueuedUsage]
 
 
-def enqueue(events: Sequence[UsageEvent], now: datetime) -> list[QueueUnavailable | None]:
-    """Put events into the queue; None for each that is in it, in the order given."""
-    refused: list[QueueUnavailable | None] = []
-    for call in _calls(events, now):
-        failed = _send(settings().usage_queue_url, [{"MessageBody": body} for _, body in call])
-        for number, (size, _) in enumerate(call):
-            refused += [failed.get(number)] * size
-    count(EVENTS_QUEUED, refused.count(None))
-    return refused
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A message to send, and the numbers of the events in it."""
+
+    numbers: Sequence[int]
+    body: str
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def bury(event: UsageEvent, reason: BillingError, now: datetime) -> None:
-    """Put an event that cannot be recorded into the dead-letter queue, with the reason.
+def enqueue(
+    events: Sequence[UsageEvent], now: datetime, seconds_left: Callable[[], float] = lambda: inf
+) -> list[QueueUnavailable | None]:
+    """Put events into the queue; None for each that is in it, in the order given.
 
-    Raises:
-        QueueUnavailable: the queue did not take it.
+    Once no `seconds_left` are left nothing more is sent.
     """
-    bury_body(_body([_json(event, now)]), reason.code, reason.message)
+    failed = _post(settings().usage_queue_url, _messages(list(enumerate(events)), now), seconds_left)
+    count(EVENTS_QUEUED, len(events) - len(failed))
+    return [failed.get(number) for number in range(len(events))]
 
 
-def bury_body(body: str, code: str, detail: str) -> None:
-    """Put a message's body into the dead-letter queue as it is, with the reason why it cannot be recorded.
+def bury(
+    dead: Sequence[tuple[UsageEvent, BillingError]], now: datetime, seconds_left: Callable[[], float] = lambda: inf
+) -> list[QueueUnavailable | None]:
+    """Put events that cannot be recorded into the dead-letter queue; None for each that is in it, in the order given.
 
-    Raises:
-        QueueUnavailable: the queue did not take it.
+    Each message says its reason, and holds events of one reason. Once no `seconds_left` are left nothing more is sent.
     """
-    reason = {"code": code, "detail": detail[:1000]}
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in reason.items()}
-    send(settings().usage_dead_letter_queue_url, body, attributes)
+    alike: dict[tuple[str, str], list[tuple[int, UsageEvent]]] = {}
+    for number, (event, reason) in enumerate(dead):
+        alike.setdefault((reason.code, reason.message), []).append((number, event))
+    messages = [each for reason, events in alike.items() for each in _messages(events, now, _attributes(*reason))]
+    failed = _post(settings().usage_dead_letter_queue_url, messages, seconds_left)
+    return [failed.get(number) for number in range(len(dead))]
+
+
+def bury_bodies(
+    dead: Sequence[tuple[str, str]], code: str, seconds_left: Callable[[], float] = lambda: inf
+) -> list[QueueUnavailable | None]:
+    """Put messages' bodies into the dead-letter queue as they are, each with its detail; otherwise like `bury`."""
+    messages = [_Message([number], body, _attributes(code, detail)) for number, (body, detail) in enumerate(dead)]
+    failed = _post(settings().usage_dead_letter_queue_url, messages, seconds_left)
+    return [failed.get(number) for number in range(len(dead))]
+
+
+def _attributes(code: str, detail: str) -> dict[str, Any]:
+    """The reason of a dead event. ASCII, because SQS refuses some characters and counts others several times."""
+    reason = {"code": code, "detail": detail.encode("ascii", "backslashreplace").decode()[:1000]}
+    return {name: {"DataType": "String", "StringValue": value} for name, value in reason.items()}
 
 
 def send(url: str, body: str, attributes: dict[str, Any] | None = None) -> None:
@@ -99,22 +121,48 @@ def events_in(body: str) -> list[UsageEvent]:
         raise ValueError("nested too deeply") from None
 
 
-def _calls(events: Sequence[UsageEvent], now: datetime) -> Iterator[list[tuple[int, str]]]:
-    """The messages for `events`, in order, as many at a time as one call takes: number of events, and body."""
-    call: list[tuple[int, str]] = []
+def _messages(
+    events: Sequence[tuple[int, UsageEvent]], now: datetime, attributes: dict[str, Any] | None = None
+) -> Iterator[_Message]:
+    """The messages for numbered events, in order, each as full as it may be."""
+    numbers: list[int] = []
+    texts: list[str] = []
     room = MOST_BYTES
-    message: list[str] = []
-    for text in (_json(event, now) for event in events):
-        if message and (len(message) == MOST_EVENTS or len(text) > room):
-            call.append((len(message), _body(message)))
-            message = []
-        if call and (len(call) == MOST_MESSAGES or len(text) > room):
+    for number, event in events:
+        text = _json(event, now)
+        if texts and (len(texts) == MOST_EVENTS or len(text) > room):
+            yield _Message(numbers, _body(texts), attributes or {})
+            numbers, texts, room = [], [], MOST_BYTES
+        numbers.append(number)
+        texts.append(text)
+        room -= len(text)
+    if texts:
+        yield _Message(numbers, _body(texts), attributes or {})
+
+
+def _post(url: str, messages: Iterable[_Message], seconds_left: Callable[[], float]) -> dict[int, QueueUnavailable]:
+    """Send messages; the numbers of the events that the queue did not take, and why."""
+    failed: dict[int, QueueUnavailable] = {}
+    for call in _calls(messages):
+        if seconds_left() > 0:
+            refused = _send(url, [{"MessageBody": each.body, "MessageAttributes": each.attributes} for each in call])
+        else:
+            refused = dict.fromkeys(range(len(call)), _unavailable(None))
+        failed |= {number: error for place, error in refused.items() for number in call[place].numbers}
+    return failed
+
+
+def _calls(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
+    """Messages in order, as many at a time as one call takes."""
+    call: list[_Message] = []
+    room = MOST_BYTES
+    for message in messages:
+        size = len(message.body.encode())  # ours are ASCII, but bodies from elsewhere are buried too
+        if call and (len(call) == MOST_MESSAGES or size > room):
             yield call
             call, room = [], MOST_BYTES
-        message.append(text)
-        room -= len(text)
-    if message:
-        call.append((len(message), _body(message)))
+        call.append(message)
+        room -= size
     if call:
         yield call
 
@@ -130,7 +178,8 @@ def _json(event: UsageEvent, now: datetime) -> str:
         "metadata": event.metadata,
         "acceptedAt": iso(event.accepted(now)),
     }
-    return dumps({name: value for name, value in fields.items() if value})
+    # ASCII: SQS refuses U+FFFE and U+FFFF, and a length in characters is one in bytes.
+    return dumps({name: value for name, value in fields.items() if value}, ascii_only=True)
 
 
 def _body(events: list[str]) -> str:

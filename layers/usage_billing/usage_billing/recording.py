@@ -3,13 +3,12 @@
 Events go ledger by ledger, up to 99 in one transaction with the head; one event is a ledger with one event.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import NoReturn
+from math import inf
 
 from usage_billing import catalog, contention, store
 from usage_billing.errors import (
@@ -33,15 +32,19 @@ from usage_billing.observability import (
     count,
     logger,
 )
-from usage_billing.retries import TRIES, tries
+from usage_billing.retries import TRIES, pause
 from usage_billing.store import MOST_ENTRIES, EventsExist, HeadMoved
 from usage_billing.subscriptions import Subscription
 
 THREADS = 8
 """How many ledgers of one batch are written at the same time."""
 
+SUBSCRIPTIONS = 100
+"""How many subscriptions of a batch are looked up before their events are written: what is read late in a long batch
+is not old, and a batch that is cut short has written something."""
+
 FEW_TRIES = 2
-"""After how many lost races an impatient caller leaves a ledger to the queue."""
+"""After how many lost races, one after the other, an impatient caller leaves a ledger to the queue."""
 
 ENTRIES_AT_STAKE = 25
 """For so many entries each, the pauses between tries grow by what they are for a single one."""
@@ -65,45 +68,45 @@ Outcome = Recorded | BillingError
 """What became of one event: it stands in its ledger, or why it does not."""
 
 
-def record(event: UsageEvent, subscription: Subscription, now: datetime, *, patient: bool = True) -> Recorded:
-    """Append `event` to the ledger of its subscription, usage type and period, or find it there.
-
-    `subscription` is the event's, as it was at most a minute ago. For `patient` see `record_all`.
-
-    Raises:
-        SubscriptionNotOwned: the subscription is not the event's user's.
-        SubscriptionInactive, ValidationFailed: not now, or not at that time; unless it was recorded before.
-        EventIdConflict: the event id names another event.
-        LedgerBusy: others were faster all the time; nothing was written.
-        DatabaseUnavailable: a call failed; nobody knows whether it was recorded, and the event can be sent again.
-    """
-    [outcome] = record_all([event], lambda _: subscription, now, patient=patient)
-    if isinstance(outcome, BillingError):
-        raise outcome
-    return outcome
-
-
 def record_all(
-    events: Sequence[UsageEvent], find: Callable[[str], Subscription], now: datetime, *, patient: bool = True
+    events: Sequence[UsageEvent],
+    find: Callable[[str], Subscription],
+    now: datetime,
+    *,
+    patient: bool = True,
+    seconds_left: Callable[[], float] = lambda: inf,
 ) -> list[Outcome]:
     """Record many events, each on its own, several ledgers at a time; what became of each, in the order given.
 
     `find` gives the subscription of an id, or raises a BillingError that then holds for its events. An id that comes
-    twice counts once: the later event finds the first one in the ledger. Without patience a ledger is LedgerBusy after
-    few lost races, and at once if some were lost in the last seconds.
+    twice counts once: the later event is a replay of the first, or conflicts with it. Once no `seconds_left` are left
+    nothing more is begun, and what was not is LedgerBusy. Without patience a ledger is that after few lost races, and
+    at once if some were lost in the last seconds.
     """
-    batch = _Batch(events, find, now, patient)
+    batch = _Batch(events, find, now, patient, seconds_left)
     outcomes: dict[int, Outcome] = {}
     with ThreadPoolExecutor(THREADS) as pool:
         each = pool.map if len(events) > 1 else map  # a single event needs no thread
-        for wave in _waves(events):
-            shares: list[_Share] = []
-            for refused, admitted in each(batch.sort, _by_subscription(events, wave)):
-                outcomes |= refused
-                shares += admitted
-            for written in each(batch.write, shares):
-                outcomes |= written
+        groups = _by_subscription(events)
+        for start in range(0, len(groups), SUBSCRIPTIONS):
+            found = list(each(batch.sort, groups[start : start + SUBSCRIPTIONS]))
+            outcomes |= _merged(sorted_.refused for sorted_ in found)
+            outcomes |= _merged(each(batch.write, [share for sorted_ in found for share in sorted_.shares]))
+            outcomes |= each(batch.look_up, [late for sorted_ in found for late in sorted_.late])
+            outcomes |= {number: batch.copy(number, outcomes[first]) for s in found for number, first in s.copies}
     return [outcomes[number] for number in range(len(events))]
+
+
+def _by_subscription(events: Sequence[UsageEvent]) -> list[list[int]]:
+    """The numbers of the events, those of one subscription together."""
+    groups: dict[str, list[int]] = {}
+    for number, event in enumerate(events):
+        groups.setdefault(event.subscription_id, []).append(number)
+    return list(groups.values())
+
+
+def _merged(parts: Iterable[dict[int, Outcome]]) -> dict[int, Outcome]:
+    return {number: outcome for part in parts for number, outcome in part.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,40 +118,153 @@ class _Share:
 
 
 @dataclass(frozen=True, slots=True)
+class _Sorted:
+    """The events of one subscription, by their numbers in the batch."""
+
+    refused: dict[int, Outcome] = field(default_factory=dict)
+    shares: list[_Share] = field(default_factory=list)
+    late: list[tuple[int, BillingError]] = field(default_factory=list)
+    """What is refused with this error, unless it was recorded before."""
+    copies: list[tuple[int, int]] = field(default_factory=list)
+    """What has the id of an event, the second number, that goes to another ledger."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Batch:
     events: Sequence[UsageEvent]
     find: Callable[[str], Subscription]
     now: datetime
     patient: bool
+    seconds_left: Callable[[], float]
+    entries: dict[tuple[str, str], tuple[Entry, Head | None]] = field(default_factory=dict)
+    """What event ids of subscriptions name, as far as this batch has seen it: copies need not ask again."""
 
-    def sort(self, numbers: Sequence[int]) -> tuple[dict[int, Outcome], list[_Share]]:
-        """The events of one subscription: what became of those that cannot go on, and the others by ledger."""
-        outcomes: dict[int, Outcome] = {}
+    def sort(self, numbers: Sequence[int]) -> _Sorted:
+        """Where the events of one subscription go."""
+        subscription_id = self.events[numbers[0]].subscription_id
+        try:
+            self._require_time()
+            subscription = self.find(subscription_id)
+            if not subscription.is_active:  # perhaps it is by now
+                subscription = catalog.subscription(subscription_id)
+        except Exception as error:
+            return _Sorted(dict.fromkeys(numbers, _in_billing_words(error)))
+        found = _Sorted()
         shares: dict[LedgerKey, _Share] = {}
+        firsts: dict[str, tuple[int, LedgerKey]] = {}
         for number in numbers:
+            event = self.events[number]
             try:
-                event = self.events[number]
-                admitted = _admit(event, self.find(event.subscription_id), self.now)
-            except Exception as error:
-                outcomes[number] = _in_billing_words(error)
+                _require_admitted(event, subscription, self.now)
+                opened = _unopened(event, subscription, self.now)
+            except (SubscriptionInactive, ValidationFailed) as error:
+                found.late.append((number, error))
                 continue
-            if isinstance(admitted, Recorded):
-                outcomes[number] = admitted
+            except Exception as error:
+                found.refused[number] = _in_billing_words(error)
+                continue
+            first, key = firsts.setdefault(event.event_id, (number, opened.key))
+            if key == opened.key:
+                shares.setdefault(key, _Share(opened, [])).numbers.append(number)
             else:
-                shares.setdefault(admitted.key, _Share(admitted, [])).numbers.append(number)
-        return outcomes, list(shares.values())
+                found.copies.append((number, first))
+        found.shares.extend(shares.values())
+        return found
 
     def write(self, share: _Share) -> dict[int, Outcome]:
         """What became of the events of one ledger."""
-        events = [self.events[number] for number in share.numbers]
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[int, Outcome] = {}
+        failure: BillingError
         try:
-            outcomes.update(_append(share.opened, events, self.now, self.patient))
+            outcomes.update(self._append(share))
         except Exception as error:
             failure = _in_billing_words(error)
-            for event in events:
-                outcomes.setdefault(event.event_id, failure)
-        return {number: outcomes[self.events[number].event_id] for number in share.numbers}
+        else:
+            usage_type = share.opened.key.usage_type
+            failure = LedgerBusy(f"Too many others record {usage_type} for this subscription right now.")
+        return dict.fromkeys(share.numbers, failure) | outcomes
+
+    def look_up(self, late: tuple[int, BillingError]) -> tuple[int, Outcome]:
+        """What an event that is refused now was answered when it was recorded, if it was."""
+        number, refusal = late
+        event = self.events[number]
+        try:
+            known = self.entries.get((event.subscription_id, event.event_id))
+            if known is None:
+                self._require_time()
+                stored = store.entry(event.subscription_id, event.event_id)
+                known = (stored, None) if stored else None
+            return number, self._replay(event, *known) if known else refusal
+        except Exception as error:
+            return number, _in_billing_words(error)
+
+    def copy(self, number: int, first: Outcome) -> Outcome:
+        """What becomes of an event whose id another one of the batch has, which goes to another ledger."""
+        event = self.events[number]
+        known = self.entries.get((event.subscription_id, event.event_id))
+        try:
+            return self._replay(event, *known) if known else first
+        except Exception as error:
+            return _in_billing_words(error)
+
+    def _require_time(self) -> None:
+        if self.seconds_left() <= 0:
+            raise LedgerBusy("There was no time left for it.")
+
+    def _append(self, share: _Share) -> Iterator[tuple[int, Outcome]]:
+        """Append the events of one ledger; what became of each as soon as it is certain, until the tries are spent."""
+        key = share.opened.key
+        if not self.patient and contention.is_hot(key):
+            return
+        todo: dict[str, list[int]] = {}
+        for number in share.numbers:
+            todo.setdefault(self.events[number].event_id, []).append(number)
+        most, stake = TRIES if self.patient else FEW_TRIES, min(len(todo), MOST_ENTRIES) / ENTRIES_AT_STAKE + 1
+        head, lost = None, 0
+        while todo and lost < most and self.seconds_left() > 0:
+            if head is None:
+                pause(lost, stake)
+                # Read again after a pause: what a lost race says of the head is old by then, and another lost race
+                # costs as much as all its entries.
+                head = store.head(key) or share.opened
+            firsts = [self.events[numbers[0]] for numbers in islice(todo.values(), MOST_ENTRIES)]
+            entries, after = (head if head.terms else _rate(head)).append_all(firsts, self.now)
+            try:
+                store.append(head, entries, after)
+            except EventsExist as exist:
+                for stored in exist.stored:
+                    yield from self._replays(todo.pop(stored.event_id), stored, head)
+            except HeadMoved:
+                count(LEDGER_RETRIES)
+                logger.debug("ledger moved", ledger=key.ledger_id)
+                contention.notice(key)
+                head, lost = None, lost + 1
+            else:
+                count(EVENTS_RECORDED, len(entries))
+                for entry in entries:
+                    self.entries[key.subscription_id, entry.event_id] = entry, after
+                    first, *copies = todo.pop(entry.event_id)
+                    yield first, Recorded(entry, after, replayed=False)
+                    yield from self._replays(copies, entry, after)
+                # Who gets something done goes on: a long share would else be given up for races lost all along it.
+                head, lost = after, 0
+
+    def _replays(self, numbers: Iterable[int], stored: Entry, head: Head) -> Iterator[tuple[int, Outcome]]:
+        return ((number, self._replay(self.events[number], stored, head)) for number in numbers)
+
+    def _replay(self, event: UsageEvent, stored: Entry, head: Head | None) -> Outcome:
+        """What an event is answered whose id names `stored`. `head` is one that was read, perhaps another ledger's."""
+        name = event.subscription_id, event.event_id
+        if not stored.records(event):
+            self.entries.setdefault(name, (stored, None))
+            count(EVENT_ID_CONFLICTS)
+            return EventIdConflict(f"The event id {event.event_id} names another event of this subscription.")
+        if head is None or head.key != stored.key or head.last_sequence < stored.sequence:
+            head = store.head(stored.key)
+        assert head is not None, "an entry is written together with its head"
+        self.entries[name] = stored, head
+        count(EVENTS_REPLAYED)
+        return Recorded(stored, head, replayed=True)
 
 
 def _in_billing_words(error: Exception) -> BillingError:
@@ -164,75 +280,19 @@ def _in_billing_words(error: Exception) -> BillingError:
     return failure
 
 
-def _waves(events: Sequence[UsageEvent]) -> list[list[int]]:
-    """The numbers of the events, so cut that no wave holds an event id of a subscription twice."""
-    waves: list[list[int]] = []
-    seen: Counter[tuple[str, str]] = Counter()
-    for number, event in enumerate(events):
-        name = (event.subscription_id, event.event_id)
-        if seen[name] == len(waves):
-            waves.append([])
-        waves[seen[name]].append(number)
-        seen[name] += 1
-    return waves
-
-
-def _by_subscription(events: Sequence[UsageEvent], numbers: Sequence[int]) -> list[list[int]]:
-    groups: dict[str, list[int]] = {}
-    for number in numbers:
-        groups.setdefault(events[number].subscription_id, []).append(number)
-    return list(groups.values())
-
-
-def _admit(event: UsageEvent, subscription: Subscription, now: datetime) -> Head | Recorded:
-    """The unopened head of the ledger that the event goes to; or, where it is too late for that, what it is already."""
+def _require_admitted(event: UsageEvent, subscription: Subscription, now: datetime) -> None:
     if event.user_id != subscription.user_id:
         raise SubscriptionNotOwned(f"The subscription {event.subscription_id} is not the user {event.user_id}'s.")
     if not subscription.is_active:
-        subscription = catalog.subscription(event.subscription_id)
-    if not subscription.is_active:
-        return _found(event) or _refuse(
-            SubscriptionInactive(f"The subscription {event.subscription_id} is {subscription.status}.")
-        )
-    try:
-        require_timely(event, now)
-    except ValidationFailed as untimely:
-        return _found(event) or _refuse(untimely)
+        raise SubscriptionInactive(f"The subscription {event.subscription_id} is {subscription.status}.")
+    require_timely(event, now)
+
+
+def _unopened(event: UsageEvent, subscription: Subscription, now: datetime) -> Head:
+    """The head, before it is opened, of the ledger that the event goes to."""
     period = subscription.cycle.period_of(event.when(now))
     key = LedgerKey.of(event.subscription_id, period, event.usage_type)
     return Head(key=key, user_id=subscription.user_id, period=period)
-
-
-def _append(opened: Head, events: Sequence[UsageEvent], now: datetime, patient: bool) -> Iterator[tuple[str, Outcome]]:
-    """Append events of one ledger, no id twice; what became of each, by its event id, as soon as it is certain."""
-    todo = {event.event_id: event for event in events}
-    if patient or not contention.is_hot(opened.key):
-        for _ in tries(TRIES if patient else FEW_TRIES, min(len(todo), MOST_ENTRIES) / ENTRIES_AT_STAKE + 1):
-            # Read again after a pause: what a lost race says of the head is old by then, and another lost race
-            # costs as much as all its entries.
-            head = store.head(opened.key) or opened
-            try:
-                while todo:
-                    current = head if head.terms else _rate(head)
-                    entries, after = current.append_all(islice(todo.values(), MOST_ENTRIES), now)
-                    try:
-                        store.append(head, entries, after)
-                    except EventsExist as exist:
-                        for stored in exist.stored:
-                            yield stored.event_id, _replayed(todo.pop(stored.event_id), stored, head)
-                    else:
-                        head = after
-                        count(EVENTS_RECORDED, len(entries))
-                        for entry in entries:
-                            del todo[entry.event_id]
-                            yield entry.event_id, Recorded(entry, after, replayed=False)
-                return
-            except HeadMoved:
-                count(LEDGER_RETRIES)
-                logger.debug("ledger moved", ledger=opened.key.ledger_id)
-                contention.notice(opened.key)
-    busy = LedgerBusy(f"Too many others record {opened.key.usage_type} for this subscription right now.")
-    yield from ((name, busy) for name in todo)
 
 
 def _rate(head: Head) -> Head:
@@ -249,28 +309,6 @@ def _rate(head: Head) -> Head:
     return head
 
 
-def _found(event: UsageEvent) -> Recorded | None:
-    """What an event that is refused now was answered when it was recorded, if it was."""
-    stored = store.entry(event.subscription_id, event.event_id)
-    if stored is None:
-        return None
-    outcome = _replayed(event, stored, None)
-    if isinstance(outcome, BillingError):
-        raise outcome
-    return outcome
-
-
-def _replayed(event: UsageEvent, stored: Entry, head: Head | None) -> Outcome:
-    if not stored.records(event):
-        count(EVENT_ID_CONFLICTS)
-        return EventIdConflict(f"The event id {event.event_id} names another event of this subscription.")
-    if head is None or head.key != stored.key or head.last_sequence < stored.sequence:
-        head = store.head(stored.key)
-    assert head is not None, "an entry is written together with its head"
-    count(EVENTS_REPLAYED)
-    return Recorded(stored, head, replayed=True)
-
-
 def require_timely(event: UsageEvent, now: datetime) -> None:
     """Raises ValidationFailed for an event that occurred too long before we took it, or after that."""
     if not timely(event.when(now), event.accepted(now)):
@@ -279,7 +317,3 @@ def require_timely(event: UsageEvent, now: datetime) -> None:
             f"{CLOCK_SKEW.seconds // 60} minutes ahead of our clock"
         )
         raise ValidationFailed(FieldError("occurredAt", "out_of_range", message))
-
-
-def _refuse(error: BillingError) -> NoReturn:
-    raise error

@@ -11,13 +11,20 @@ FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
 
 
-def tries(most: int = TRIES, stake: float = 1) -> Iterator[int]:
-    """Count up to `most` tries from 1, pausing before each but the first: full jitter under a doubling bound.
+def tries(most: int = TRIES) -> Iterator[int]:
+    """Count up to `most` tries from 1, pausing before each but the first.
 
-    `stake` makes the pauses longer: the more a try costs, the longer whoever was faster is left to finish. At 1 all
-    pauses of `TRIES` tries together take at most 4.2 s, half of that on average.
+    All pauses of `TRIES` tries together take at most 4.2 s, half of that on average.
     """
     for number in range(1, most + 1):
-        if number > 1:
-            time.sleep(stake * _random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (number - 2))))
+        pause(number - 1)
         yield number
+
+
+def pause(lost: int, stake: float = 1) -> None:
+    """Wait after so many lost races, full jitter under a doubling bound; not at all after none.
+
+    `stake` makes the pause longer: the more a try costs, the longer whoever was faster is left to finish.
+    """
+    if lost:
+        time.sleep(stake * _random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (lost - 1))))

@@ -1,0 +1,16 @@
+"""Records one event as tests do that look at the ledger and not at how an event gets there."""
+
+from datetime import datetime
+
+from usage_billing.errors import BillingError
+from usage_billing.ledger import UsageEvent
+from usage_billing.recording import Recorded, record_all
+from usage_billing.subscriptions import Subscription
+
+
+def record(event: UsageEvent, subscription: Subscription, now: datetime) -> Recorded:
+    """What the event was answered; raises the BillingError that it was refused with."""
+    [outcome] = record_all([event], lambda _: subscription, now)
+    if isinstance(outcome, BillingError):
+        raise outcome
+    return outcome
