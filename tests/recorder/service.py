@@ -196,3 +196,32 @@ def never(seconds_event: threading.Event) -> Failure:
         request.close_connection = True
 
     return wait
+
+
+def drip_body(stop: threading.Event) -> Failure:
+    """An answer that never ends: byte after byte, each in good time, until the event is set."""
+
+    def drip(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("content-length", "1000")
+        request.end_headers()
+        _drip(request, stop)
+
+    return drip
+
+
+def drip_headers(stop: threading.Event) -> Failure:
+    """The same before the body begins."""
+
+    def drip(request: Request) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+        _drip(request, stop)
+
+    return drip
+
+
+def _drip(request: Request, stop: threading.Event) -> None:
+    request.close_connection = True
+    with suppress(OSError):
+        while not stop.wait(0.03):
+            request.wfile.write(b"x")

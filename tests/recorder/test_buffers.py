@@ -118,6 +118,28 @@ def test_a_claim_by_a_clock_that_was_set_back_is_void(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_a_forked_process_asks_a_spool_for_its_own_alone(tmp_path: Path) -> None:
+    parents, childs = Spool(tmp_path / "spool", 10), Spool(tmp_path / "spool", 10, own_only=True)
+    added(parents, "a")
+    assert not childs.holds_up_to(childs.last_number())
+    [own] = added(childs, "b")
+    mark = childs.last_number()
+    [later] = added(childs, "c")
+    assert childs.holds_up_to(mark)
+    assert not childs.holds_up_to(own.number - 1)
+    parents.settle([own])  # whoever it was
+    assert not childs.holds_up_to(mark)
+    assert childs.holds_up_to(later.number)
+    childs.settle([later])
+    for _ in range(50):
+        childs.settle(added(childs, "d"))
+    assert childs._own is not None
+    assert len(childs._own) <= 20
+    assert not childs.holds_up_to(childs.last_number())
+    parents.close()
+    childs.close()
+
+
 def test_a_spool_is_its_owners_alone(tmp_path: Path) -> None:
     Spool(tmp_path / "spool", 10).close()
     assert (tmp_path / "spool").stat().st_mode & 0o077 == 0

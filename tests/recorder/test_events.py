@@ -117,3 +117,15 @@ def nested(levels: int) -> Any:
 def test_metadata_without_a_json_form_is_refused_at_once(metadata: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each says it in its own words
         event(metadata=metadata).to_json()
+
+
+def test_what_the_service_takes_at_most_is_small_enough() -> None:
+    widest = "x" * 128
+    metadata = {"a": "\u00e9" * 1020}
+    text = event(
+        event_id='"' * 128, user_id=widest, subscription_id=widest, usage_type=widest, metadata=metadata
+    ).to_json()
+    assert len(text) <= MAX_EVENT_BYTES
+    assert ReportedUsage.model_validate(json.loads(text, parse_float=Decimal)).metadata == metadata
+    with pytest.raises(ValueError, match="2048 bytes"):
+        ReportedUsage.model_validate(json.loads(text) | {"metadata": {"a": metadata["a"] + "....."}})

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 Spawn = Callable[..., subprocess.Popen[str]]
 
 BEGIN = """
-import os, signal, sys, time
+import os, signal, sys, threading, time
 sys.path.insert(0, "layers/usage_recorder")
 from usage_recorder import Pauses, UsageRecorder, exit_on_sigterm, record_usage
 
@@ -143,6 +143,59 @@ elif not recorder.close():
     assert len(set(ids)) == 6
     assert sorted(service.ids) == sorted(ids)
     assert set(service.arrivals.values()) == {1}
+
+
+NO_THREADS = """
+def start(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")  # as Python 3.12 does
+"""
+
+
+def test_a_forked_process_that_accepted_nothing_does_not_wait_for_the_others(
+    service: Service, spawn: Spawn, make: Make, tmp_path: Path
+) -> None:
+    service.stop()
+    output = ended(
+        spawn(f"""{NO_THREADS}
+recorder = make(spool=SPOOL, flush_timeout=50)
+record(recorder, 2)
+if not os.fork():
+    threading.Thread.start = start
+    sys.exit(0)
+began = time.monotonic()
+print(os.wait()[1], time.monotonic() - began < 10, flush=True)
+os._exit(0)""")
+    )
+    assert output[2:] == ["0", "True"]
+    service.start()
+    assert make(spool=tmp_path / "spool", request_timeout=0.2).unsent == 2
+
+
+def test_a_forked_process_sends_what_it_accepted_when_it_exits(service: Service, spawn: Spawn) -> None:
+    ids = ended(
+        spawn(f"""{NO_THREADS}
+recorder = make(spool=SPOOL, linger=60)
+if not os.fork():
+    threading.Thread.start = start
+    record(recorder, 2)
+    sys.exit(0)
+os.wait()
+os._exit(0)""")
+    )
+    assert sorted(service.ids) == sorted(ids)
+    assert len(ids) == 2
+
+
+def test_a_recorder_that_cannot_be_closed_keeps_no_other_from_it(service: Service, spawn: Spawn) -> None:
+    ids = ended(
+        spawn("""recorders = [make(linger=60) for _ in range(6)]
+for recorder in recorders[:3]:
+    recorder.close = lambda: 1 / 0
+for recorder in recorders[3:]:
+    record(recorder)""")
+    )
+    assert sorted(service.ids) == sorted(ids)
+    assert len(ids) == 3
 
 
 # --- record_usage ------------------------------------------------------------------------------

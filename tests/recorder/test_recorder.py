@@ -1,12 +1,13 @@
 """The recorder against a service that fails in every way: nothing is lost, and nothing has two ids."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,8 +16,17 @@ from hypothesis import strategies as st
 from tests.recorder import service as fails
 from tests.recorder.conftest import QUICK, Make
 from tests.recorder.service import KEY, Failure, Service
-from usage_recorder import BufferFull, NotAcknowledged, Pauses, RecorderClosed, UsageRecorder, UsageRejected
+from usage_recorder import (
+    BufferFull,
+    NotAcknowledged,
+    Pauses,
+    RecorderClosed,
+    SpoolFailed,
+    UsageRecorder,
+    UsageRejected,
+)
 from usage_recorder.recorder import MAX_BODY_BYTES
+from usage_recorder.spool import Spool
 
 SLOW = Pauses(first=60, longest=60, operator=60)
 FAILURES: list[Failure] = [
@@ -121,9 +131,9 @@ def test_a_full_batch_does_not_linger(service: Service, make: Make) -> None:
 
 def test_a_body_stays_below_what_the_service_takes(service: Service, make: Make) -> None:
     recorder = make(linger=30)
-    record(recorder, 60, metadata={"text": "x" * 60_000})
+    record(recorder, 150, metadata={"text": "x" * 7_900})
     assert recorder.flush()
-    assert len(service.events) == 60
+    assert len(service.events) == 150
     assert max(service.sizes) <= MAX_BODY_BYTES
 
 
@@ -196,6 +206,18 @@ def test_a_service_that_does_not_answer_is_asked_again(service: Service, make: M
     ids = record(recorder)
     assert recorder.flush()
     enough.set()
+    assert service.ids == ids
+
+
+def test_a_service_whose_answer_never_ends_is_asked_again(service: Service, make: Make) -> None:
+    recorder = make(request_timeout=0.1)
+    enough = threading.Event()
+    service.fail_with(fails.drip_body(enough))
+    ids = record(recorder)
+    try:
+        assert recorder.flush(5)
+    finally:
+        enough.set()
     assert service.ids == ids
 
 
@@ -493,6 +515,73 @@ def test_a_handler_keeps_time_to_answer(service: Service, make: Make) -> None:
     assert recorder.unsent == 1
 
 
+def test_a_flush_that_fails_changes_nothing_of_what_a_handler_does(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = make(spool=tmp_path / "spool")
+
+    @recorder.flushing
+    def handler(divisor: int) -> float:
+        record(recorder)
+        monkeypatch.setattr(Spool, "last_number", broken)
+        return 1 / divisor
+
+    assert handler(1) == 1
+    monkeypatch.undo()
+    with pytest.raises(ZeroDivisionError):
+        handler(0)
+    monkeypatch.undo()
+    assert caplog.text.count("cannot be flushed at the end of the invocation") == 2
+
+
+def broken(*_: object) -> NoReturn:
+    raise SpoolFailed("the disk is gone")
+
+
+# --- When no thread can be started: Python exits, or there are too many --------------------------
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("usage-recorder"):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        starting(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+@pytest.mark.usefixtures("no_threads")
+@pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
+def test_whoever_flushes_sends_where_there_is_no_thread(
+    service: Service, make: Make, tmp_path: Path, spooled: bool
+) -> None:
+    recorder = make(linger=60, max_batch=2, spool=tmp_path / "spool" if spooled else None)
+    service.fail_with(fails.status(503), fails.hang_up)
+    ids = record(recorder, 5)
+    assert recorder.flush()
+    assert sorted(service.ids) == sorted(ids)
+    ids += record(recorder, 5)
+    ids.append(recorder.record_now("user-1", "sub-1", "report").event_id)
+    assert recorder.close()
+    assert sorted(service.ids) == sorted(ids)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_whoever_flushes_gives_up_in_time_where_there_is_no_thread(service: Service, make: Make) -> None:
+    service.stop()
+    rejections = Rejections()
+    recorder = make(pauses=SLOW, on_rejected=rejections)
+    [event_id] = record(recorder)
+    began = time.monotonic()
+    assert not recorder.flush(0.1)
+    assert not recorder.close(0.1)
+    assert time.monotonic() - began < 2
+    assert rejections == [(event_id, "not_sent")]
+
+
 # --- Recording now -----------------------------------------------------------------------------
 
 
@@ -556,3 +645,72 @@ def test_nobody_else_sends_what_is_being_recorded_now(service: Service, make: Ma
         go_on.set()
         acknowledged = recording.result()
     assert service.arrivals[acknowledged.event_id] == 1
+
+
+SLOWNESS: list[Callable[[threading.Event], Failure]] = [fails.never, fails.drip_headers, fails.drip_body]
+
+
+@pytest.mark.parametrize("slowness", SLOWNESS)
+def test_recording_now_ends_in_time_however_slow_the_service_is(
+    service: Service, make: Make, slowness: Callable[[threading.Event], Failure]
+) -> None:
+    recorder = make()
+    enough = threading.Event()
+    service.fail_with(slowness(enough))
+    began = time.monotonic()
+    try:
+        with pytest.raises(NotAcknowledged) as late:
+            recorder.record_now("user-1", "sub-1", "report", timeout=0.3)
+        assert time.monotonic() - began < 1
+        assert recorder.flush(5)  # while that answer is still on its way
+    finally:
+        enough.set()
+    assert service.ids == [late.value.event_id]
+    assert recorder.unsent == 0
+
+
+def test_recording_now_ends_in_time_however_slow_the_credentials_are(service: Service, make: Make) -> None:
+    there = threading.Event()
+
+    def token() -> str:
+        there.wait(10)
+        return KEY
+
+    recorder = make(token=token)
+    began = time.monotonic()
+    try:
+        with pytest.raises(NotAcknowledged, match=r"no answer within 0\.2 s") as late:
+            recorder.record_now("user-1", "sub-1", "report", timeout=0.2)
+        assert time.monotonic() - began < 1
+        assert recorder.unsent == 1
+    finally:
+        there.set()
+    assert recorder.flush()
+    assert service.ids == [late.value.event_id]
+
+
+def test_the_wait_for_room_is_part_of_the_time(service: Service, make: Make) -> None:
+    service.stop()
+    recorder = make(max_buffered=1, full_timeout=60)
+    record(recorder)
+    began = time.monotonic()
+    with pytest.raises(BufferFull):
+        recorder.record_now("user-1", "sub-1", "report", timeout=0.1)
+    assert time.monotonic() - began < 1
+
+
+def test_a_spool_that_fails_after_the_answer_does_not_unsay_it(
+    service: Service, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = make(spool=tmp_path / "spool", linger=60)
+    monkeypatch.setattr(Spool, "settle", broken)
+    monkeypatch.setattr(Spool, "release", broken)
+    acknowledged = recorder.record_now("user-1", "sub-1", "report")
+    assert service.ids == [acknowledged.event_id]
+    service.judge = lambda _: problem(404, "subscription_not_found")
+    with pytest.raises(UsageRejected):
+        recorder.record_now("user-1", "sub-1", "report")
+    service.stop()
+    with pytest.raises(NotAcknowledged):
+        recorder.record_now("user-1", "sub-1", "report", timeout=0.05)
+    assert caplog.text.count("stays in the spool and will be sent again") == 3

@@ -9,8 +9,8 @@ from typing import Any
 
 INTEGER_DIGITS = 12
 DECIMAL_PLACES = 9
-MAX_EVENT_BYTES = 65_536
-"""Far more than the service takes of one event (2 KB of metadata); it bounds what a buffer can hold."""
+MAX_EVENT_BYTES = 8_192
+"""More than the service takes of one event (2 KB of metadata); it bounds what a buffer can hold: 10,000 are 82 MB."""
 
 _WIDEST_NUMBER = 100
 

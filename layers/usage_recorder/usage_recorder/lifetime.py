@@ -1,11 +1,15 @@
 """What happens to recorders when the process ends or forks."""
 
 import atexit
+import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterable
 from typing import Protocol
 from weakref import WeakSet
+
+log = logging.getLogger("usage_recorder")
 
 
 class Living(Protocol):
@@ -37,8 +41,16 @@ def exit_on_sigterm() -> None:
 
 @atexit.register
 def _close_all() -> None:
-    for recorder in list(_recorders):
-        recorder.close()
+    _each("closed", (recorder.close for recorder in list(_recorders)))
+
+
+def _each(done: str, steps: Iterable[Callable[[], object]]) -> None:
+    """What fails for one recorder must not keep the others from it."""
+    for step in steps:
+        try:
+            step()
+        except Exception:
+            log.exception("a recorder cannot be %s", done)
 
 
 _forking: list[Living] = []
@@ -52,13 +64,11 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    for recorder in _forking:
-        recorder.after_fork_in_parent()
+    _each("used after a fork", (recorder.after_fork_in_parent for recorder in _forking))
 
 
 def _after_fork_in_child() -> None:
-    for recorder in _forking:
-        recorder.after_fork_in_child()
+    _each("used in a forked process", (recorder.after_fork_in_child for recorder in _forking))
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,9 +1,11 @@
 """The recorder: takes events, keeps them until the service has them, and sends them in batches meanwhile."""
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial, wraps
 from os import PathLike
@@ -16,9 +18,9 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, stop_before_delay
 
 from usage_recorder import lifetime
-from usage_recorder.answers import Acknowledged, Problem, Rejected, Retry
+from usage_recorder.answers import Acknowledged, Outcome, Problem, Rejected, Retry
 from usage_recorder.buffers import Buffer, Entry, MemoryBuffer
-from usage_recorder.errors import BufferFull, NotAcknowledged, RecorderClosed, UsageRejected
+from usage_recorder.errors import BufferFull, NotAcknowledged, RecorderClosed, SpoolFailed, UsageRejected
 from usage_recorder.events import Quantity, UsageEvent, aware, exact
 from usage_recorder.retries import Attempt, Pauses, has_to_go_on, what_it_came_to
 from usage_recorder.sender import ENVELOPE_BYTES, PATH, Credential, Sender, client_for, headers_of
@@ -36,6 +38,12 @@ HANDLER_RESERVE_SECONDS = 0.5
 
 STOP_SECONDS = 0.5
 """How long `close` waits for a try that is under way when its time is up."""
+
+LEAST_SECONDS = 0.1
+"""What a try is given even if the time is up when it begins."""
+
+ANSWER_RESERVE_SECONDS = 0.1
+"""By how much a try ends before the time of who waits for it, so that it can say what went wrong."""
 
 NOT_SENT = Problem(0, "not_sent", "the recorder was closed before the service had answered")
 
@@ -108,11 +116,11 @@ class UsageRecorder:
             with self._changed:
                 self._ensure_thread()
 
-    def _open(self) -> None:
-        """All that processes must not share."""
+    def _open(self, forked: bool = False) -> None:
+        """All that processes must not share. A forked one waits for its own events, not for those it found."""
         self._changed = threading.Condition()
         self._buffer: Buffer = (
-            Spool(self._spool, self._max_buffered) if self._spool else MemoryBuffer(self._max_buffered)
+            Spool(self._spool, self._max_buffered, own_only=forked) if self._spool else MemoryBuffer(self._max_buffered)
         )
         self._sender = Sender(self._url, self._headers, self._request_timeout, self._make_http())
         self._thread: threading.Thread | None = None
@@ -160,25 +168,28 @@ class UsageRecorder:
         occurred_at: datetime | None = None,
         timeout: float | None = None,
     ) -> Acknowledged:
-        """Record an event in this thread, and return when the service has acknowledged it.
+        """Record an event at once, and return when the service has acknowledged it.
+
+        It takes no longer than `timeout` seconds whatever the service, the network or what gives the credentials does,
+        the wait for room included. Only a spool's file can take longer, while another process has it locked.
 
         Raises:
             UsageRejected: the service will not have it.
             NotAcknowledged: it was not answered for within `timeout` seconds. It stays buffered and is sent on.
-            ValueError, BufferFull, RecorderClosed, SpoolFailed: as `record`.
+            ValueError, BufferFull, RecorderClosed, SpoolFailed: as `record`; after any of these it is not buffered.
         """
         event = _event(user_id, subscription_id, usage_type, quantity, metadata, at=occurred_at, event_id=event_id)
         seconds = self._flush_timeout if timeout is None else timeout
-        entry = self._accept(event, taken_for=seconds + self._claim_seconds)
+        deadline = time.monotonic() + seconds
+        entry = self._accept(event, taken_for=seconds + self._claim_seconds, within=seconds)
+        outcome: Outcome = Retry("it was interrupted")
         try:
-            [outcome] = self._deliver_within(entry, seconds).outcomes
+            outcome = self._answer_by(deadline, entry, seconds)
         finally:
-            self._release([entry])
+            self._conclude(entry, outcome)
         if isinstance(outcome, Rejected):
             raise UsageRejected(event, outcome.problem)
         if isinstance(outcome, Retry):
-            with self._changed:
-                self._ensure_thread()
             raise NotAcknowledged(event.event_id, outcome.reason)
         return outcome
 
@@ -188,10 +199,10 @@ class UsageRecorder:
         with self._changed:
             return self._left if self._left is not None else len(self._buffer)
 
-    def _accept(self, event: UsageEvent, taken_for: float = 0.0) -> Entry:
+    def _accept(self, event: UsageEvent, taken_for: float = 0.0, within: float = math.inf) -> Entry:
         text = event.to_json()
         with self._changed:
-            entry = self._wait_for(lambda: self._add(text, taken_for), self._full_timeout)
+            entry = self._wait_for(lambda: self._add(text, taken_for), min(self._full_timeout, within))
             if entry is None:
                 raise BufferFull(f"{self._max_buffered} events are unsent; event {event.event_id} was not accepted")
             if not taken_for:
@@ -209,33 +220,39 @@ class UsageRecorder:
     def flush(self, timeout: float | None = None) -> bool:
         """Send what was accepted so far; whether all of it is settled within `timeout` seconds.
 
-        A flush cuts short the recorder's own pauses, so it is at least one try, but not what Retry-After asks for.
+        A flush cuts short the recorder's own pauses, so it is at least one try, but not what Retry-After asks for. In
+        a forked process it is about what that process accepted.
         """
+        seconds = self._flush_timeout if timeout is None else timeout
         with self._changed:
             last = self._buffer.last_number()
             self._flushing += 1
             self._flushes += 1
             self._changed.notify_all()
             try:
-                if len(self._buffer):
-                    self._ensure_thread()
-                seconds = self._flush_timeout if timeout is None else timeout
-                return self._wait_for(lambda: not self._buffer.holds_up_to(last), seconds)
+                if not self._buffer.holds_up_to(last):
+                    return True
+                if self._ensure_thread():
+                    return self._wait_for(lambda: not self._buffer.holds_up_to(last), seconds)
             finally:
                 self._flushing -= 1
+        return self._send_here(last, seconds)
 
     def close(self, timeout: float | None = None) -> bool:
         """Take no more events, flush, and end the thread; whether all was sent.
 
-        What is left stays in the spool. Without one it is given up: logged, and told to `on_rejected`.
+        What is left stays in the spool. Without one it is given up: logged, and told to `on_rejected`. No thread is
+        started any more, which Python forbids while it exits: where there is none, this one sends.
         """
+        seconds = self._flush_timeout if timeout is None else timeout
+        deadline = time.monotonic() + seconds
         with self._changed:
             if self._closed:
                 return not self.unsent
             self._closed = True
             self._changed.notify_all()
-        sent = self.flush(timeout)
-        ended = self._end_thread(self._request_timeout if sent else STOP_SECONDS)
+        sent = self.flush(seconds)
+        ended = self._end_thread(max(STOP_SECONDS, deadline - time.monotonic()))
         with self._changed:
             given_up = self._buffer.unsettled()
         for entry in given_up:
@@ -276,10 +293,17 @@ class UsageRecorder:
             try:
                 return handler(*args, **kwargs)
             finally:
-                if not self.flush(self._time_left(args)):
-                    log.warning("%d usage events are unsent at the end of the invocation", self.unsent)
+                self._flush_invocation(args)
 
         return flushed
+
+    def _flush_invocation(self, arguments: tuple[Any, ...]) -> None:
+        """Whatever happens here, the handler's own result or exception is what counts."""
+        try:
+            if not self.flush(self._time_left(arguments)):
+                log.warning("%d usage events are unsent at the end of the invocation", self.unsent)
+        except Exception:
+            log.exception("usage events cannot be flushed at the end of the invocation")
 
     def _time_left(self, arguments: tuple[Any, ...]) -> float:
         remaining = next(
@@ -300,42 +324,68 @@ class UsageRecorder:
     def after_fork_in_child(self) -> None:
         """Begin anew: what the other process accepted it sends itself."""
         self._changed = threading.Condition()
+        self._thread = None
         self._buffer.abandon()
         self._buffer = MemoryBuffer(0)  # should the spool not open, nothing is accepted
         if not self._closed:
-            self._open()
+            self._open(forked=True)
 
     # --- The thread ----------------------------------------------------------------------------
 
-    def _ensure_thread(self) -> None:
-        if self._thread is None:
+    def _ensure_thread(self) -> bool:
+        """Whether there is one. What was accepted stays so where none can be started: the next call tries again."""
+        if self._thread is None and not self._closed:
             thread = threading.Thread(target=self._work, name="usage-recorder", daemon=True)
-            thread.start()
-            self._thread = thread
+            try:
+                thread.start()
+            except RuntimeError as error:  # Python exits, or there are too many
+                log.warning("usage events are kept until they are flushed: %s", error)
+            else:
+                self._thread = thread
+        return self._thread is not None
 
-    def _work(self) -> None:
+    def _work(self, over: Callable[[], bool] | None = None, deadline: float = math.inf) -> None:
+        """Send what comes, until the recorder stops; or until `over`, which is asked with the lock held."""
+
+        def ended() -> bool:
+            with self._changed:
+                return self._stopped or time.monotonic() >= deadline or (over is not None and over())
+
         send = Retrying(
             retry=retry_if_result(has_to_go_on) | retry_if_exception_type(Exception),
             wait=self._pause,
-            stop=lambda _: self._stopped,
-            sleep=self._sleep,
+            stop=lambda _: ended(),
+            sleep=lambda seconds: self._sleep(min(seconds, deadline - time.monotonic())),
             before_sleep=self._log_retry,
             retry_error_callback=lambda _: None,
         )
-        while not self._stopped:
-            send(self._send_batch)
+        while not ended():
+            send(lambda: self._send_batch(ended, deadline))
 
-    def _send_batch(self) -> Attempt:
+    def _send_here(self, last: int, seconds: float) -> bool:
+        """Send in the calling thread what has numbers up to `last`; whether all of it is settled."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            self._flushing += 1
+        try:
+            self._work(lambda: not self._buffer.holds_up_to(last), deadline)
+        finally:
+            with self._changed:
+                self._flushing -= 1
+        with self._changed:
+            return not self._buffer.holds_up_to(last)
+
+    def _send_batch(self, ended: Callable[[], bool], deadline: float) -> Attempt:
         with self._changed:
             self._flushes_seen = self._flushes
-            self._await_batch()
-            if self._stopped:
+            self._await_batch(ended, deadline)
+            if ended():
                 return Attempt()
             batch = self._buffer.take(self._batch_size, MAX_BODY_BYTES - ENVELOPE_BYTES, self._claim_seconds)
         if not batch:
             return Attempt()
         try:
-            attempt = self._deliver(batch)
+            attempt = self._deliver(batch, max(LEAST_SECONDS, deadline - time.monotonic()))
         finally:
             self._release(batch)
         self._adapt(attempt)
@@ -352,11 +402,11 @@ class UsageRecorder:
         elif not attempt.operator:
             self._batch_size = max(1, len(attempt.outcomes) // 2)
 
-    def _await_batch(self) -> None:
+    def _await_batch(self, ended: Callable[[], bool], deadline: float) -> None:
         """Wait for an event, then for a full batch or the end of `linger`, or somebody who cannot wait."""
-        self._wait_for(lambda: self._stopped or self._buffer.waiting(1) > 0, None)
+        self._wait_for(lambda: ended() or self._buffer.waiting(1) > 0, deadline - time.monotonic())
         self._wait_for(
-            lambda: self._stopped or self._flushing or self._buffer.waiting(self._batch_size) >= self._batch_size,
+            lambda: ended() or self._flushing or self._buffer.waiting(self._batch_size) >= self._batch_size,
             self._linger,
         )
 
@@ -391,30 +441,77 @@ class UsageRecorder:
     def _claim_seconds(self) -> float:
         return CLAIM_REQUESTS * self._request_timeout
 
-    def _deliver_within(self, entry: Entry, seconds: float) -> Attempt:
-        """Send one event, over and over until it is settled or the time is up."""
-        deadline = time.monotonic() + seconds
+    def _answer_by(self, deadline: float, entry: Entry, seconds: float) -> Outcome:
+        """What became of an event; asked for in another thread, because nothing else bounds how long that takes.
+
+        That thread may outlive the deadline. What it is told then is forgotten: the event is sent once more.
+        """
+        answer: Future[Outcome] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(self._ask_until(deadline - ANSWER_RESERVE_SECONDS, entry))
+            except BaseException as error:
+                answer.set_exception(error)
+                raise
+
+        try:
+            threading.Thread(target=ask, name="usage-recorder-now", daemon=True).start()
+        except RuntimeError:  # Python exits, or there are too many threads
+            ask()
+        try:
+            return answer.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            return Retry(f"no answer within {seconds:g} s")
+
+    def _ask_until(self, deadline: float, entry: Entry) -> Outcome:
+        """Send one event, over and over until it is answered for or the time is up."""
+
+        def left() -> float:
+            return max(LEAST_SECONDS, deadline - time.monotonic())
+
+        late = stop_before_delay(left())
         sending = Retrying(
             retry=retry_if_result(has_to_go_on),
             wait=self._pauses.after,
-            stop=stop_before_delay(seconds),
+            stop=lambda state: self._stopped or late(state),
             retry_error_callback=what_it_came_to,
         )
-        return sending(lambda: self._deliver([entry], within=max(0.1, deadline - time.monotonic())))
+        attempt: Attempt = sending(lambda: Attempt(self._sender.send([entry.text], left())))
+        return attempt.outcomes[0]
 
-    def _deliver(self, batch: list[Entry], within: float | None = None) -> Attempt:
-        """Send events, report those that are rejected, and settle all that are answered for."""
+    def _conclude(self, entry: Entry, outcome: Outcome) -> None:
+        """The event was accepted, so a spool that fails now changes nothing in what is true of it: it is logged.
+
+        The spool then still holds the event, and sends it once more when the claim ends; the service has it already.
+        """
+        try:
+            self._settle([entry], [outcome])
+            if isinstance(outcome, Retry):
+                self._release([entry])
+        except SpoolFailed:
+            log.exception("a usage event stays in the spool and will be sent again")
+        if isinstance(outcome, Retry):
+            with self._changed:
+                self._ensure_thread()
+
+    def _deliver(self, batch: list[Entry], within: float) -> Attempt:
         attempt = Attempt(self._sender.send([entry.text for entry in batch], within))
+        self._settle(batch, attempt.outcomes)
+        return attempt
+
+    def _settle(self, batch: list[Entry], outcomes: Sequence[Outcome]) -> None:
+        """Report events that are rejected, and settle all that are answered for."""
         final = []
-        for entry, outcome in zip(batch, attempt.outcomes, strict=True):
+        for entry, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Rejected):
                 self._report(entry, outcome.problem)
             if not isinstance(outcome, Retry):
                 final.append(entry)
-        with self._changed:
-            self._buffer.settle(final)
-            self._changed.notify_all()
-        return attempt
+        if final:
+            with self._changed:
+                self._buffer.settle(final)
+                self._changed.notify_all()
 
     def _release(self, entries: Iterable[Entry]) -> None:
         with self._changed:
@@ -435,16 +532,15 @@ class UsageRecorder:
             except Exception:
                 log.exception("on_rejected failed for usage event %s", event.event_id)
 
-    def _wait_for(self, met: Callable[[], R], seconds: float | None) -> R:
+    def _wait_for(self, met: Callable[[], R], seconds: float) -> R:
         """What `met` gives once that is true, or in the end. The lock is held, but not while waiting."""
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while not (value := met()):
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 break
-            self._changed.wait(
-                min((each for each in (left, self._buffer.poll_seconds) if each is not None), default=None)
-            )
+            wait = min(left, self._buffer.poll_seconds or math.inf)
+            self._changed.wait(None if wait == math.inf else wait)
         return value
 
 

@@ -1,6 +1,7 @@
 """Sends events to the service, and says what became of each."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -28,7 +29,8 @@ class Sender:
     def send(self, events: Sequence[str], within: float | None = None) -> list[Outcome]:
         """Send events, each as JSON, and say what became of each. Raises nothing.
 
-        `within`: seconds to connect, to send and to wait for an answer, if that is less than the usual.
+        `within`: seconds for the answer, if that is less than the usual. A connection that cannot be made, or headers
+        that come in drips, can take longer: what must not wait for them has to wait elsewhere.
         """
         try:
             return self._answered(events, within)
@@ -41,14 +43,18 @@ class Sender:
         self._http.close()
 
     def _answered(self, events: Sequence[str], within: float | None) -> list[Outcome]:
-        response = self._http.post(
+        seconds = min(self._timeout, within or self._timeout)
+        deadline = time.monotonic() + seconds
+        with self._http.stream(
+            "POST",
             self._url,
             content=f"{_OPEN}{','.join(events)}{_CLOSE}",
             headers={"content-type": "application/json", "user-agent": USER_AGENT, **self._headers()},
-            timeout=min(self._timeout, within or self._timeout),
-        )
+            timeout=seconds,
+        ) as response:
+            content = _read(response, deadline)
         event_ids = [json.loads(event)["eventId"] for event in events]
-        return outcomes(response.status_code, response.headers, response.content, event_ids, datetime.now(UTC))
+        return outcomes(response.status_code, response.headers, content, event_ids, datetime.now(UTC))
 
     def _apart(self, events: Sequence[str], refused: Refused, within: float | None) -> list[Outcome]:
         """Halve what was refused until the event that caused it is alone: it must not take the others with it."""
@@ -59,6 +65,16 @@ class Sender:
         if all(isinstance(outcome, Retry) for outcome in first):  # the service has gone; leave it alone
             return first + first[:1] * (len(events) - middle)
         return first + self.send(events[middle:], within)
+
+
+def _read(response: httpx.Response, deadline: float) -> bytes:
+    """The answer's body. httpx bounds the time between two bytes, but not their number."""
+    content = bytearray()
+    for chunk in response.iter_bytes():
+        content += chunk
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("the answer does not end", request=response.request)
+    return bytes(content)
 
 
 def client_for(url: str) -> httpx.Client:

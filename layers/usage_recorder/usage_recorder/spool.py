@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,9 +46,11 @@ class Spool:
 
     poll_seconds = 0.5
 
-    def __init__(self, path: Path, most: int) -> None:
+    def __init__(self, path: Path, most: int, own_only: bool = False) -> None:
+        """`own_only`: `holds_up_to` asks only for what was added here, not for what others left."""
         self._path = path
         self._most = most
+        self._own: deque[int] | None = deque() if own_only else None
         with _failing_as("opened", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)  # who used what is nobody else's business
@@ -59,7 +62,10 @@ class Spool:
             added = database.execute(
                 "INSERT INTO event (body, due) SELECT ?, ? FROM held WHERE events < ?", (text, due, self._most)
             )
-            return Entry(added.lastrowid, text) if added.rowcount == 1 and added.lastrowid else None
+        if added.rowcount != 1 or not added.lastrowid:
+            return None
+        self._remember(added.lastrowid)
+        return Entry(added.lastrowid, text)
 
     def take(self, most: int, most_bytes: int, seconds: float) -> list[Entry]:
         now = time.time()
@@ -89,7 +95,11 @@ class Spool:
         return self._number("SELECT coalesce(max(number), 0) FROM event")
 
     def holds_up_to(self, number: int) -> bool:
-        return bool(self._number("SELECT EXISTS (SELECT 1 FROM event WHERE number <= ?)", number))
+        if self._own is None:
+            return bool(self._number("SELECT EXISTS (SELECT 1 FROM event WHERE number <= ?)", number))
+        while self._own and not self._holds(self._own[0]):
+            self._own.popleft()
+        return bool(self._own) and self._own[0] <= number
 
     def __len__(self) -> int:
         return self._number("SELECT events FROM held")
@@ -104,6 +114,16 @@ class Spool:
     def abandon(self) -> None:
         """SQLite forbids a forked process even to close a connection that it inherited."""
         _abandoned.append(self._database)
+
+    def _remember(self, number: int) -> None:
+        """No more than `most` can be held; those beyond are looked for now and then, and forgotten if they are gone."""
+        if self._own is not None:
+            self._own.append(number)
+            if len(self._own) > 2 * self._most:
+                self._own = deque(own for own in self._own if self._holds(own))
+
+    def _holds(self, number: int) -> bool:
+        return bool(self._number("SELECT EXISTS (SELECT 1 FROM event WHERE number = ?)", number))
 
     def _number(self, query: str, *values: float) -> int:
         with _failing_as("read", self._path):
@@ -156,10 +176,11 @@ def _immediate(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("BEGIN IMMEDIATE")
     try:
         yield
+        database.execute("COMMIT")
     except BaseException:
-        database.execute("ROLLBACK")
+        if database.in_transaction:  # some failures end it by themselves
+            database.execute("ROLLBACK")
         raise
-    database.execute("COMMIT")
 
 
 @contextmanager
