@@ -1,6 +1,7 @@
 """Every call to DynamoDB fails once, before and after it took effect; a clean retry and a clean run mend it all."""
 
 import itertools
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,16 +10,27 @@ from functools import partial
 
 import pytest
 
-from tests import ledgers
+from tests import ledgers, queue
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import billing, catalog, retries, store
-from usage_billing.errors import DatabaseUnavailable, LedgerBusy
+from usage_billing import billing, catalog, queueing, retries, store
+from usage_billing.access import Caller, Role
+from usage_billing.consumption import Message, consume
+from usage_billing.errors import (
+    BillingError,
+    DatabaseUnavailable,
+    LedgerBusy,
+    SubscriptionInactive,
+    SubscriptionNotFound,
+)
+from usage_billing.intake import take
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
+from usage_billing.queueing import bury
 from usage_billing.recording import Recorded
 from usage_billing.subscriptions import Subscription
 
+UNREADABLE = "{"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SUBSCRIPTION = Subscription(subscription_id="sub-1", user_id="user-1", plan_id="business")
 
@@ -59,6 +71,7 @@ def fails_at_every_call(
         made = len(calls.made)
         with suppress(DatabaseUnavailable, Killed):
             flow(number)
+        calls.calm()
         if len(calls.made) - made < number:
             return number - 1
     raise AssertionError
@@ -107,6 +120,116 @@ def test_a_run_that_failed_anywhere_is_mended_by_a_clean_one(when: When, error: 
     totals = run()
     assert (totals.settled, totals.failures) == (0, 0)
     assert list(ledgers.unsettled(ledgers.check())) == []
+
+
+def both(number: int) -> list[UsageEvent]:
+    """Two events of two ledgers."""
+    return [
+        UsageEvent(f"{usage_type}-{number}", "user-1", "sub-1", usage_type, Decimal(3), NOW)
+        for usage_type in ("assessment", "unrated")
+    ]
+
+
+def settled(names: set[str]) -> None:
+    """A clean run settles everything, and exactly these events are recorded, once each."""
+    save_quota("unrated")
+    assert run().failures == 0
+    found = ledgers.check()
+    assert list(ledgers.unsettled(found)) == []
+    assert sorted(entry["event_id"] for ledger in found for entry in ledger.entries) == sorted(names)
+
+
+def buried() -> set[str]:
+    bodies = [message["Body"] for message in queue.receive("USAGE_DEAD_LETTER_QUEUE_URL")]
+    return {each["eventId"] for body in bodies if body != UNREADABLE for each in json.loads(body)["events"]}
+
+
+@pytest.mark.parametrize(("when", "error"), every_fault())
+@pytest.mark.parametrize("respond_async", [False, True])
+@pytest.mark.parametrize("caller", [Caller("key:test", Role.INTERNAL), Caller("user-1", Role.USER)])
+def test_a_batch_that_failed_anywhere_counts_once_when_sent_again(
+    when: When, error: Callable[[], BaseException], respond_async: bool, caller: Caller
+) -> None:
+    accepted: set[str] = set()
+
+    def flow(number: int) -> None:
+        catalog.forget_subscriptions()
+        for event, taken in zip(
+            both(number), take(both(number), caller, NOW, respond_async=respond_async), strict=True
+        ):
+            if not isinstance(taken, BillingError):
+                accepted.add(event.event_id)
+
+    with watched() as calls:
+        tried = fails_at_every_call(calls, when, error, flow)
+    least = 2 if caller.role == Role.USER else 1  # only a user's subscription is looked up before it is queued
+    assert tried >= (least if respond_async else 6)
+    assert queue.deliver(queue.receive(), NOW) == []
+    assert accepted <= {e["event_id"] for ledger in ledgers.check() for e in ledger.entries}, "what is accepted is kept"
+    events = [event for number in range(1, tried + 2) for event in both(number)]
+    assert all(isinstance(taken, Recorded) for taken in take(events, caller, NOW))
+    settled({event.event_id for event in events})
+    assert buried() == set()
+
+
+@pytest.mark.parametrize(("when", "error"), every_fault())
+def test_a_delivery_that_failed_anywhere_is_mended_by_another(when: When, error: Callable[[], BaseException]) -> None:
+    def delivery(number: int) -> list[Message]:
+        dead = UsageEvent(f"dead-{number}", "user-1", "unheard-of", "assessment", Decimal(1))
+        sent = queueing._messages(list(enumerate([*both(number), dead])), NOW)
+        return [
+            *(Message(f"{number}-{place}", message.body) for place, message in enumerate(sent)),
+            *(Message(f"{number}-alone-{event.event_id}", _body(event)) for event in both(1000 + number)),
+            Message(f"{number}-unreadable", UNREADABLE),
+        ]
+
+    again: dict[int, list[Message]] = {}
+
+    def flow(number: int) -> None:
+        catalog.forget_subscriptions()
+        again[number] = delivery(number)
+        failed = consume(again[number], NOW)
+        again[number] = [message for message in again[number] if message.message_id in failed]
+
+    with watched() as calls:
+        tried = fails_at_every_call(calls, when, error, flow)
+    assert tried >= 7, "subscriptions, heads, terms, transactions and two funerals"
+    for messages in again.values():
+        assert consume(messages, NOW) == []
+    numbers = range(1, tried + 2)
+    settled({event.event_id for number in numbers for n in (number, 1000 + number) for event in both(n)})
+    assert buried() == {f"dead-{number}" for number in numbers}
+
+
+def _body(event: UsageEvent) -> str:
+    [message] = queueing._messages([(0, event)], NOW)
+    return message.body
+
+
+@pytest.mark.parametrize(("when", "error"), every_fault())
+def test_what_is_said_to_be_buried_is_buried(
+    when: When, error: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "MOST_MESSAGES", 1)
+    reasons = [SubscriptionNotFound("none"), SubscriptionInactive("paused"), SubscriptionNotFound("none")]
+    todo: set[tuple[int, int]] = set()
+    said: set[str] = set()
+
+    def flow(number: int) -> None:
+        dead = [(UsageEvent(f"{number}-{n}", "u", "s", "t", Decimal(1)), reason) for n, reason in enumerate(reasons)]
+        todo.update((number, n) for n in range(3))
+        for n, failure in enumerate(bury(dead, NOW)):
+            if failure is None:
+                todo.remove((number, n))
+                said.add(f"{number}-{n}")
+
+    with watched() as calls:
+        assert fails_at_every_call(calls, when, error, flow) == 2
+    found = buried()
+    assert said <= found
+    for number, n in sorted(todo):
+        assert bury([(UsageEvent(f"{number}-{n}", "u", "s", "t", Decimal(1)), reasons[n])], NOW) == [None]
+    assert found | buried() == {f"{number}-{n}" for number in (1, 2, 3) for n in range(3)}
 
 
 def test_a_transaction_conflict_is_tried_again_until_it_is_over() -> None:

@@ -13,10 +13,10 @@ from math import inf
 
 from usage_billing import catalog
 from usage_billing.access import Caller
-from usage_billing.errors import BillingError, LedgerBusy
+from usage_billing.errors import BillingError, DatabaseUnavailable, LedgerBusy
 from usage_billing.ledger import UsageEvent
 from usage_billing.queueing import enqueue
-from usage_billing.recording import Recorded, record_all, require_timely
+from usage_billing.recording import Recorded, in_billing_words, record_all, require_timely
 from usage_billing.subscriptions import Subscription
 
 RESERVE_SECONDS = 7.0
@@ -76,8 +76,8 @@ def _queue_allowed(
         try:
             require_timely(event, now)
             caller.require_own(event.user_id, partial(find, event.subscription_id))
-        except BillingError as error:
-            refused[number] = error
+        except Exception as error:
+            refused[number] = in_billing_words(error)
     allowed = [number for number in range(len(events)) if number not in refused]
     unsent = enqueue([events[number] for number in allowed], now, lambda: seconds_left() - ANSWER_SECONDS)
     queued = dict(zip(allowed, unsent, strict=True))
@@ -88,14 +88,14 @@ def _finder(caller: Caller, spare: Callable[[], float]) -> Find:
     """Finds the subscriptions that the caller may use: each is looked up once, and none when no time is left.
 
     Raises:
-        LedgerBusy: nobody had the time to look.
+        DatabaseUnavailable: nobody had the time to look.
     """
     found: dict[str, Subscription] = {}
 
     def find(subscription_id: str) -> Subscription:
         if subscription_id not in found:
             if spare() <= 0:
-                raise LedgerBusy("There was no time left for it.")
+                raise DatabaseUnavailable("The database took too long; send the same request again.")
             found[subscription_id] = caller.reach(lambda: catalog.recent_subscription(subscription_id))
         return found[subscription_id]
 

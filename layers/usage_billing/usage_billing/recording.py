@@ -148,7 +148,7 @@ class _Batch:
             if not subscription.is_active:  # perhaps it is by now
                 subscription = catalog.subscription(subscription_id)
         except Exception as error:
-            return _Sorted(dict.fromkeys(numbers, _in_billing_words(error)))
+            return _Sorted(dict.fromkeys(numbers, in_billing_words(error)))
         found = _Sorted()
         shares: dict[LedgerKey, _Share] = {}
         firsts: dict[str, tuple[int, LedgerKey]] = {}
@@ -161,7 +161,7 @@ class _Batch:
                 found.late.append((number, error))
                 continue
             except Exception as error:
-                found.refused[number] = _in_billing_words(error)
+                found.refused[number] = in_billing_words(error)
                 continue
             first, key = firsts.setdefault(event.event_id, (number, opened.key))
             if key == opened.key:
@@ -178,7 +178,7 @@ class _Batch:
         try:
             outcomes.update(self._append(share))
         except Exception as error:
-            failure = _in_billing_words(error)
+            failure = in_billing_words(error)
         else:
             usage_type = share.opened.key.usage_type
             failure = LedgerBusy(f"Too many others record {usage_type} for this subscription right now.")
@@ -196,7 +196,7 @@ class _Batch:
                 known = (stored, None) if stored else None
             return number, self._replay(event, *known) if known else refusal
         except Exception as error:
-            return number, _in_billing_words(error)
+            return number, in_billing_words(error)
 
     def copy(self, number: int, first: Outcome) -> Outcome:
         """What becomes of an event whose id another one of the batch has, which goes to another ledger."""
@@ -205,7 +205,7 @@ class _Batch:
         try:
             return self._replay(event, *known) if known else first
         except Exception as error:
-            return _in_billing_words(error)
+            return in_billing_words(error)
 
     def _require_time(self) -> None:
         if self.seconds_left() <= 0:
@@ -267,7 +267,7 @@ class _Batch:
         return Recorded(stored, head, replayed=True)
 
 
-def _in_billing_words(error: Exception) -> BillingError:
+def in_billing_words(error: Exception) -> BillingError:
     """A refusal as it is; a failure counted and logged with its cause, for only its name goes on."""
     if isinstance(error, BillingError):
         return error

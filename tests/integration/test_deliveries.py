@@ -1,0 +1,299 @@
+"""Large and troubled deliveries: what they cost, where they stop, and what comes back."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests import ledgers
+from tests.api import Api, bearer
+from tests.faults import Parameters, timed_out, transaction_conflict, watched
+from tests.integration.test_batch import event, send, statuses
+from tests.integration.test_queue import consume, received
+from tests.template import template
+from usage_billing import catalog, clock, consumption, retries
+from usage_billing.consumption import Message
+
+DEAD = "USAGE_DEAD_LETTER_QUEUE_URL"
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
+
+
+def message(name: str, *events: dict[str, Any]) -> dict[str, Any]:
+    """A message as the queue holds it, with events that were accepted just now."""
+    accepted = [each | {"acceptedAt": clock.now().isoformat()} for each in events]
+    return {"MessageId": name, "Body": json.dumps({"events": accepted})}
+
+
+def messages(*events: dict[str, Any]) -> list[dict[str, Any]]:
+    return [message(f"m{number}", each) for number, each in enumerate(events)]
+
+
+def deliver(found: list[dict[str, Any]], seconds_left: Callable[[], float]) -> list[str]:
+    as_delivered = [Message(each["MessageId"], each["Body"]) for each in found]
+    return consumption.consume(as_delivered, clock.now(), seconds_left)
+
+
+def used() -> dict[str, int]:
+    return {ledger.head["subscription_id"]: int(ledger.head["used"]) for ledger in ledgers.check()}
+
+
+def validation_exception() -> Exception:
+    return ClientError({"Error": {"Code": "ValidationException", "Message": "injected"}}, "TransactWriteItems")
+
+
+def writes_to(subscription: str) -> Callable[[Parameters], bool]:
+    return lambda parameters: subscription in str(parameters.get("TransactItems"))
+
+
+# --- Time ---------------------------------------------------------------------------------------
+
+
+def test_what_there_is_no_time_for_comes_back_and_only_that(ready: Api) -> None:
+    ready.subscribe("sub-2")
+    found = messages(event("a"), event("b", subscriptionId="sub-2"))
+    with watched() as calls:
+        assert deliver(found, lambda: 20 if "TransactWriteItems" in calls.made else 300) == ["m1"]
+    assert used() == {"sub-1": 1}
+    assert consume(found) == []
+    assert used() == {"sub-1": 1, "sub-2": 1}
+
+
+def test_a_long_ledger_is_left_between_two_transactions(ready: Api) -> None:
+    found = [message(f"m{n}", *(event(f"e{n}-{each}") for each in range(99))) for n in range(3)]
+    with watched() as calls:
+        assert deliver(found, lambda: 20 if "TransactWriteItems" in calls.made else 300) == ["m1", "m2"]
+    assert used() == {"sub-1": 99}
+    assert consume(found) == []
+    assert used() == {"sub-1": 297}
+
+
+def test_without_time_nothing_is_begun(ready: Api) -> None:
+    found = messages(event("a"), event("b", subscriptionId="unheard-of"))
+    with watched() as calls:
+        assert consume(found, seconds=consumption.RECORDING_RESERVE_SECONDS - 1) == ["m0", "m1"]
+    assert calls.made == []
+
+
+def test_what_there_is_no_time_to_bury_comes_back(ready: Api) -> None:
+    found = messages(*(event(f"e{n}", subscriptionId=f"unheard-of-{n}") for n in range(11)))
+    with watched() as calls:
+        assert deliver(found, lambda: 5 if "SendMessageBatch" in calls.made else 300) == ["m10"]
+    assert len(received(DEAD)) == 10
+
+
+def test_a_request_that_runs_out_of_time_is_queued(ready: Api) -> None:
+    with watched() as calls:
+        answer = send(ready, event("a"), event("b"), seconds=6)
+    assert (answer.status, statuses(answer)) == (202, ["queued", "queued"])
+    assert calls.made == ["SendMessageBatch"]
+    assert consume(received()) == []
+    assert used() == {"sub-1": 2}
+
+
+def test_a_user_whose_subscription_there_was_no_time_to_look_at_queues_nothing(ready: Api) -> None:
+    answer = ready.post("/api/usage/record", event("a"), headers=bearer("user-1"), seconds=6)
+    assert (answer.status, answer.code) == (503, "database_unavailable")
+    assert received() == []
+
+
+def test_a_request_without_time_for_the_queue_is_told_so(ready: Api) -> None:
+    answer = ready.post("/api/usage/record", event("a"), seconds=1)
+    assert (answer.status, answer.code) == (503, "queue_unavailable")
+    assert received() == []
+
+
+def test_the_queue_waits_long_enough_for_the_consumer() -> None:
+    resources = template()["Resources"]
+    queue = resources["UsageQueue"]["Properties"]
+    timeout = resources["ConsumeUsageFunction"]["Properties"]["Timeout"]
+    assert queue["VisibilityTimeout"] == 6 * timeout
+    assert timeout > 2 * consumption.RECORDING_RESERVE_SECONDS
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == consumption.MOST_RECEIVES
+
+
+# --- One id many times ----------------------------------------------------------------------------
+
+
+def test_the_same_event_many_times_costs_what_it_costs_once(ready: Api) -> None:
+    with watched() as once:
+        send(ready, event("a", 2))
+    catalog.forget_subscriptions()
+    with watched() as calls:
+        assert consume(messages(*[event("b", 2)] * 40, event("b", 3))) == []
+    assert calls.made.count("TransactWriteItems") == 1
+    assert len(calls.made) <= len(once.made) + 1, "and the funeral of the one that conflicts"
+    assert used() == {"sub-1": 4}
+    [dead] = received(DEAD)
+    assert dead["MessageAttributes"]["code"]["StringValue"] == "event_id_conflict"
+
+
+def test_copies_in_other_ledgers_are_held_against_the_first(ready: Api) -> None:
+    ready.plan(usage_type="report")
+    with watched() as once:
+        send(ready, event("other"))
+    with watched() as calls:
+        answer = send(
+            ready,
+            event("a", 3),
+            event("a", 3, usageType="report"),
+            event("a", 3, occurredAt="2026-01-10T00:00:00Z"),
+            event("a", 3),
+            event("a", 3, occurredAt="2001-01-10T00:00:00Z"),
+        )
+    codes = [result["problem"] and result["problem"]["code"] for result in answer.json["results"]]
+    assert codes == [None, "event_id_conflict", "event_id_conflict", None, "event_id_conflict"]
+    assert statuses(answer)[3] == "replayed"
+    assert len(calls.made) <= len(once.made)
+    assert used() == {"sub-1": 4}
+
+
+def test_a_copy_of_what_stands_is_a_replay_even_behind_one_that_conflicts(ready: Api) -> None:
+    ready.plan(usage_type="report")
+    ready.record("a", 3)
+    answer = send(ready, event("a", 4), event("a", 3), event("a", 3, usageType="report"))
+    assert statuses(answer) == ["rejected", "replayed", "rejected"]
+    assert [r["problem"]["code"] for r in answer.json["results"] if r["problem"]] == ["event_id_conflict"] * 2
+
+
+def test_a_refusal_is_not_the_copys(ready: Api) -> None:
+    answer = send(ready, event("a", userId="user-2"), event("a"))
+    assert statuses(answer) == ["rejected", "recorded"]
+
+
+def test_copies_share_the_failure_of_the_first(ready: Api) -> None:
+    ready.plan(usage_type="report")
+    with watched() as calls:
+        calls.fail_where(lambda parameters: "TransactItems" in parameters, timed_out)
+        answer = send(ready, event("a"), event("a"), event("a", usageType="report"))
+        assert calls.made.count("TransactWriteItems") == 1
+    assert [r["problem"]["code"] for r in answer.json["results"]] == ["database_unavailable"] * 3
+    assert ledgers.read() == []
+
+
+# --- Many that cannot be recorded -----------------------------------------------------------------
+
+
+def test_an_unknown_subscription_is_looked_up_once_and_its_events_are_buried_together(ready: Api, metrics: Any) -> None:
+    found = messages(*(event(f"e{n}", subscriptionId="unheard-of") for n in range(60)))
+    metrics()
+    with watched() as calls:
+        assert consume(found) == []
+    assert calls.made == ["GetItem", "SendMessageBatch"]
+    assert metrics()["EventsDead"] == 60
+    [dead] = received(DEAD)
+    assert [each["eventId"] for each in json.loads(dead["Body"])["events"]] == [f"e{n}" for n in range(60)]
+    ready.subscribe("unheard-of")
+    assert consume([dead]) == []
+    assert used() == {"unheard-of": 60}
+
+
+def test_a_paused_subscription_is_looked_up_once(ready: Api) -> None:
+    ready.record("known")
+    ready.subscribe(status="paused")
+    catalog.recent_subscription("sub-1")
+    with watched() as calls:
+        assert consume(messages(event("known"), *(event(f"e{n}") for n in range(5)))) == []
+    assert calls.made.count("SendMessageBatch") == 1
+    # The subscription as it is now, the entry of each event, the head of the one that is recorded.
+    assert calls.made.count("GetItem") == 1 + 6 + 1
+    [dead] = received(DEAD)
+    assert dead["MessageAttributes"]["code"]["StringValue"] == "subscription_inactive"
+    assert "known" not in dead["Body"]
+
+
+def test_ten_reasons_are_said_in_one_call(ready: Api) -> None:
+    with watched() as calls:
+        assert consume(messages(*(event(f"e{n}", subscriptionId=f"unheard-of-{n}") for n in range(25)))) == []
+    assert calls.made.count("SendMessageBatch") == 3
+    dead = received(DEAD)
+    assert {json.loads(each["Body"])["events"][0]["eventId"] for each in dead} == {f"e{n}" for n in range(25)}
+
+
+def test_a_reason_is_always_text_that_the_queue_takes(ready: Api) -> None:
+    body = json.dumps({"events": [{"\uffff": 1}], "検": 1}, ensure_ascii=False)
+    assert consume([{"MessageId": "foreign", "Body": body}]) == []
+    [dead] = received(DEAD)
+    assert dead["MessageAttributes"]["detail"]["StringValue"].isascii()
+
+
+# --- Lost races, and what may pass ----------------------------------------------------------------
+
+
+def test_who_gets_something_done_does_not_give_up(ready: Api) -> None:
+    """Every transaction of a long ledger comes through at its last try."""
+    found = [message(f"m{n}", *(event(f"e{n}-{each}") for each in range(99))) for n in range(3)]
+    tried: list[object] = []
+
+    def loses(parameters: Parameters) -> bool:
+        if "TransactItems" in parameters:
+            tried.append(parameters)
+        return "TransactItems" in parameters and len(tried) % retries.TRIES != 0
+
+    with watched() as calls:
+        calls.fail_where(loses, lambda: transaction_conflict(2))
+        assert consume(found) == []
+    assert len(tried) == 3 * retries.TRIES
+    assert used() == {"sub-1": 297}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        pytest.param(lambda: transaction_conflict(2), "ledger_busy", id="lost races"),
+        pytest.param(timed_out, "database_unavailable", id="no answer"),
+        pytest.param(validation_exception, "internal_error", id="a fault of ours"),
+    ],
+)
+def test_the_last_delivery_buries_what_still_waits_with_its_reason(
+    ready: Api, error: Callable[[], BaseException], code: str
+) -> None:
+    found = messages(event("a"), event("b"))
+    with watched() as calls:
+        calls.fail_where(writes_to("sub-1"), error)
+        assert consume(found, receives=consumption.MOST_RECEIVES - 1) == ["m0", "m1"]
+        assert received(DEAD) == []
+        assert consume(found, receives=consumption.MOST_RECEIVES) == []
+    [dead] = received(DEAD)
+    assert dead["MessageAttributes"]["code"]["StringValue"] == code
+    assert consume([dead]) == []
+    assert used() == {"sub-1": 2}
+
+
+def test_the_dead_of_a_message_wait_for_its_living(ready: Api) -> None:
+    """Else each delivery would bury them once more."""
+    found = [message("m", event("dead", subscriptionId="unheard-of"), event("a"))]
+    with watched() as calls:
+        calls.fail_where(writes_to("sub-1"), timed_out)
+        assert consume(found) == ["m"]
+    assert received(DEAD) == []
+    assert consume(found) == []
+    assert len(received(DEAD)) == 1
+    assert used() == {"sub-1": 1}
+
+
+def test_a_request_of_ours_that_is_wrong_stops_no_other_subscription(ready: Api) -> None:
+    for name in ("sub-0", "sub-2"):
+        ready.subscribe(name)
+    found = messages(*(event("a", subscriptionId=f"sub-{n}") for n in range(3)))
+    with watched() as calls:
+        calls.fail_where(writes_to("sub-1"), validation_exception)
+        assert consume(found) == ["m1"]
+    assert used() == {"sub-0": 1, "sub-2": 1}
+    assert consume(found) == []
+    assert used() == {"sub-0": 1, "sub-1": 1, "sub-2": 1}
+
+
+def test_a_request_of_ours_that_is_wrong_leaves_its_neighbours_their_answers(ready: Api) -> None:
+    ready.subscribe("sub-2")
+    with watched() as calls:
+        calls.fail_where(writes_to("sub-1"), validation_exception)
+        answer = send(ready, event("a"), event("b", subscriptionId="sub-2"), event("c", -1))
+    assert (answer.status, statuses(answer)) == (200, ["rejected", "recorded", "rejected"])
+    problems = [result["problem"] and result["problem"]["status"] for result in answer.json["results"]]
+    assert problems == [500, None, 422]

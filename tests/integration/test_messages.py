@@ -1,0 +1,140 @@
+"""The queue's messages: any text comes through whole, and what the queue did not take is never said to be queued."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests import ledgers
+from tests.api import Api
+from tests.integration.test_batch import event, send
+from tests.integration.test_queue import ASYNC, consume, received
+from usage_billing import queueing
+
+LONG = {"text": "x" * 1900}
+
+
+class Refusals:
+    """Makes SQS answer some entries of its calls as failed, and not take them."""
+
+    def __init__(self, refuses: Callable[[int, int], bool]) -> None:
+        self.calls: list[list[dict[str, Any]]] = []
+        self._refuses = refuses
+
+    def before(self, params: dict[str, Any], **_: Any) -> None:
+        entries, number = params["Entries"], len(self.calls)
+        self.calls.append(entries)
+        params["Entries"] = [each for place, each in enumerate(entries) if not self._refuses(number, place)]
+
+    def after(self, parsed: dict[str, Any], **_: Any) -> None:
+        number = len(self.calls) - 1
+        parsed["Failed"] = [
+            {"Id": each["Id"], "Code": "InternalError", "SenderFault": False}
+            for place, each in enumerate(self.calls[-1])
+            if self._refuses(number, place)
+        ]
+
+
+@contextmanager
+def refusing(refuses: Callable[[int, int], bool] = lambda call, place: False) -> Iterator[Refusals]:
+    """`refuses` says whether an entry fails, by the number of its call and its place in it, both from 0."""
+    refusals, events = Refusals(refuses), queueing._queue().meta.events
+    hooks = {"before-parameter-build": refusals.before, "after-call": refusals.after}
+    for name, hook in hooks.items():
+        events.register(f"{name}.sqs.SendMessageBatch", hook)
+    try:
+        yield refusals
+    finally:
+        for name, hook in hooks.items():
+            events.unregister(f"{name}.sqs.SendMessageBatch", hook)
+
+
+def queued_ids() -> set[str]:
+    return {each["eventId"] for message in received() for each in json.loads(message["Body"])["events"]}
+
+
+@pytest.mark.parametrize(
+    "refuses",
+    [
+        pytest.param(lambda call, place: place == 0, id="the first of each call"),
+        pytest.param(lambda call, place: place in (1, 4), id="some in the middle"),
+        pytest.param(lambda call, place: call == 1 and place == 1, id="one of the second call"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("count", "metadata"),
+    [pytest.param(500, None, id="one call"), pytest.param(300, LONG, id="several calls")],
+)
+def test_queued_is_what_is_in_the_queue_and_nothing_else(
+    ready: Api, monkeypatch: pytest.MonkeyPatch, refuses: Callable[[int, int], bool], count: int, metadata: Any
+) -> None:
+    monkeypatch.setattr(queueing, "MOST_EVENTS", 30)
+    batch = [event(f"e{number}", metadata=metadata) for number in range(count)]
+    with refusing(refuses) as refusals:
+        answer = send(ready, *batch, headers=ASYNC)
+    assert len(refusals.calls) > 1
+    results = answer.json["results"]
+    assert {each["eventId"] for each in results if each["status"] == "queued"} == queued_ids()
+    others = [each for each in results if each["status"] != "queued"]
+    assert others
+    assert {(each["status"], each["problem"]["status"], each["problem"]["code"]) for each in others} == {
+        ("rejected", 503, "queue_unavailable")
+    }
+
+
+def test_a_single_event_that_the_queue_refuses_is_not_accepted(ready: Api) -> None:
+    client = queueing._queue()
+
+    def refuse(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["Failed"] = [{"Id": each["Id"], "Code": "X", "SenderFault": False} for each in parsed.pop("Successful")]
+
+    client.meta.events.register("after-call.sqs.SendMessageBatch", refuse)
+    answer = ready.record("a", headers=ASYNC)
+    assert (answer.status, answer.code) == (503, "queue_unavailable")
+
+
+def test_some_of_the_dead_may_be_refused_and_only_these_come_back(ready: Api) -> None:
+    names = [f"unheard-of-{number}" for number in range(4)]
+    for name in names:
+        ready.record("a", subscriptionId=name, headers=ASYNC)
+    messages = received()
+    with refusing(lambda call, place: place == 2) as refusals:
+        [again] = consume(messages)
+    [returned] = [message for message in messages if message["MessageId"] == again]
+    assert returned["Body"] == refusals.calls[0][2]["MessageBody"]
+    assert len(received("USAGE_DEAD_LETTER_QUEUE_URL")) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\uffff\ufffe", id="what is no character"),
+        pytest.param("使用量の記録", id="CJK"),
+        pytest.param("🧾👩‍🔬", id="emoji"),
+        pytest.param("\u0000\u001f\u2028", id="control characters"),
+    ],
+)
+def test_any_text_comes_through_the_queue_as_it_was(ready: Api, text: str) -> None:
+    metadata = {text: [text, {"n": 1}]}
+    assert ready.record("a", metadata=metadata, headers=ASYNC).status == 202
+    [message] = received()
+    assert message["Body"].isascii()
+    assert consume([message]) == []
+    [ledger] = ledgers.check()
+    assert json.loads(ledger.entries[0]["metadata"]) == metadata
+    assert ready.record("a", metadata=metadata).status == 200
+
+
+@pytest.mark.parametrize("character", ["x", "ä", "検", "🧾", "\uffff"])
+def test_no_call_is_larger_than_the_queue_takes(ready: Api, character: str) -> None:
+    metadata = {"text": character * (1900 // len(character.encode()))}
+    batch = {"events": [event(f"e{number}", metadata=metadata) for number in range(300)]}
+    raw = json.dumps(batch, ensure_ascii=False).encode()
+    with refusing() as calls:
+        answer = ready.post("/api/usage/batch", raw=raw, headers=ASYNC)
+    assert answer.json["totals"]["queued"] == 300
+    sizes = [sum(len(each["MessageBody"].encode()) for each in call) for call in calls.calls]
+    assert max(sizes) <= 256 * 1024
+    assert len(queued_ids()) == 300
