@@ -25,7 +25,8 @@ from bench.units import Units, counted
 from tests.template import template
 
 CALLERS = 16
-CONSUMERS = min(5, int(template()["Parameters"]["UsageQueueConcurrency"]["Default"]))
+_QUEUE = template()["Resources"]["ConsumeUsageFunction"]["Properties"]["Events"]["Queue"]["Properties"]
+CONSUMERS = min(5, int(_QUEUE["ScalingConfig"]["MaximumConcurrency"]))
 """As many as the template allows at once; Lambda itself begins with five."""
 
 MESSAGES = 250
@@ -152,7 +153,10 @@ def consume(pipe: Connection, queue_url: str) -> Done:
                 if stopping and _is_empty(sqs, queue_url):
                     break
                 continue
-            records = [{"messageId": each["MessageId"], "body": each["Body"]} for each in messages]
+            records = [
+                {"messageId": each["MessageId"], "body": each["Body"], "attributes": each["Attributes"]}
+                for each in messages
+            ]
             answer = handler({"Records": records}, surroundings.context(60))
             again = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
             done.ended_at = time.monotonic()
@@ -174,6 +178,7 @@ def _gathered(sqs: Any, queue_url: str, window: float) -> list[dict[str, Any]]:
             MaxNumberOfMessages=10,
             VisibilityTimeout=VISIBILITY_SECONDS,
             WaitTimeSeconds=1 if window else 0,
+            MessageSystemAttributeNames=["All"],
         )
         messages = answer.get("Messages", [])
         found += messages
