@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import get_docs
 import get_openapi
 from tests.api import Answer, Api, bearer, token
-from usage_billing import billing, catalog, errors, http, intake, invoices, recording, retries, store, tables
+from usage_billing import billing, catalog, errors, http, intake, invoices, retries, store, tables
 from usage_billing.config import settings
 from usage_billing.errors import BillingError
 from usage_billing.store import HeadMoved
@@ -151,7 +151,7 @@ class Failure:
 
 # One call that each handler cannot do without.
 FAILURES = {
-    "record_usage": Failure(recording, "_append", lambda api: api.record()),
+    "record_usage": Failure(intake, "take", lambda api: api.record()),
     "record_batch": Failure(intake, "take", lambda api: api.post("/api/usage/batch", {"events": [
         {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "report", "quantity": 1}]})),
     "get_openapi": Failure(get_openapi, "_text", lambda api: api.get("/openapi.json")),
