@@ -104,12 +104,13 @@ class Api:
         raw: bytes | str | None = None,
         raw_path: str | None = None,
         as_: str | None = None,
-        seconds: float = 29,
+        seconds: float = 900,
     ) -> Answer:
         """Send a request to the handler of its route.
 
         `raw` is a body that is sent as it is, bytes as API Gateway sends what is no text. With `raw_path` or `as_` the
-        handler of `path`, or of the method `as_`, gets a request that it has no route for.
+        handler of `path`, or of the method `as_`, gets a request that it has no route for. `seconds` is the time it has,
+        by default more than any function gets: a busy machine may take long where AWS does not.
         """
         module, parameters = module_of(as_ or method, path)
         text = raw if raw is not None else None if body is None else json.dumps(body, default=float)
