@@ -109,7 +109,7 @@ class Api:
         """Send a request to the handler of its route.
 
         `raw` is a body that is sent as it is, bytes as API Gateway sends what is no text. With `raw_path` or `as_` the
-        handler of `path`, or of the method `as_`, gets a request that it has no route for. `seconds` is the time it has,
+        handler of `path`, or of the method `as_`, gets a request that it has no route for. It has `seconds`,
         by default more than any function gets: a busy machine may take long where AWS does not.
         """
         module, parameters = module_of(as_ or method, path)
