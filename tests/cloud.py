@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from typing import Any
 
 import boto3
@@ -58,7 +57,3 @@ def create(**client: Any) -> dict[str, str]:
         "JWT_AUDIENCE": AUDIENCE,
         "API_KEYS_SECRET_ID": "api-keys",
     }
-
-
-def settings_of(environment: dict[str, str]) -> None:
-    os.environ |= environment
