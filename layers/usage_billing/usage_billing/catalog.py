@@ -116,7 +116,7 @@ def _subscription(row: SubscriptionTable) -> Subscription:
         user_id=row.user_id,
         plan_id=row.plan_id,
         status=SubscriptionStatus(row.status),
-        billing_anchor_day=int(row.billing_anchor_day),
+        billing_anchor_day=row.billing_anchor_day,
         earlier_anchors=tuple(
             EarlierAnchor(day=day, until=instant(until)) for day, until in loads(row.earlier_anchors or "[]")
         ),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any
 
 import simplejson
@@ -19,8 +20,13 @@ def _encode(value: object) -> simplejson.RawJSON:
 
 def dumps(value: object, *, sort_keys: bool = False, ascii_only: bool = False) -> str:
     """`value` as compact JSON; Decimals become numbers in plain notation. `ascii_only` escapes all other characters."""
-    return simplejson.dumps(
-        value,
+    text: str = _encoder(sort_keys, ascii_only).encode(value)
+    return text
+
+
+@cache
+def _encoder(sort_keys: bool, ascii_only: bool) -> simplejson.JSONEncoder:
+    return simplejson.JSONEncoder(
         default=_encode,
         use_decimal=False,
         allow_nan=False,

@@ -86,8 +86,8 @@ def _item(row: UsageInvoiceItemTable) -> InvoiceItem:
         unit_price=row.unit_price,
         amount=rounded(row.amount, row.currency),
         currency=row.currency,
-        from_sequence=int(row.from_sequence),
-        to_sequence=int(row.to_sequence),
+        from_sequence=row.from_sequence,
+        to_sequence=row.to_sequence,
         run_id=row.run_id,
         created_at=instant(row.created_at),
     )

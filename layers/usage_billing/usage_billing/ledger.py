@@ -111,7 +111,8 @@ class Entry:
         """How much of this entry is billable: as decided when recorded, else by the terms the ledger got later."""
         if self.billable_quantity is not None or terms is None:
             return self.billable_quantity
-        return _billable_between(terms, subtract(self.cumulative, self.quantity), self.cumulative)
+        before = subtract(self.cumulative, self.quantity)
+        return subtract(terms.billable(self.cumulative), terms.billable(before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,28 +134,31 @@ class Head:
 
     def append(self, event: UsageEvent, recorded_at: datetime) -> tuple[Entry, "Head"]:
         """The entry for `event` and the head after it. Units: the quota's unit."""
-        used = add(self.used, event.quantity)
-        entry = Entry(
-            key=self.key,
-            event_id=event.event_id,
-            user_id=event.user_id,
-            sequence=self.last_sequence + 1,
-            quantity=event.quantity,
-            cumulative=used,
-            billable_quantity=_billable_between(self.terms, self.used, used) if self.terms else None,
-            occurred_at=event.when(recorded_at),
-            recorded_at=recorded_at,
-            metadata=event.metadata,
-        )
-        return entry, replace(self, last_sequence=entry.sequence, used=used)
+        [entry], after = self.append_all([event], recorded_at)
+        return entry, after
 
     def append_all(self, events: Iterable[UsageEvent], recorded_at: datetime) -> tuple[list[Entry], "Head"]:
         """The entries for `events`, in their order, and the head after the last one."""
-        head, entries = self, []
-        for event in events:
-            entry, head = head.append(event, recorded_at)
-            entries.append(entry)
-        return entries, head
+        entries: list[Entry] = []
+        used, billable = self.used, self.billable
+        for sequence, event in enumerate(events, self.last_sequence + 1):
+            used, billable_before = add(used, event.quantity), billable
+            billable = self.terms.billable(used) if self.terms else None
+            entries.append(
+                Entry(
+                    key=self.key,
+                    event_id=event.event_id,
+                    user_id=event.user_id,
+                    sequence=sequence,
+                    quantity=event.quantity,
+                    cumulative=used,
+                    billable_quantity=_difference(billable, billable_before),
+                    occurred_at=event.when(recorded_at),
+                    recorded_at=recorded_at,
+                    metadata=event.metadata,
+                )
+            )
+        return entries, replace(self, last_sequence=self.last_sequence + len(entries), used=used)
 
     def rated(self, terms: Terms) -> "Head":
         """This head with its terms pinned; terms never change once they are."""
@@ -197,5 +201,5 @@ class QuotaState:
         return cls(used, terms.included, max(ZERO, subtract(terms.included, used)), used > terms.included)
 
 
-def _billable_between(terms: Terms, before: Decimal, after: Decimal) -> Decimal:
-    return subtract(terms.billable(after), terms.billable(before))
+def _difference(after: Decimal | None, before: Decimal | None) -> Decimal | None:
+    return None if after is None or before is None else subtract(after, before)

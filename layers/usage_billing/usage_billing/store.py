@@ -11,7 +11,6 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import CancellationReason, DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.expressions.update import Action
-from pynamodb.transactions import TransactWrite
 
 from usage_billing.errors import DatabaseUnavailable, InvoiceCurrencyMismatch, InvoiceNotDraft
 from usage_billing.exact_json import dumps, loads
@@ -35,6 +34,9 @@ from usage_billing.values import instant, iso
 SHARDS = 16
 MOST_ENTRIES = 99
 """How many entries fit into one transaction beside their head: DynamoDB takes 100 items."""
+
+READ_TOGETHER = 50
+"""How many heads a run reads with one call: DynamoDB gives 100; what is read long before its turn is old by then."""
 
 
 # Recording
@@ -81,6 +83,17 @@ def head(key: LedgerKey) -> Head | None:
         return None
 
 
+def heads_of(keys: Sequence[LedgerKey]) -> dict[LedgerKey, Head]:
+    """The heads of up to `READ_TOGETHER` ledgers, read consistently in one call.
+
+    Missing is what is not open, and what DynamoDB did not get to.
+    """
+    names = [{"subscription_id": key.subscription_id, "ledger": key.sort_key} for key in keys]
+    answer = UsageSummaryTable._get_connection().batch_get_item(names, consistent_read=True)  # type: ignore[arg-type]
+    rows = [UsageSummaryTable.from_raw_data(item) for items in answer["Responses"].values() for item in items]
+    return {head.key: head for head in map(_head, rows)}
+
+
 def heads(subscription_id: str, period_start: str) -> list[Head]:
     """The heads of a subscription in one period, by usage type, read consistently."""
     in_period = UsageSummaryTable.ledger.startswith(f"{period_start}#")
@@ -103,7 +116,7 @@ def entries(key: LedgerKey, after: int, limit: int) -> list[Entry]:
     rows = UsageTable.ledger_index.query(key.ledger_id, LedgerIndex.sequence > after, limit=limit)
     found: list[Entry] = []
     for expected, row in enumerate(rows, after + 1):
-        if int(row.sequence) != expected:
+        if row.sequence != expected:
             break
         found.append(_entry(row))
     return found
@@ -139,16 +152,18 @@ def append(seen: Head, new: Sequence[Entry], after: Head) -> None:
         actions.append(row.terms.set(_terms_attribute(after)))
         condition &= row.terms.does_not_exist()
     try:
-        with TransactWrite(connection=connection()) as transaction:
-            for each in new:
-                transaction.save(_usage(each), UsageTable.event_id.does_not_exist(), return_values="ALL_OLD")
-            transaction.update(_summary(after.key), actions, condition, return_values="ALL_OLD")
+        _write([_put_entry(each) for each in new], [_summary(after.key).change(actions, condition)])
     except TransactWriteError as error:
         *entry_reasons, head_reason = _cancellation(error)
         stored = [_entry(UsageTable.from_raw_data(item)) for item in map(_old_item, entry_reasons) if item]
         if stored:
             raise EventsExist(stored) from None
         raise HeadMoved(_head_of(head_reason)) from None
+
+
+def _write(puts: Sequence[dict[str, Any]], updates: Sequence[dict[str, Any]]) -> None:
+    """Write all of it in one transaction, or nothing. The reasons of a refusal come in this order."""
+    connection().transact_write_items(condition_check_items=(), delete_items=(), put_items=puts, update_items=updates)
 
 
 def _cancellation(error: TransactWriteError) -> list[CancellationReason | None]:
@@ -182,10 +197,10 @@ def shard_of(name: str) -> str:
     return str(zlib.crc32(name.encode()) % SHARDS)
 
 
-def _usage(new: Entry) -> UsageTable:
-    return UsageTable(
-        new.key.subscription_id,
-        new.event_id,
+def _put_entry(new: Entry) -> dict[str, Any]:
+    return UsageTable.new(
+        subscription_id=new.key.subscription_id,
+        event_id=new.event_id,
         ledger_id=new.key.ledger_id,
         sequence=new.sequence,
         user_id=new.user_id,
@@ -203,7 +218,7 @@ def _entry(row: UsageTable) -> Entry:
         key=LedgerKey.parse(row.subscription_id, row.ledger_id.removeprefix(f"{row.subscription_id}#")),
         event_id=row.event_id,
         user_id=row.user_id,
-        sequence=int(row.sequence),
+        sequence=row.sequence,
         quantity=row.quantity,
         cumulative=row.cumulative,
         billable_quantity=row.billable_quantity,
@@ -224,9 +239,9 @@ def _head(row: UsageSummaryTable) -> Head:
         user_id=row.user_id,
         period=Period(instant(key.period_start), instant(row.period_end)),
         terms=_terms(row.terms),
-        last_sequence=int(row.last_sequence),
+        last_sequence=row.last_sequence,
         used=row.used,
-        billed_through=int(row.billed_through),
+        billed_through=row.billed_through,
         billed_quantity=row.billed_quantity,
         billed_amount=row.billed_amount,
     )
@@ -315,15 +330,13 @@ def _write_settlement(new: Settlement, seen: Head, *, keep_pending: bool) -> Non
     if seen.terms is None:
         condition &= row.terms.does_not_exist()
         actions.append(row.terms.set(_terms_attribute(after)))
+    updates = [_summary(after.key).change(actions, condition)]
+    if item:
+        updates.append(_added_to_invoice(after, item))
     try:
-        with TransactWrite(connection=connection()) as transaction:
-            transaction.update(_summary(after.key), actions, condition, return_values="ALL_OLD")
-            if item:
-                transaction.save(_invoice_item_row(item), UsageInvoiceItemTable.item_id.does_not_exist())
-                _add_to_invoice(transaction, after, item)
+        _write([_put_item(item)] if item else [], updates)
     except TransactWriteError as error:
         reasons = _cancellation(error)
-        # PynamoDB sends puts before updates: the item, the head, the invoice.
         head_reason = reasons[1] if item else reasons[0]
         taken = _old_item(reasons[2]) if item else None
         if item and taken and not _old_item(head_reason):
@@ -331,12 +344,11 @@ def _write_settlement(new: Settlement, seen: Head, *, keep_pending: bool) -> Non
         raise HeadMoved(_head_of(head_reason)) from None
 
 
-def _add_to_invoice(transaction: TransactWrite, head: Head, item: InvoiceItem) -> None:
+def _added_to_invoice(head: Head, item: InvoiceItem) -> dict[str, Any]:
     row = InvoiceTable
     is_new = row.status.does_not_exist()
     is_open = (row.status == DRAFT) & (row.currency == item.currency)
-    transaction.update(
-        InvoiceTable(head.key.subscription_id, head.key.period_start),
+    return InvoiceTable(head.key.subscription_id, head.key.period_start).change(
         [
             row.status.set(DRAFT),
             row.draft.set(shard_of(item.invoice_id)),
@@ -347,7 +359,6 @@ def _add_to_invoice(transaction: TransactWrite, head: Head, item: InvoiceItem) -
             row.item_count.add(1),
         ],
         is_new | is_open,
-        return_values="ALL_OLD",
     )
 
 
@@ -359,10 +370,10 @@ def _refusal(item: InvoiceItem, current: InvoiceTable) -> InvoiceNotDraft | Invo
     )
 
 
-def _invoice_item_row(item: InvoiceItem) -> UsageInvoiceItemTable:
-    return UsageInvoiceItemTable(
-        item.invoice_id,
-        item.item_id,
+def _put_item(item: InvoiceItem) -> dict[str, Any]:
+    return UsageInvoiceItemTable.new(
+        invoice_id=item.invoice_id,
+        item_id=item.item_id,
         usage_type=item.usage_type,
         description=item.description,
         quantity=item.quantity,

@@ -3,14 +3,17 @@
 The names of the attributes are the names in DynamoDB. All models share one botocore client.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from threading import RLock
 from typing import Any, cast
 
 from botocore.config import Config
-from pynamodb.attributes import Attribute, MapAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.attributes import Attribute, MapAttribute, UnicodeAttribute
 from pynamodb.connection import Connection, TableConnection
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
@@ -47,6 +50,18 @@ class DecimalAttribute(Attribute[Decimal]):
         return Decimal(format(number, "f"))
 
 
+class IntegerAttribute(Attribute[int]):
+    """A whole number, exact as well."""
+
+    attr_type = "N"
+
+    def serialize(self, value: int) -> str:
+        return str(value)
+
+    def deserialize(self, value: str) -> int:
+        return int(value)
+
+
 class Table(Model):
     """A model whose table's name comes from the settings and whose client is the shared one."""
 
@@ -61,6 +76,31 @@ class Table(Model):
                 connection.connection._client = client()
             return cast(TableConnection, cls._connection)
 
+    @classmethod
+    def new(cls, **values: object) -> dict[str, Any]:
+        """A transaction's put of an item that must not exist yet. What is None is left out.
+
+        The same as of an instance with these values, in a tenth of the time: up to 99 of them share a transaction.
+        """
+        attributes = cls.get_attributes()
+        item = {
+            name: {attributes[name].attr_type: attributes[name].serialize(value)}
+            for name, value in values.items()
+            if value is not None
+        }
+        return {
+            "TableName": getattr(settings(), cls.setting),
+            "Item": item,
+            "ConditionExpression": f"attribute_not_exists({cls._hash_keyname})",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def change(self, actions: Sequence[Action], condition: Condition) -> dict[str, Any]:
+        """A transaction's update of this item, of which only the key counts; a refusal shows the item as it was."""
+        return self.get_update_kwargs_from_instance(
+            list(actions), condition=condition, return_values_on_condition_failure="ALL_OLD"
+        )
+
 
 class LedgerIndex(GlobalSecondaryIndex["UsageTable"]):  # type: ignore[no-untyped-call]
     """A ledger in order."""
@@ -70,7 +110,7 @@ class LedgerIndex(GlobalSecondaryIndex["UsageTable"]):  # type: ignore[no-untype
         projection = AllProjection()
 
     ledger_id = UnicodeAttribute(hash_key=True)
-    sequence = NumberAttribute(range_key=True)
+    sequence = IntegerAttribute(range_key=True)
 
 
 class UsageTable(Table):
@@ -84,7 +124,7 @@ class UsageTable(Table):
     subscription_id = UnicodeAttribute(hash_key=True)
     event_id = UnicodeAttribute(range_key=True)
     ledger_id = UnicodeAttribute()
-    sequence = NumberAttribute()
+    sequence = IntegerAttribute()
     user_id = UnicodeAttribute()
     quantity = DecimalAttribute()
     cumulative = DecimalAttribute()
@@ -125,11 +165,11 @@ class UsageSummaryTable(Table):
     ledger = UnicodeAttribute(range_key=True)
     user_id = UnicodeAttribute()
     period_end = UnicodeAttribute()
-    last_sequence = NumberAttribute()
+    last_sequence = IntegerAttribute()
     used = DecimalAttribute()
     pending = UnicodeAttribute(null=True)
 
-    billed_through = NumberAttribute()
+    billed_through = IntegerAttribute()
     billed_quantity = DecimalAttribute()
     billed_amount = DecimalAttribute()
 
@@ -169,8 +209,8 @@ class UsageInvoiceItemTable(Table):
     unit_price = DecimalAttribute()
     amount = DecimalAttribute()
     currency = UnicodeAttribute()
-    from_sequence = NumberAttribute()
-    to_sequence = NumberAttribute()
+    from_sequence = IntegerAttribute()
+    to_sequence = IntegerAttribute()
     run_id = UnicodeAttribute()
     created_at = UnicodeAttribute()
 
@@ -198,7 +238,7 @@ class SubscriptionTable(Table):
     user_id = UnicodeAttribute()
     plan_id = UnicodeAttribute()
     status = UnicodeAttribute()
-    billing_anchor_day = NumberAttribute()
+    billing_anchor_day = IntegerAttribute()
     earlier_anchors = UnicodeAttribute(null=True)
     user_index = SubscriptionUserIndex()
 
@@ -230,7 +270,7 @@ class InvoiceTable(Table):
     draft = UnicodeAttribute(null=True)
     currency = UnicodeAttribute()
     total = DecimalAttribute()
-    item_count = NumberAttribute()
+    item_count = IntegerAttribute()
     draft_index = DraftIndex()
 
 

@@ -5,7 +5,6 @@ Pure: no AWS, no clock, no environment.
 
 import re
 import unicodedata
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from typing import Annotated, Any
@@ -235,14 +234,14 @@ Instant = Annotated[
 
 def _deeper_than(levels: int, value: object) -> bool:
     """Whether objects and lists are nested more than `levels` deep. Looks no deeper, so no depth can overflow it."""
-    if not isinstance(value, Mapping | list):
+    if not isinstance(value, dict | list):
         return False
-    children = value.values() if isinstance(value, Mapping) else value
+    children = value.values() if isinstance(value, dict) else value
     return levels == 0 or any(_deeper_than(levels - 1, child) for child in children)
 
 
 def _count_keys(value: object) -> int:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return len(value) + sum(map(_count_keys, value.values()))
     return sum(map(_count_keys, value)) if isinstance(value, list) else 0
 
