@@ -172,18 +172,18 @@ def test_a_run_loses_to_a_recorder_that_rates_the_ledger_between_its_two_tries(
     check()
 
 
-def stale_once(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
-    """After the first read of a head, and before anything is written, something else happens."""
-    read, done = store.head, []
+def stale_once(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], name: str = "head") -> None:
+    """After the first `store.head` or `store.heads_of`, and before anything is written, something else happens."""
+    read, done = getattr(store, name), []
 
-    def head(key: LedgerKey) -> Head | None:
-        found = read(key)
+    def stale(asked: object) -> Any:
+        found = read(asked)
         if not done:
-            done.append(key)
+            done.append(asked)
             meanwhile()
         return found
 
-    monkeypatch.setattr(store, "head", head)
+    monkeypatch.setattr(store, name, stale)
     monkeypatch.setattr(retries.time, "sleep", lambda _: None)
 
 
@@ -211,7 +211,7 @@ def test_the_same_event_sent_twice_at_once_counts_once(ready: Api, monkeypatch: 
 def test_two_runs_at_once_bill_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     ready.record("e1", 60)
     other: list[Any] = []
-    stale_once(monkeypatch, lambda: other.append(ready.bill().json))
+    stale_once(monkeypatch, lambda: other.append(ready.bill().json), "heads_of")
     answer = ready.bill().json
     assert (other[0]["ledgersSettled"], answer["ledgersSettled"], answer["failures"]) == (1, 0, 0)
     assert [other[0]["totals"], answer["totals"]] == [{"USD": "100.00"}, {}]

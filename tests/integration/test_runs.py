@@ -1,7 +1,8 @@
 """The daily run: its schedule, its queue, its deadline."""
 
 import os
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import boto3
 import pytest
@@ -9,11 +10,13 @@ import pytest
 import run_billing
 from tests.api import Api, Context
 from tests.conftest import REGION
+from tests.faults import throttled, watched
 from tests.ledgers import check, unsettled
 from usage_billing import billing, store
 from usage_billing.billing import Stretch
 from usage_billing.config import settings
 from usage_billing.errors import QueueUnavailable
+from usage_billing.ledger import Head, LedgerKey
 
 SCHEDULED = {
     "version": "0",
@@ -162,3 +165,31 @@ def test_a_ledger_that_is_listed_but_settled_meanwhile_is_left_alone(
     answer = ready.bill().json
     assert (answer["ledgersSettled"], answer["itemsCreated"], answer["failures"]) == (0, 0, 0)
     check()
+
+
+def no_heads(keys: Sequence[LedgerKey]) -> NoReturn:
+    raise throttled()
+
+
+def half_of_the_heads(keys: Sequence[LedgerKey], read: Callable[..., Any] = store.heads_of) -> dict[LedgerKey, Head]:
+    """DynamoDB may leave out what it has no capacity for."""
+    return read(keys[::2])
+
+
+@pytest.mark.parametrize("answer", [no_heads, half_of_the_heads])
+def test_heads_that_cannot_be_read_together_are_read_one_by_one(
+    many: Api, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(store, "heads_of", answer)
+    totals = many.bill().json
+    assert (totals["ledgersSettled"], totals["failures"]) == (LEDGERS, 0)
+    assert list(unsettled(check())) == []
+
+
+def test_many_heads_are_read_with_one_call(many: Api) -> None:
+    keys = [key for shard in range(store.SHARDS) for key in store.pending(str(shard))]
+    unknown = LedgerKey("sub-0", keys[0].period_start, "unknown")
+    with watched() as calls:
+        heads = store.heads_of([*keys, unknown])
+    assert calls.made == ["BatchGetItem"]
+    assert heads == {key: store.head(key) for key in keys}

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from uuid import uuid4
 
 from usage_billing import catalog, store
@@ -101,13 +102,13 @@ def run(
     with ThreadPoolExecutor(THREADS) as pool:
         while rest:
             stretch, last = rest.popleft(), None
-            for key in _listed(stretch, totals):
+            for key, seen in _read(_listed(stretch, totals)):
                 if taken >= IN_FLIGHT and seconds_left() < RESERVE_SECONDS:
                     rest.appendleft(stretch.behind(last) if last else stretch)
                     break
                 if len(in_flight) >= IN_FLIGHT:
                     _collect(*in_flight.popleft(), totals)
-                in_flight.append((key, pool.submit(settle_ledger, key, totals.run_id, now)))
+                in_flight.append((key, pool.submit(settle_ledger, key, totals.run_id, now, seen)))
                 taken, last = taken + 1, key
             else:
                 continue
@@ -140,6 +141,18 @@ def _listed(stretch: Stretch, totals: RunTotals) -> Iterator[LedgerKey]:
         logger.exception("ledgers not listed", run_id=stretch.run_id, shard=stretch.shard)
 
 
+def _read(keys: Iterator[LedgerKey]) -> Iterator[tuple[LedgerKey, Head | None]]:
+    """Ledgers with their heads, many of them read with one call. What that fails to read is read by itself later."""
+    while together := list(islice(keys, store.READ_TOGETHER)):
+        try:
+            heads = store.heads_of(together)
+        except Exception as error:
+            logger.warning("heads not read together", cause=repr(error))
+            heads = {}
+        for key in together:
+            yield key, heads.get(key)
+
+
 def _collect(key: LedgerKey, future: "Future[Settlement | None]", totals: RunTotals) -> None:
     try:
         settlement = future.result()
@@ -155,15 +168,17 @@ def _collect(key: LedgerKey, future: "Future[Settlement | None]", totals: RunTot
             totals.add(settlement)
 
 
-def settle_ledger(key: LedgerKey, run_id: str, now: Callable[[], datetime]) -> Settlement | None:
-    """Settle one ledger; None where nothing was left to settle.
+def settle_ledger(
+    key: LedgerKey, run_id: str, now: Callable[[], datetime], seen: Head | None = None
+) -> Settlement | None:
+    """Settle one ledger; None where nothing was left to settle. `seen` is its head, if it was read a moment ago.
 
     Raises:
         Unrated: there is no quota to bill it by; it stays pending.
         InvoiceNotDraft, InvoiceCurrencyMismatch: its invoice cannot take the charge; it stays pending.
         LedgerBusy: others were faster all the time; it stays pending.
     """
-    head = store.head(key)
+    head = seen or store.head(key)
     for _ in tries():
         if head is None or head.is_settled:
             return None

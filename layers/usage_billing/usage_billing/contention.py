@@ -1,4 +1,8 @@
-"""Which ledgers this process lost a race for in the last seconds: their next events take the queue at once."""
+"""Which ledgers this process lost a race for.
+
+Where that was in the last seconds, the next events take the queue at once. Where it was longer ago, whoever has much to
+lose looks first whether others are still at it.
+"""
 
 from time import monotonic
 
@@ -21,6 +25,17 @@ def is_hot(key: LedgerKey) -> bool:
     """Whether a race for this ledger was lost in the last seconds."""
     lost_at = _lost_at.get(key)
     return lost_at is not None and monotonic() - lost_at < HOT_SECONDS
+
+
+def is_suspect(key: LedgerKey) -> bool:
+    """Whether a race for this ledger was lost, however long ago, and nothing was written to it in peace since."""
+    return key in _lost_at
+
+
+def calm(key: LedgerKey) -> None:
+    """This ledger was written to just now: in peace, if it is not hot."""
+    if not is_hot(key):
+        _lost_at.pop(key, None)
 
 
 def forget() -> None:

@@ -32,7 +32,7 @@ from usage_billing.observability import (
     count,
     logger,
 )
-from usage_billing.retries import TRIES, pause
+from usage_billing.retries import TRIES, linger, pause
 from usage_billing.store import MOST_ENTRIES, EventsExist, HeadMoved
 from usage_billing.subscriptions import Subscription
 
@@ -46,8 +46,11 @@ is not old, and a batch that is cut short has written something."""
 FEW_TRIES = 2
 """After how many lost races, one after the other, an impatient caller leaves a ledger to the queue."""
 
-ENTRIES_AT_STAKE = 25
-"""For so many entries each, the pauses between tries grow by what they are for a single one."""
+MANY_ENTRIES = 10
+"""So many entries in one transaction cost more when they lose a race than looking at the head a few times first."""
+
+LOOKS = 20
+"""How often a patient caller looks at a head that others keep moving before it tries all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,17 +219,14 @@ class _Batch:
         key = share.opened.key
         if not self.patient and contention.is_hot(key):
             return
-        todo: dict[str, list[int]] = {}
-        for number in share.numbers:
-            todo.setdefault(self.events[number].event_id, []).append(number)
-        most, stake = TRIES if self.patient else FEW_TRIES, min(len(todo), MOST_ENTRIES) / ENTRIES_AT_STAKE + 1
+        todo = self._by_event_id(share.numbers)
+        most = TRIES if self.patient else FEW_TRIES
         head, lost = None, 0
         while todo and lost < most and self.seconds_left() > 0:
             if head is None:
-                pause(lost, stake)
-                # Read again after a pause: what a lost race says of the head is old by then, and another lost race
-                # costs as much as all its entries.
-                head = store.head(key) or share.opened
+                head = self._head(share.opened, lost, len(todo))
+                if head is None:
+                    return
             firsts = [self.events[numbers[0]] for numbers in islice(todo.values(), MOST_ENTRIES)]
             entries, after = (head if head.terms else _rate(head)).append_all(firsts, self.now)
             try:
@@ -240,6 +240,7 @@ class _Batch:
                 contention.notice(key)
                 head, lost = None, lost + 1
             else:
+                contention.calm(key)
                 count(EVENTS_RECORDED, len(entries))
                 for entry in entries:
                     self.entries[key.subscription_id, entry.event_id] = entry, after
@@ -248,6 +249,33 @@ class _Batch:
                     yield from self._replays(copies, entry, after)
                 # Who gets something done goes on: a long share would else be given up for races lost all along it.
                 head, lost = after, 0
+
+    def _by_event_id(self, numbers: Iterable[int]) -> dict[str, list[int]]:
+        groups: dict[str, list[int]] = {}
+        for number in numbers:
+            groups.setdefault(self.events[number].event_id, []).append(number)
+        return groups
+
+    def _head(self, opened: Head, lost: int, entries: int) -> Head | None:
+        """A ledger's head, after a pause where races were lost: what a lost race itself says of it is old by then.
+
+        A try costs as much as its entries, a look at the head one unit. So with many entries, where others were at
+        work lately, it is looked at until it stands still. None if it moves and the caller is impatient.
+        """
+        key = opened.key
+        pause(lost)
+        head = store.head(key) or opened
+        if entries < MANY_ENTRIES or not contention.is_suspect(key):
+            return head
+        for _ in range(LOOKS if self.patient else 1):
+            linger()
+            if self.seconds_left() <= 0:
+                return None
+            seen, head = head, store.head(key) or opened
+            if head.last_sequence == seen.last_sequence:
+                return head
+            contention.notice(key)
+        return head if self.patient else None
 
     def _replays(self, numbers: Iterable[int], stored: Entry, head: Head) -> Iterator[tuple[int, Outcome]]:
         return ((number, self._replay(self.events[number], stored, head)) for number in numbers)

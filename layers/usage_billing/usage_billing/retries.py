@@ -21,10 +21,12 @@ def tries(most: int = TRIES) -> Iterator[int]:
         yield number
 
 
-def pause(lost: int, stake: float = 1) -> None:
-    """Wait after so many lost races, full jitter under a doubling bound; not at all after none.
-
-    `stake` makes the pause longer: the more a try costs, the longer whoever was faster is left to finish.
-    """
+def pause(lost: int) -> None:
+    """Wait after so many lost races, full jitter under a doubling bound; not at all after none."""
     if lost:
-        time.sleep(stake * _random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (lost - 1))))
+        time.sleep(_random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (lost - 1))))
+
+
+def linger() -> None:
+    """Wait a little longer than a transaction takes: who is at work has moved on by then."""
+    time.sleep(_random.uniform(5, 10) * FIRST_PAUSE)

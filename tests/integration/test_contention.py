@@ -1,0 +1,163 @@
+"""Many events at stake on a ledger that others write to: it is looked at until it stands still, not fought over."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import count
+from math import inf
+
+import pytest
+
+from tests import ledgers
+from tests.api import Api
+from tests.faults import Calls, transaction_conflict, watched
+from tests.recording import record
+from usage_billing import catalog, contention, recording
+from usage_billing.errors import LedgerBusy
+from usage_billing.ledger import LedgerKey, UsageEvent
+from usage_billing.recording import MANY_ENTRIES, Outcome, Recorded
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+KEY = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "assessment")
+
+pytestmark = pytest.mark.usefixtures("ready")
+
+
+def event(name: str) -> UsageEvent:
+    return UsageEvent(name, "user-1", "sub-1", "assessment", Decimal(1), NOW)
+
+
+def record_many(
+    entries: int = MANY_ENTRIES, *, patient: bool = True, seconds_left: Callable[[], float] = lambda: inf
+) -> Sequence[Outcome]:
+    events = [event(f"many-{number}") for number in range(entries)]
+    return recording.record_all(events, catalog.subscription, NOW, patient=patient, seconds_left=seconds_left)
+
+
+def record_one(name: str) -> None:
+    record(event(name), catalog.subscription("sub-1"), NOW)
+
+
+class Others:
+    """Write to the ledger `times` times, each time that somebody waits for them to be done; then they are."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+        self.waited = 0
+        self._names, self._times = count(), times
+        monkeypatch.setattr(recording, "pause", lambda lost: None)
+        monkeypatch.setattr(recording, "linger", self._write)
+
+    def _write(self) -> None:
+        self.waited += 1
+        if self.waited <= self._times:
+            record_one(f"other-{next(self._names)}")
+
+
+def lose_first(calls: Calls, entries: int = MANY_ENTRIES) -> None:
+    """Let the first transaction of many entries meet another one."""
+    lost: list[bool] = []
+
+    def is_first(parameters: dict[str, object]) -> bool:
+        items = parameters.get("TransactItems")
+        if not lost and isinstance(items, list) and len(items) == entries + 1:
+            lost.append(True)
+            return True
+        return False
+
+    calls.fail_where(is_first, lambda: transaction_conflict(entries + 1))
+
+
+def transactions(calls: Calls) -> int:
+    return calls.made.count("TransactWriteItems")
+
+
+def recorded(outcomes: Sequence[Outcome]) -> bool:
+    return all(isinstance(outcome, Recorded) for outcome in outcomes)
+
+
+def busy(outcomes: Sequence[Outcome]) -> bool:
+    return all(isinstance(outcome, LedgerBusy) for outcome in outcomes)
+
+
+@pytest.mark.parametrize("times", [0, 3])
+def test_the_patient_wait_until_the_others_are_done(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    others = Others(monkeypatch, times)
+    with watched() as calls:
+        lose_first(calls)
+        assert recorded(record_many())
+    assert (others.waited, transactions(calls)) == (times + 1, 2 + times)
+    [ledger] = ledgers.check()
+    assert len(ledger.entries) == MANY_ENTRIES + times
+
+
+def test_the_patient_try_all_the_same_when_the_others_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = Others(monkeypatch, inf)
+    with watched() as calls:
+        lose_first(calls)
+        assert recorded(record_many())
+    assert others.waited == recording.LOOKS
+    assert transactions(calls) == 2 + recording.LOOKS
+    ledgers.check()
+
+
+def test_the_patient_stop_looking_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = Others(monkeypatch, inf)
+    with watched() as calls:
+        lose_first(calls)
+        assert busy(record_many(seconds_left=lambda: 1 if others.waited < 3 else 0))
+    assert others.waited == 3
+    [ledger] = ledgers.check()
+    assert len(ledger.entries) == 3, "only the others' entries"
+
+
+def test_the_impatient_look_once_and_leave_a_moving_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = Others(monkeypatch, inf)
+    with watched() as calls:
+        lose_first(calls)
+        assert busy(record_many(patient=False))
+    assert (others.waited, transactions(calls)) == (1, 2), "one lost race, and the others' transaction"
+
+
+def test_the_impatient_try_again_where_it_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    Others(monkeypatch, 0)
+    with watched() as calls:
+        lose_first(calls)
+        assert recorded(record_many(patient=False))
+    assert transactions(calls) == 2
+    ledgers.check()
+
+
+def test_few_entries_are_tried_again_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = Others(monkeypatch, 0)
+    few = MANY_ENTRIES - 1
+    with watched() as calls:
+        lose_first(calls, few)
+        assert recorded(record_many(few))
+    assert (others.waited, transactions(calls)) == (0, 2)
+
+
+def test_who_lost_here_before_looks_before_the_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(contention, "monotonic", lambda: clock[0])
+    others = Others(monkeypatch, 1)
+    contention.notice(KEY)
+    clock[0] += contention.HOT_SECONDS
+    with watched() as calls:
+        assert busy(record_many(patient=False))
+        assert (others.waited, transactions(calls)) == (1, 1), "only the others' transaction"
+        assert busy(record_many(patient=False)), "it is known to be hot again"
+        assert transactions(calls) == 1
+        clock[0] += contention.HOT_SECONDS
+        assert recorded(record_many(patient=False))
+        assert (others.waited, transactions(calls)) == (2, 2)
+        assert not contention.is_suspect(KEY), "it was written to in peace"
+    ledgers.check()
+
+
+def test_a_ledger_without_a_lost_race_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch, ready: Api) -> None:
+    others = Others(monkeypatch, inf)
+    assert ready.record("opened").status == 201
+    with watched() as calls:
+        assert recorded(record_many())
+    assert others.waited == 0
+    assert calls.made.count("GetItem") == 2, "the subscription and the head"
