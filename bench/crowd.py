@@ -169,7 +169,7 @@ def consume(pipe: Connection, queue_url: str) -> Done:
 
 
 def _gathered(sqs: Any, queue_url: str, window: float) -> list[dict[str, Any]]:
-    """Up to `MESSAGES` messages; waits for more of them until the window has passed."""
+    """Up to `MESSAGES` messages, no more of them once the window has passed since the first one came."""
     found: list[dict[str, Any]] = []
     size, deadline = 0, time.monotonic() + window
     while len(found) <= MESSAGES - 10 and size < PAYLOAD_BYTES - 400_000:
@@ -181,11 +181,13 @@ def _gathered(sqs: Any, queue_url: str, window: float) -> list[dict[str, Any]]:
             MessageSystemAttributeNames=["All"],
         )
         messages = answer.get("Messages", [])
+        if messages and not found:
+            deadline = time.monotonic() + window
         found += messages
         size += sum(len(each["Body"]) for each in messages)
+        if time.monotonic() >= deadline:
+            break
         if not messages:
-            if time.monotonic() >= deadline:
-                break
             time.sleep(0.05)
     return found
 
