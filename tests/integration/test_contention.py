@@ -136,7 +136,7 @@ def test_few_entries_are_tried_again_without_a_look(monkeypatch: pytest.MonkeyPa
     assert (others.waited, transactions(calls)) == (0, 2)
 
 
-def test_who_lost_here_before_looks_before_the_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_lost_here_lately_looks_before_the_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(contention, "monotonic", lambda: clock[0])
     others = Others(monkeypatch, 1)
@@ -150,7 +150,9 @@ def test_who_lost_here_before_looks_before_the_first_try(monkeypatch: pytest.Mon
         clock[0] += contention.HOT_SECONDS
         assert recorded(record_many(patient=False))
         assert (others.waited, transactions(calls)) == (2, 2)
-        assert not contention.is_suspect(KEY), "it was written to in peace"
+        clock[0] += contention.SUSPECT_SECONDS
+        assert all(outcome.replayed for outcome in record_many(patient=False))
+        assert others.waited == 2, "a minute later nobody looks"
     ledgers.check()
 
 

@@ -1,7 +1,7 @@
 """Which ledgers this process lost a race for.
 
-Where that was in the last seconds, the next events take the queue at once. Where it was longer ago, whoever has much to
-lose looks first whether others are still at it.
+Where that was in the last seconds, the next events take the queue at once. Where it was in the last minute, whoever has
+much to lose looks first whether others are still at it.
 """
 
 from time import monotonic
@@ -9,6 +9,7 @@ from time import monotonic
 from usage_billing.ledger import LedgerKey
 
 HOT_SECONDS = 5.0
+SUSPECT_SECONDS = 60.0
 MOST_REMEMBERED = 10_000
 
 _lost_at: dict[LedgerKey, float] = {}
@@ -23,19 +24,17 @@ def notice(key: LedgerKey) -> None:
 
 def is_hot(key: LedgerKey) -> bool:
     """Whether a race for this ledger was lost in the last seconds."""
-    lost_at = _lost_at.get(key)
-    return lost_at is not None and monotonic() - lost_at < HOT_SECONDS
+    return _lost_within(HOT_SECONDS, key)
 
 
 def is_suspect(key: LedgerKey) -> bool:
-    """Whether a race for this ledger was lost, however long ago, and nothing was written to it in peace since."""
-    return key in _lost_at
+    """Whether a race for this ledger was lost in the last minute."""
+    return _lost_within(SUSPECT_SECONDS, key)
 
 
-def calm(key: LedgerKey) -> None:
-    """This ledger was written to just now: in peace, if it is not hot."""
-    if not is_hot(key):
-        _lost_at.pop(key, None)
+def _lost_within(seconds: float, key: LedgerKey) -> bool:
+    lost_at = _lost_at.get(key)
+    return lost_at is not None and monotonic() - lost_at < seconds
 
 
 def forget() -> None:

@@ -240,7 +240,6 @@ class _Batch:
                 contention.notice(key)
                 head, lost = None, lost + 1
             else:
-                contention.calm(key)
                 count(EVENTS_RECORDED, len(entries))
                 for entry in entries:
                     self.entries[key.subscription_id, entry.event_id] = entry, after
