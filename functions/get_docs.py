@@ -2,11 +2,9 @@
 
 from functools import cache
 
-from aws_lambda_powertools.event_handler import Response
-
 from usage_billing import docs_page
 from usage_billing.access import PUBLIC
-from usage_billing.http import Api
+from usage_billing.http import Api, Response
 from usage_billing.openapi import document
 
 HTML = "text/html; charset=utf-8"

@@ -2,7 +2,7 @@
 
 from usage_billing import invoices
 from usage_billing.access import ANYONE
-from usage_billing.answers import InvoiceWithItems
+from usage_billing.answers.billed import InvoiceWithItems
 from usage_billing.errors import InvoiceNotFound
 from usage_billing.http import Api
 from usage_billing.requests import PathInvoiceId

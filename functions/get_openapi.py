@@ -2,11 +2,9 @@
 
 from functools import cache
 
-from aws_lambda_powertools.event_handler import Response
-
 from usage_billing.access import PUBLIC
 from usage_billing.exact_json import dumps
-from usage_billing.http import JSON, Api
+from usage_billing.http import JSON, Api, Response
 from usage_billing.openapi import document
 
 app = Api()

@@ -2,7 +2,7 @@
 
 from usage_billing import catalog, clock, store
 from usage_billing.access import ANYONE
-from usage_billing.answers import SubscriptionUsage
+from usage_billing.answers.usage import SubscriptionUsage
 from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
 from usage_billing.requests import Day, PathIdentifier

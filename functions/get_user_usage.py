@@ -2,7 +2,7 @@
 
 from usage_billing import catalog, clock, cursors, store
 from usage_billing.access import ANYONE
-from usage_billing.answers import SubscriptionUsage, UserUsage
+from usage_billing.answers.usage import SubscriptionUsage, UserUsage
 from usage_billing.http import Api
 from usage_billing.requests import Cursor, PageSize, PathIdentifier
 

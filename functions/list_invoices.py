@@ -1,23 +1,18 @@
 """GET /api/invoices?subscriptionId=: the invoices of a subscription, newest period first."""
 
-from typing import Annotated
-
-from aws_lambda_powertools.event_handler.openapi.params import Query
-
 from usage_billing import catalog, cursors, invoices
 from usage_billing.access import ANYONE
-from usage_billing.answers import InvoicesOfSubscription, InvoiceWithItems
+from usage_billing.answers.billed import InvoicesOfSubscription, InvoiceWithItems
 from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
-from usage_billing.requests import Cursor, PageSize
-from usage_billing.values import Identifier
+from usage_billing.requests import Cursor, PageSize, QueriedSubscription
 
 app = Api()
 
 
 @app.get("/api/invoices", allow=ANYONE, raises=[SubscriptionNotFound])
 def list_invoices(
-    subscription_id: Annotated[Identifier, Query(alias="subscriptionId")], limit: PageSize = 12, cursor: Cursor = None
+    subscription_id: QueriedSubscription, limit: PageSize = 12, cursor: Cursor = None
 ) -> InvoicesOfSubscription:
     app.caller.reach(lambda: catalog.subscription(subscription_id))
     before = str(cursors.decode(cursor, str)[0]) if cursor else None

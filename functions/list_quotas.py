@@ -2,7 +2,7 @@
 
 from usage_billing import catalog, cursors
 from usage_billing.access import OPERATORS
-from usage_billing.answers import Quotas
+from usage_billing.answers.quotas import Quotas
 from usage_billing.http import Api
 from usage_billing.requests import Cursor, PageSize, PathIdentifier
 

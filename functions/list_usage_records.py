@@ -1,17 +1,12 @@
 """GET /api/usage/subscription/{subscriptionId}/records: the entries of a period, ledger by ledger, in order."""
 
-from typing import Annotated
-
-from aws_lambda_powertools.event_handler.openapi.params import Query
-
 from usage_billing import catalog, clock
 from usage_billing.access import ANYONE
-from usage_billing.answers import UsageRecords
+from usage_billing.answers.usage import UsageRecords
 from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
 from usage_billing.listing import records
-from usage_billing.requests import Cursor, Day, PageSize, PathIdentifier
-from usage_billing.values import Identifier
+from usage_billing.requests import Cursor, Day, PageSize, PathIdentifier, QueriedUsageType
 
 app = Api()
 
@@ -20,7 +15,7 @@ app = Api()
 def list_usage_records(
     subscription_id: PathIdentifier,
     period: Day = None,
-    usage_type: Annotated[Identifier | None, Query(alias="usageType")] = None,
+    usage_type: QueriedUsageType = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> UsageRecords:

@@ -2,7 +2,7 @@
 
 from usage_billing import catalog
 from usage_billing.access import OPERATORS
-from usage_billing.answers import BillingRun
+from usage_billing.answers.billed import BillingRun
 from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
 from usage_billing.requests import BillingScope

@@ -2,12 +2,10 @@
 
 from http import HTTPStatus
 
-from aws_lambda_powertools.event_handler import Response
-
 from usage_billing import batches, clock
 from usage_billing.access import ANYONE
-from usage_billing.answers import BatchResults
-from usage_billing.http import Api, answer, says
+from usage_billing.answers.batch import BatchResults
+from usage_billing.http import Api, Response, answer, says
 from usage_billing.requests import MOST_BATCH_BYTES, PrefersAsync, UsageBatch
 
 app = Api()

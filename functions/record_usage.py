@@ -1,14 +1,10 @@
 """POST /api/usage/record: record a usage event and say how much of the plan is used."""
 
 from http import HTTPStatus
-from typing import Annotated
-
-from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Header
 
 from usage_billing import clock, intake
 from usage_billing.access import ANYONE
-from usage_billing.answers import QueuedEvent, RecordedUsage
+from usage_billing.answers.recorded import QueuedEvent, RecordedUsage
 from usage_billing.errors import (
     BillingError,
     EventIdConflict,
@@ -17,10 +13,9 @@ from usage_billing.errors import (
     SubscriptionNotFound,
     SubscriptionNotOwned,
 )
-from usage_billing.http import Api, answer, says
+from usage_billing.http import Api, Response, answer, says
 from usage_billing.intake import Queued
-from usage_billing.requests import PrefersAsync, ReportedUsage
-from usage_billing.values import EventId
+from usage_billing.requests import IdempotencyKey, PrefersAsync, ReportedUsage
 
 app = Api()
 
@@ -43,7 +38,7 @@ app = Api()
 )
 def record_usage(
     report: ReportedUsage,
-    idempotency_key: Annotated[EventId | None, Header(alias="Idempotency-Key")] = None,
+    idempotency_key: IdempotencyKey = None,
     respond_async: PrefersAsync = False,
 ) -> Response[RecordedUsage | QueuedEvent]:
     event = report.event(idempotency_key)

@@ -45,7 +45,7 @@ def test_settings_are_the_templates_variables() -> None:
 
 
 def test_only_the_settings_read_the_environment() -> None:
-    for path in [*(ROOT / "layers/usage_billing/usage_billing").glob("*.py"), *(ROOT / "functions").glob("*.py")]:
+    for path in [*(ROOT / "layers/usage_billing/usage_billing").rglob("*.py"), *(ROOT / "functions").glob("*.py")]:
         assert not re.search(r"environ\b|getenv", path.read_text()) or path.name == "config.py"
 
 

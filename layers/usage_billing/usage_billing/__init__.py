@@ -1,1 +1,7 @@
 """Usage-based billing: record usage, compare it with the plan, bill what lies beyond it. See README.md."""
+
+import gc
+
+# What is imported stays. To look for garbage in it, again and again while it is imported, takes a sixth of a cold
+# start: functions import this before anything large.
+gc.set_threshold(100_000)

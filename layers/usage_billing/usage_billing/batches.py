@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from usage_billing import intake
 from usage_billing.access import Caller
-from usage_billing.answers import BatchResult, BatchResults
+from usage_billing.answers.batch import BatchResult, BatchResults
 from usage_billing.errors import FieldError, ValidationFailed
 from usage_billing.http import invalid
 from usage_billing.intake import Taken

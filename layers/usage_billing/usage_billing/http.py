@@ -11,7 +11,8 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
+from aws_lambda_powertools.event_handler import Response as Response  # noqa: PLC0414 - for routes
 from aws_lambda_powertools.event_handler.middlewares import BaseMiddlewareHandler, NextMiddleware
 from aws_lambda_powertools.event_handler.middlewares.openapi_validation import OpenAPIRequestValidationMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
@@ -59,8 +60,10 @@ PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
 
 MOST_BYTES = 16 * 1024
-MOST_FAULTS = 20
 """Of a body, where a route does not say otherwise: several times the largest event there can be."""
+
+MOST_FAULTS = 20
+"""How many faults of a request are told."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from usage_billing import cursors, invoices, store
-from usage_billing.answers import UsageRecord, UsageRecords
+from usage_billing.answers.usage import UsageRecord, UsageRecords
 from usage_billing.ledger import Entry, Head
 from usage_billing.periods import Period
 from usage_billing.settlement import InvoiceItem

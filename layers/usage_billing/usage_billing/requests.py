@@ -27,6 +27,8 @@ from usage_billing.values import (
 
 PathIdentifier = Annotated[Identifier, Path()]
 PathInvoiceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,159}$")]
+QueriedSubscription = Annotated[Identifier, Query(alias="subscriptionId")]
+QueriedUsageType = Annotated[Identifier | None, Query(alias="usageType")]
 PageSize = Annotated[int, Query(ge=1, le=100, description="how many at most")]
 Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCursor of the page before")]
 
@@ -57,6 +59,8 @@ def _respond_async(text: str | None) -> bool:
     names = [preference.partition(";")[0].strip().lower() for preference in (text or "").split(",")]
     return "respond-async" in names
 
+
+IdempotencyKey = Annotated[EventId | None, Header(alias="Idempotency-Key")]
 
 PrefersAsync = Annotated[
     bool,

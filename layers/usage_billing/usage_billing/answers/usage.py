@@ -1,0 +1,119 @@
+"""What was used: by usage type, by subscription, by user, entry by entry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from usage_billing.answers import Page
+from usage_billing.ledger import Entry, Head
+from usage_billing.periods import Period
+from usage_billing.pricing import in_minor_units
+from usage_billing.settlement import InvoiceItem
+from usage_billing.subscriptions import Subscription
+from usage_billing.values import Amount, Instant, Strict, Total
+
+
+class UsageOfType(Strict):
+    """One ledger. Null is what is not known before the plan has a quota for it."""
+
+    usage_type: str
+    unit_name: str | None
+    used: Total
+    limit: Total | None
+    remaining: Total | None
+    exceeded: bool | None
+    billable_quantity: Total | None
+    billed_quantity: Total
+    unit_price: Amount | None
+    charge: Amount | None
+    currency: str | None
+
+    @classmethod
+    def of(cls, head: Head) -> "UsageOfType":
+        terms, quota = head.terms, head.quota
+        return cls(
+            usage_type=head.key.usage_type,
+            unit_name=terms and terms.unit_name,
+            used=quota.used,
+            limit=quota.limit,
+            remaining=quota.remaining,
+            exceeded=quota.exceeded,
+            billable_quantity=head.billable,
+            billed_quantity=head.billed_quantity,
+            unit_price=terms and in_minor_units(terms.unit_price, terms.currency),
+            charge=head.charge,
+            currency=terms and terms.currency,
+        )
+
+
+class SubscriptionUsage(Strict):
+    """The usage of a subscription in one period, by usage type."""
+
+    subscription_id: str
+    user_id: str
+    plan_id: str
+    period_start: Instant
+    period_end: Instant
+    usage: list[UsageOfType]
+
+    @classmethod
+    def of(cls, subscription: Subscription, period: Period, heads: list[Head]) -> "SubscriptionUsage":
+        return cls(
+            subscription_id=subscription.subscription_id,
+            user_id=subscription.user_id,
+            plan_id=subscription.plan_id,
+            period_start=period.start,
+            period_end=period.end,
+            usage=[UsageOfType.of(head) for head in heads],
+        )
+
+
+class UserUsage(Page):
+    """The usage of a user in the current periods of their subscriptions."""
+
+    user_id: str
+    subscriptions: list[SubscriptionUsage]
+
+
+class UsageRecord(Strict):
+    """One entry of a ledger. `invoiceItemId` names the item of `invoiceId` that charged its range, if one did."""
+
+    event_id: str
+    user_id: str
+    subscription_id: str
+    usage_type: str
+    quantity: Total
+    cumulative_quantity: Total
+    occurred_at: Instant
+    recorded_at: Instant
+    sequence: int
+    billable: bool | None
+    billable_quantity: Total | None
+    processed: bool
+    invoice_id: str | None
+    invoice_item_id: str | None
+    metadata: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, entry: Entry, head: Head, item: InvoiceItem | None) -> "UsageRecord":
+        billable = entry.billable_under(head.terms)
+        return cls(
+            event_id=entry.event_id,
+            user_id=entry.user_id,
+            subscription_id=entry.key.subscription_id,
+            usage_type=entry.key.usage_type,
+            quantity=entry.quantity,
+            cumulative_quantity=entry.cumulative,
+            occurred_at=entry.occurred_at,
+            recorded_at=entry.recorded_at,
+            sequence=entry.sequence,
+            billable=None if billable is None else billable > 0,
+            billable_quantity=billable,
+            processed=entry.sequence <= head.billed_through,
+            invoice_id=item and item.invoice_id,
+            invoice_item_id=item and item.item_id,
+            metadata=entry.metadata,
+        )
+
+
+class UsageRecords(Page):
+    records: list[UsageRecord]
