@@ -3,6 +3,7 @@
 Metrics go to CloudWatch through the log (embedded metric format), with the dimension `service`: the stack's name.
 """
 
+import gc
 from collections.abc import Callable
 from decimal import Decimal
 from threading import Lock
@@ -10,6 +11,8 @@ from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
+
+from usage_billing import THRESHOLDS
 
 EVENTS_RECORDED = "EventsRecorded"
 EVENTS_REPLAYED = "EventsReplayed"
@@ -43,6 +46,9 @@ def observed(handler: Callable[[dict[str, Any], Any], ResultT]) -> Callable[[dic
             if metrics.metric_set:
                 metrics.flush_metrics()
 
+    # This function is complete. What it is made of need never be looked through again.
+    gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
     injected: Callable[[dict[str, Any], Any], ResultT] = logger.inject_lambda_context(clear_state=True)(handle)
     return injected
 
