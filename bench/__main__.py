@@ -51,7 +51,7 @@ def measured(url: str, build: Path, quick: bool) -> dict[str, Any]:
         return surroundings.account(url)
 
     size = (lambda full: max(1, full // 10)) if quick else (lambda full: full)
-    rounds = 1 if quick else 3
+    rounds = 1 if quick else 5
     load = os.getloadavg()[0]
     found: dict[str, Any] = {"about": _about() | {"load_before": round(load, 2)}}
     began = time.monotonic()
@@ -60,7 +60,7 @@ def measured(url: str, build: Path, quick: bool) -> dict[str, Any]:
     _tell("Throughput of one caller")
     found["single"] = single.measure(account(), 4 if quick else 40, 25)
     _tell("One ledger, sixteen callers (some minutes)")
-    found["one_ledger"] = one_ledger.measure(account(), account(), rounds, max(2, size(8)), size(100))
+    found["one_ledger"] = one_ledger.measure(account(), account(), rounds, max(2, size(8)), size(200))
     _tell("Lambda's runtime")
     found["runtime"] = runtime.measure(build, account(), 1 if quick else 9, size(150), _tell)
     found["billing_run"] = billing_run.measure(account(), account(), size(10_000), size(1_000), _tell)

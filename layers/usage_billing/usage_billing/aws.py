@@ -7,14 +7,13 @@ from functools import cache
 from typing import Any
 
 import botocore.session
-from botocore.config import Config
 
-from usage_billing.config import NETWORK
+from usage_billing.config import CLIENT
 
 
-def client(service: str, config: Config = NETWORK) -> Any:
+def client(service: str) -> Any:
     """A client for the region and with the credentials that the environment names."""
-    return _session().create_client(service, config=config)
+    return _session().create_client(service, config=CLIENT)
 
 
 @cache

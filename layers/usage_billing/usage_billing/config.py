@@ -8,15 +8,16 @@ from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_snake
 
-NETWORK = Config(
+CLIENT = Config(
     connect_timeout=1,
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=32,
+    parameter_validation=False,  # what is sent is made here, and AWS validates it anyway
     user_agent="usage-billing",  # botocore would put a long one together for every call, which takes a tenth of a ms
 )
-"""How long every client of an AWS service waits: a service that hangs is given up before API Gateway and Lambda
-give us up, so that the caller is told to come back."""
+"""Every client of an AWS service. It waits so long and no longer: a service that hangs is given up before API Gateway
+and Lambda give us up, so that the caller is told to come back."""
 
 
 class Settings(BaseModel):

@@ -9,7 +9,6 @@ from functools import cache
 from threading import RLock
 from typing import Any, cast
 
-from botocore.config import Config
 from pynamodb.attributes import Attribute, MapAttribute, UnicodeAttribute
 from pynamodb.connection import Connection, TableConnection
 from pynamodb.expressions.condition import Condition
@@ -18,7 +17,7 @@ from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjec
 from pynamodb.models import Model
 
 from usage_billing import aws
-from usage_billing.config import NETWORK, settings
+from usage_billing.config import settings
 
 _making = RLock()
 
@@ -34,7 +33,7 @@ def client() -> Any:
 
 @cache
 def _client() -> Any:
-    return aws.client("dynamodb", NETWORK.merge(Config(parameter_validation=False)))
+    return aws.client("dynamodb")
 
 
 class DecimalAttribute(Attribute[Decimal]):
