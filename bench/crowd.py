@@ -29,8 +29,8 @@ _QUEUE = template()["Resources"]["ConsumeUsageFunction"]["Properties"]["Events"]
 CONSUMERS = min(5, int(_QUEUE["ScalingConfig"]["MaximumConcurrency"]))
 """As many as the template allows at once; Lambda itself begins with five."""
 
-MESSAGES = 250
-WINDOW_SECONDS = 1.0
+MESSAGES = int(_QUEUE["BatchSize"])
+WINDOW_SECONDS = float(_QUEUE["MaximumBatchingWindowInSeconds"])
 PAYLOAD_BYTES = 5_500_000
 """Of one invocation: Lambda hands over 6 MB at most."""
 
@@ -154,7 +154,12 @@ def consume(pipe: Connection, queue_url: str) -> Done:
                     break
                 continue
             records = [
-                {"messageId": each["MessageId"], "body": each["Body"], "attributes": each["Attributes"]}
+                {
+                    "messageId": each["MessageId"],
+                    "receiptHandle": each["ReceiptHandle"],
+                    "body": each["Body"],
+                    "attributes": each["Attributes"],
+                }
                 for each in messages
             ]
             answer = handler({"Records": records}, surroundings.context(60))

@@ -17,4 +17,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _message(record: dict[str, Any]) -> Message:
-    return Message(record["messageId"], record["body"], int(record["attributes"]["ApproximateReceiveCount"]))
+    receives = int(record["attributes"]["ApproximateReceiveCount"])
+    return Message(record["messageId"], record["body"], record["receiptHandle"], receives)

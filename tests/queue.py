@@ -25,7 +25,7 @@ def receive(setting: str = "USAGE_QUEUE_URL") -> Received:
 
 def deliver(messages: Sequence[dict[str, Any]], now: datetime) -> list[str]:
     """Have messages consumed; the ids of those that are to be delivered again."""
-    return consume([Message(each["MessageId"], each["Body"]) for each in messages], now)
+    return consume([Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in messages], now)
 
 
 def delete(messages: Sequence[dict[str, Any]], setting: str = "USAGE_QUEUE_URL") -> None:

@@ -35,15 +35,15 @@ def local_cloud() -> Iterator[LocalCloud]:
 
 
 def _allow_batches(running: LocalCloud) -> None:
-    """Who may send one message may send ten: on AWS sqs:SendMessage says both, MiniStack asks for a name of its own."""
+    """Who may do it to one message may do it to ten: on AWS one action says both, MiniStack asks for two names."""
     iam = running.session.client("iam", endpoint_url=running.url)
     for role in iam.list_roles(MaxItems=1000)["Roles"]:
         for policy in iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]:
             name = {"RoleName": role["RoleName"], "PolicyName": policy}
             document = iam.get_role_policy(**name)["PolicyDocument"]
             for statement in document["Statement"]:
-                if statement["Action"] == "sqs:SendMessage":
-                    statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
+                if statement["Action"] in ("sqs:SendMessage", "sqs:ChangeMessageVisibility"):
+                    statement["Action"] = [statement["Action"], f"{statement['Action']}Batch"]
             iam.put_role_policy(**name, PolicyDocument=json.dumps(document))
 
 

@@ -1,15 +1,19 @@
 """Large and troubled deliveries: what they cost, where they stop, and what comes back."""
 
 import json
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from moto.backends import get_backend
 
 from tests import ledgers
 from tests.api import Api, bearer
-from tests.faults import Parameters, timed_out, transaction_conflict, watched
+from tests.faults import Parameters, throttled, timed_out, transaction_conflict, watched
 from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import consume, received
 from tests.template import template
@@ -35,7 +39,7 @@ def messages(*events: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def deliver(found: list[dict[str, Any]], seconds_left: Callable[[], float]) -> list[str]:
-    as_delivered = [Message(each["MessageId"], each["Body"]) for each in found]
+    as_delivered = [Message(each["MessageId"], each["Body"], "receipt") for each in found]
     return consumption.consume(as_delivered, clock.now(), seconds_left)
 
 
@@ -297,3 +301,70 @@ def test_a_request_of_ours_that_is_wrong_leaves_its_neighbours_their_answers(rea
     assert (answer.status, statuses(answer)) == (200, ["rejected", "recorded", "rejected"])
     problems = [result["problem"] and result["problem"]["status"] for result in answer.json["results"]]
     assert problems == [500, None, 422]
+
+
+# --- When a message comes again -----------------------------------------------------------------
+
+
+def in_flight(number: int) -> list[dict[str, Any]]:
+    """So many messages with an event each, received from the queue and not ended."""
+    sqs, url = boto3.client("sqs"), os.environ["USAGE_QUEUE_URL"]
+    for each in messages(*(event(f"e{n}") for n in range(number))):
+        sqs.send_message(QueueUrl=url, MessageBody=each["Body"])
+    found: list[dict[str, Any]] = []
+    while len(found) < number:
+        found += sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=1800)["Messages"]
+    return found
+
+
+def hidden_seconds() -> set[int]:
+    """For how long the queue still hides its messages."""
+    name = os.environ["USAGE_QUEUE_URL"].rpartition("/")[2]
+    [queue] = [
+        backend.queues[name]
+        for regions in get_backend("sqs").values()
+        for backend in regions.values()
+        if name in backend.queues
+    ]
+    return {round(message.visible_at / 1000 - time.time()) for message in queue._messages}
+
+
+@pytest.mark.parametrize(("receives", "seconds"), [(1, 15), (2, 30), (5, 240), (9, 3600)])
+def test_what_failed_comes_again_soon_and_later_each_time(ready: Api, receives: int, seconds: int) -> None:
+    found = in_flight(12)
+    with watched() as calls:
+        calls.fail_where(writes_to("sub-1"), timed_out)
+        assert len(consume(found, receives=receives)) == 12
+    [hidden] = hidden_seconds()
+    assert abs(hidden - seconds) <= 1
+    assert calls.made.count("ChangeMessageVisibilityBatch") == 2, "ten with each call"
+
+
+def test_what_is_recorded_is_not_postponed(ready: Api) -> None:
+    with watched() as calls:
+        assert consume(in_flight(1)) == []
+    assert "ChangeMessageVisibilityBatch" not in calls.made
+
+
+@pytest.mark.parametrize("error", [timed_out, throttled])
+def test_a_queue_that_cannot_postpone_changes_nothing(ready: Api, error: Callable[[], BaseException]) -> None:
+    found = in_flight(2)
+    with watched() as calls:
+        calls.fail_where(lambda parameters: "TransactItems" in parameters or "Entries" in parameters, error)
+        assert sorted(consume(found)) == sorted(each["MessageId"] for each in found)
+    assert consume(found) == []
+    assert used() == {"sub-1": 2}
+
+
+def test_a_receipt_that_is_no_longer_good_changes_nothing(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
+    with watched() as calls:
+        calls.fail_where(writes_to("sub-1"), timed_out)
+        assert consume(messages(event("a"))) == ["m0"]
+    assert "deliveries not postponed" in caplog.messages
+
+
+def test_nothing_is_postponed_when_time_is_up(ready: Api) -> None:
+    found = in_flight(1)
+    with watched() as calls:
+        assert len(consume(found, seconds=0)) == 1
+    assert "ChangeMessageVisibilityBatch" not in calls.made

@@ -178,9 +178,9 @@ def test_a_delivery_that_failed_anywhere_is_mended_by_another(when: When, error:
         dead = UsageEvent(f"dead-{number}", "user-1", "unheard-of", "assessment", Decimal(1))
         sent = queueing._messages(list(enumerate([*both(number), dead])), NOW)
         return [
-            *(Message(f"{number}-{place}", message.body) for place, message in enumerate(sent)),
-            *(Message(f"{number}-alone-{event.event_id}", _body(event)) for event in both(1000 + number)),
-            Message(f"{number}-unreadable", UNREADABLE),
+            *(Message(f"{number}-{place}", message.body, "receipt") for place, message in enumerate(sent)),
+            *(Message(f"{number}-alone-{event.event_id}", _body(event), "receipt") for event in both(1000 + number)),
+            Message(f"{number}-unreadable", UNREADABLE, "receipt"),
         ]
 
     again: dict[int, list[Message]] = {}

@@ -41,7 +41,15 @@ def received(setting: str = "USAGE_QUEUE_URL") -> list[dict[str, Any]]:
 def consume(messages: Sequence[Any], *, receives: int = 1, seconds: float = 300) -> list[str]:
     """Deliver messages as Lambda's poller does, for the so-manieth time; the ids of those it is to deliver again."""
     attributes = {"ApproximateReceiveCount": str(receives)}
-    records = [{"messageId": m["MessageId"], "body": m["Body"], "attributes": attributes} for m in messages]
+    records = [
+        {
+            "messageId": each["MessageId"],
+            "receiptHandle": each.get("ReceiptHandle", "of a message that never was in the queue"),
+            "body": each["Body"],
+            "attributes": attributes,
+        }
+        for each in messages
+    ]
     answer = importlib.import_module("consume_usage").handler({"Records": records}, Context(seconds))
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 

@@ -10,7 +10,7 @@ from usage_billing import catalog
 from usage_billing.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import EVENTS_DEAD, count, logger
-from usage_billing.queueing import bury, bury_bodies, events_in
+from usage_billing.queueing import bury, bury_bodies, events_in, postpone
 from usage_billing.recording import record_all
 
 PASSING = (LedgerBusy, DatabaseUnavailable, InternalError)
@@ -26,17 +26,28 @@ BURYING_RESERVE_SECONDS = 10.0
 """What is kept of it when nothing more is buried: one call that hangs, and the answer."""
 
 
+SOONEST_SECONDS = 15
+LATEST_SECONDS = 3600
+"""When a message comes again: soon after its first delivery, later each time, for two hours in all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it was delivered; `receives` is how often it has been by now."""
+    """A message as it was delivered: `receives` is how often it has been by now, `receipt` names this delivery."""
 
     message_id: str
     body: str
+    receipt: str
     receives: int = 1
 
     @property
     def is_last_chance(self) -> bool:
         return self.receives >= MOST_RECEIVES
+
+    @property
+    def delay(self) -> int:
+        """In how many seconds it is to come again."""
+        return min(LATEST_SECONDS, SOONEST_SECONDS << (self.receives - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,9 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
     def spare() -> float:
         return seconds_left() - BURYING_RESERVE_SECONDS
 
-    return sorted(again | _bury_unreadable(unreadable, spare) | _bury(dead, now, spare))
+    again |= _bury_unreadable(unreadable, spare) | _bury(dead, now, spare)
+    postpone([(each.receipt, each.delay) for each in messages if each.message_id in again], spare)
+    return sorted(again)
 
 
 def _bury(dead: Sequence[_Dead], now: datetime, seconds_left: Callable[[], float]) -> set[str]:

@@ -109,6 +109,27 @@ def send(url: str, body: str, attributes: dict[str, Any] | None = None) -> None:
         raise failure
 
 
+def postpone(deliveries: Sequence[tuple[str, int]], seconds_left: Callable[[], float] = lambda: inf) -> None:
+    """Let deliveries of the queue, by their receipts, come again in so many seconds.
+
+    Nothing depends on it: what is not postponed comes again when the queue's visibility time-out is over.
+    """
+    for start in range(0, len(deliveries), MOST_MESSAGES):
+        if seconds_left() <= 0:
+            return
+        entries = [
+            {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+            for number, (receipt, seconds) in enumerate(deliveries[start : start + MOST_MESSAGES])
+        ]
+        try:
+            answer = _queue().change_message_visibility_batch(QueueUrl=settings().usage_queue_url, Entries=entries)
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("deliveries not postponed", cause=repr(error))
+            return
+        if failed := answer.get("Failed"):
+            logger.warning("deliveries not postponed", failed=failed)
+
+
 def events_in(body: str) -> list[UsageEvent]:
     """The events of a message.
 
