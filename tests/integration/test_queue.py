@@ -14,6 +14,7 @@ from tests.api import Api, Context, bearer
 from tests.faults import transaction_conflict, watched
 from tests.integration.test_batch import event, send
 from usage_billing import contention, queueing, recording
+from usage_billing.config import settings
 from usage_billing.ledger import LedgerKey
 
 ASYNC = {"prefer": "respond-async", "x-api-key": "test-key"}
@@ -203,16 +204,12 @@ def test_a_dead_letter_queue_that_does_not_answer_keeps_the_message(
 ) -> None:
     ready.record("a", subscriptionId="unheard-of", headers=ASYNC)
     messages = received()
-    url = os.environ["USAGE_DEAD_LETTER_QUEUE_URL"]
-    monkeypatch.setattr(queueing, "settings", lambda: _Settings("http://127.0.0.1:9/none"))
-    assert consume(messages) == [messages[0]["MessageId"]]
-    monkeypatch.undo()
-    os.environ["USAGE_DEAD_LETTER_QUEUE_URL"] = url
-
-
-class _Settings:
-    def __init__(self, dead: str) -> None:
-        self.usage_dead_letter_queue_url = dead
+    broken = settings().model_copy(update={"usage_dead_letter_queue_url": "http://127.0.0.1:9/none"})
+    with monkeypatch.context() as without_it:
+        without_it.setattr(queueing, "settings", lambda: broken)
+        assert consume(messages) == [messages[0]["MessageId"]]
+    assert consume(messages) == []
+    assert len(received("USAGE_DEAD_LETTER_QUEUE_URL")) == 1
 
 
 def test_a_hot_ledger_spills_over(ready: Api, hot: None) -> None:
