@@ -114,7 +114,10 @@ setup: ## Install the tools, or those whose requirements have changed
 
 # Made anew when its requirements change, so nothing is ever left over from before. Only what was
 # pinned, with its hash, is installed; pip asks the registry that its owner has configured.
-INSTALL = @echo "  Installing $< into $(@D) ..." && \
+# A link is refused: what it points to would be cleared.
+INSTALL = @for each in .venv .local $(@D); do if [ -L $$each ]; then \
+		echo "$$each is a link, perhaps to the environment of another checkout: remove it first." >&2; exit 1; fi; done && \
+	echo "  Installing $< into $(@D) ..." && \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")' && \
 	$(PYTHON) -m venv --clear $(@D) && \
 	$(@D)/bin/python -m pip install -qq --no-compile --no-deps --require-hashes --only-binary=:all: -r $< && \

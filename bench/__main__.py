@@ -50,7 +50,9 @@ def measured(url: str, build: Path, quick: bool) -> dict[str, Any]:
     def account() -> dict[str, str]:
         return surroundings.account(url)
 
-    size = (lambda full: max(1, full // 10)) if quick else (lambda full: full)
+    def size(full: int) -> int:
+        return max(1, full // 10) if quick else full
+
     rounds = 1 if quick else 5
     load = os.getloadavg()[0]
     found: dict[str, Any] = {"about": _about() | {"load_before": round(load, 2)}}
