@@ -1,0 +1,176 @@
+"""Each function may do what it does, and nothing else: all of them at work, held against what the template grants."""
+
+import importlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.api import ADMIN, Api, Context, bearer
+from tests.integration.test_batch import event, send
+from tests.integration.test_queue import ASYNC, consume, received
+from tests.integration.test_runs import SCHEDULED, queued, waiting
+from tests.template import functions, variables
+from usage_billing import aws, billing, catalog, secrets, store
+from usage_billing.billing import Stretch
+
+OPERATIONS = {
+    "Put": "dynamodb:PutItem",
+    "Update": "dynamodb:UpdateItem",
+    "SendMessageBatch": "sqs:SendMessage",
+    "ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+}
+"""What IAM calls the parts of a transaction, and calls that do several things at once."""
+
+OTHERS = ["a", "b", "c"]
+
+
+def _module(function: dict[str, Any]) -> str:
+    return str(function["Properties"]["Handler"]).removesuffix(".handler")
+
+
+def granted(function: dict[str, Any]) -> set[tuple[str, str]]:
+    """Actions and resources, as the template names them."""
+    found = set()
+    for policy in function["Properties"].get("Policies", []):
+        for statement in policy["Statement"]:
+            for action in _list(statement["Action"]):
+                found |= {(action, _resource(name)) for name in _list(statement["Resource"])}
+    return found
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _resource(reference: dict[str, Any]) -> str:
+    """The table, index, queue or secret that a reference of the template means, be it to its name or to its ARN."""
+    [value] = reference.values()
+    text = ".".join(value) if isinstance(value, list) else str(value)
+    return re.sub(r"[${}]|Tables\.Outputs\.|\.?(Arn|Name|Id)\b", "", text)
+
+
+class Rights:
+    """Notes what each function asks of AWS while it runs."""
+
+    def __init__(self) -> None:
+        self.used: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._running = ""
+        named = ("TABLE", "QUEUE_URL", "SECRET_ID")
+        self._names = {
+            os.environ[variable]: _resource(reference)
+            for variable, reference in variables().items()
+            if variable.endswith(named)
+        }
+        aws._session().register("provide-client-params", self._note)
+
+    def watch(self, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let a function forget what it remembers and serve each request for a person as well as for a service."""
+        loaded = importlib.import_module(module)
+        handler = loaded.handler
+
+        def watched(event: dict[str, Any], context: Any) -> Any:
+            self._running = module
+            secrets.vault.cache_clear()
+            catalog.forget_subscriptions()
+            answer = handler(event, context)
+            if "headers" in event:
+                others = {name: value for name, value in event["headers"].items() if name != "x-api-key"}
+                handler(event | {"headers": others | bearer(*ADMIN)}, context)
+            self._running = ""
+            return answer
+
+        monkeypatch.setattr(loaded, "handler", watched)
+
+    def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        service, operation = model.service_model.service_name, model.name
+        action = OPERATIONS.get(operation, f"{service}:{operation}")
+        used = self.used[self._running]
+        if operation == "TransactWriteItems":
+            kinds = [(OPERATIONS[kind], part) for item in params["TransactItems"] for kind, part in item.items()]
+            used |= {(kind, self._names[part["TableName"]]) for kind, part in kinds}
+        elif operation == "BatchGetItem":
+            used |= {(action, self._names[table]) for table in params["RequestItems"]}
+        else:
+            name = self._names[params.get("TableName") or params.get("QueueUrl") or params["SecretId"]]
+            index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
+            used.add((action, name + index))
+
+
+@pytest.fixture
+def rights(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
+    rights = Rights()
+    for function in functions().values():
+        rights.watch(_module(function), monkeypatch)
+    monkeypatch.setattr(billing, "IN_FLIGHT", 1)
+    return rights
+
+
+def test_each_function_uses_all_it_is_granted_and_no_more(
+    rights: Rights, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _record(api)
+    _consume(api)
+    _bill(api, monkeypatch)
+    _look(api)
+    may = {_module(function): granted(function) for function in functions().values()}
+    does = {module: rights.used[module] for module in may}
+    assert {module: does[module] - may[module] for module in may if does[module] - may[module]} == {}, "not granted"
+    assert {module: may[module] - does[module] for module in may if may[module] - does[module]} == {}, "never used"
+
+
+def _record(api: Api) -> None:
+    """Into the ledger, into the queue, and again when the subscription has ended."""
+    for usage_type in ("assessment", "batched", "queued"):
+        api.plan(usage_type=usage_type)
+    for name in ["sub-1", *OTHERS]:
+        assert api.subscribe(name).status == 200
+    assert api.record("first", 60).status == 201
+    assert api.record("asked", headers=ASYNC).status == 202
+    assert send(api, event("second"), event("opens", usageType="batched")).status == 200
+    assert send(api, event("third"), headers=ASYNC).status == 202
+    assert api.subscribe(status="canceled").status == 200
+    assert api.record("first", 60).status == 200
+    assert send(api, event("second")).json["totals"]["replayed"] == 1
+    assert api.record("unrated", usageType="unrated", subscriptionId="a").status == 201
+
+
+def _consume(api: Api) -> None:
+    """What was recorded before and what was not; what cannot be; what there is no time for."""
+    for name in OTHERS:
+        assert api.record(f"queued-{name}", 60, subscriptionId=name, headers=ASYNC).status == 202
+    assert api.record("opens-too", usageType="queued", subscriptionId="a", headers=ASYNC).status == 202
+    api.record("dead", subscriptionId="unheard-of", headers=ASYNC)
+    assert consume(received()) == []
+    api.record("late", subscriptionId="a", headers=ASYNC)
+    late = boto3.client("sqs").receive_message(QueueUrl=os.environ["USAGE_QUEUE_URL"])["Messages"]
+    assert len(consume(late, seconds=20)) == 1
+    assert consume(late) == []
+
+
+def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that are cut short, of one subscription, and with heads that cannot be read together."""
+    run_billing = importlib.import_module("run_billing")
+    run_billing.handler(SCHEDULED, Context(seconds=0))
+    assert api.post("/api/usage/process-billing", seconds=0).json["status"] == "continues"
+    of_one = Stretch(run_id="run", subscription_id="a").model_dump_json()
+    run_billing.handler(queued(of_one, *waiting()), Context())
+    for name in OTHERS:
+        api.record(f"more-{name}", subscriptionId=name)
+    assert api.bill(subscriptionId="a").status == 200
+    monkeypatch.setattr(store, "heads_of", lambda _: {})
+    assert api.bill().json["ledgersUnrated"] == 1
+    run_billing.handler(SCHEDULED, Context())
+
+
+def _look(api: Api) -> None:
+    paths = ["/api/usage/user/user-1", "/api/usage/subscription/a", "/api/usage/subscription/a/records"]
+    paths += ["/api/usage/quotas/business", "/api/usage/quotas/business/assessment", "/api/subscriptions/a"]
+    for path in paths:
+        assert api.get(path).status == 200
+    [invoice] = api.get("/api/invoices", query={"subscriptionId": "a"}).json["invoices"]
+    assert api.get(f"/api/invoices/{invoice['invoiceId']}").status == 200
