@@ -44,7 +44,7 @@ def _settling(subscription: str, entries: int) -> Units:
         _of(lambda names=names: record_batch.handler(batch_request(subscription, names), context()), 200)  # type: ignore[misc]
     [key] = store.pending_of(subscription)
     with counted() as units:
-        settlement = billing.settle_ledger(key, "bench", clock.now)
+        settlement = billing.settle_ledger(key, "bench", clock.now, store.heads_of([key]).get(key))
     assert settlement is not None
     assert settlement.item is not None
     assert settlement.item.to_sequence == entries

@@ -190,7 +190,7 @@ def _gathered(sqs: Any, queue_url: str, window: float) -> list[dict[str, Any]]:
             deadline = time.monotonic() + window
         found += messages
         size += sum(len(each["Body"]) for each in messages)
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline and (window or not messages):
             break
         if not messages:
             time.sleep(0.05)

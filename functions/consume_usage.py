@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
-
 from usage_billing import clock
 from usage_billing.consumption import Message, consume
-from usage_billing.observability import observed
+from usage_billing.observability import LambdaContext, observed
 
 
 @observed

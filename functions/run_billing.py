@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
-
 from usage_billing.billing import Stretch
-from usage_billing.observability import observed
+from usage_billing.observability import LambdaContext, observed
 from usage_billing.runs import go_on, start
 
 

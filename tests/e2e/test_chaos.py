@@ -17,7 +17,7 @@ import pytest
 
 from tests import ledgers, queue
 from tests.faults import FAULTS, Killed, conflict, hooked
-from usage_billing import billing, catalog
+from usage_billing import billing, catalog, consumption
 from usage_billing.access import Caller, Role
 from usage_billing.errors import BillingError, DatabaseUnavailable, QueueUnavailable
 from usage_billing.intake import take
@@ -33,6 +33,12 @@ SINGLES, BATCHES, BATCH_SIZE = 12, 3, 30
 CHANCE = 0.05
 
 pytestmark = pytest.mark.usefixtures("account")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed comes again at once."""
+    monkeypatch.setattr(consumption, "SOONEST_SECONDS", 0)
 
 
 @contextmanager

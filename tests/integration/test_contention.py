@@ -1,4 +1,4 @@
-"""Many events at stake on a ledger that others write to: it is looked at until it stands still, not fought over."""
+"""Many events at stake on a ledger that others fill: it is looked at until they are done, not fought over."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from tests import ledgers
 from tests.api import Api
 from tests.faults import Calls, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import catalog, contention, recording
+from usage_billing import catalog, contention, recording, store
 from usage_billing.errors import LedgerBusy
 from usage_billing.ledger import LedgerKey, UsageEvent
 from usage_billing.recording import MANY_ENTRIES, Outcome, Recorded
@@ -20,7 +20,11 @@ from usage_billing.recording import MANY_ENTRIES, Outcome, Recorded
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEY = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "assessment")
 
-pytestmark = pytest.mark.usefixtures("ready")
+
+@pytest.fixture(autouse=True)
+def opened(ready: Api) -> None:
+    """A ledger with an entry."""
+    record(event("first"), catalog.subscription("sub-1"), NOW)
 
 
 def event(name: str) -> UsageEvent:
@@ -34,23 +38,27 @@ def record_many(
     return recording.record_all(events, catalog.subscription, NOW, patient=patient, seconds_left=seconds_left)
 
 
-def record_one(name: str) -> None:
-    record(event(name), catalog.subscription("sub-1"), NOW)
+def append(names: Sequence[str]) -> None:
+    """What others do to the ledger, in one transaction."""
+    head = store.head(KEY)
+    assert head is not None
+    entries, after = head.append_all([event(name) for name in names], NOW)
+    store.append(head, entries, after)
 
 
 class Others:
-    """Write to the ledger `times` times, each time that somebody waits for them to be done; then they are."""
+    """Write `entries` to the ledger `times` times, each time that somebody waits for them to be done; then they are."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: float, entries: int = MANY_ENTRIES) -> None:
         self.waited = 0
-        self._names, self._times = count(), times
+        self._names, self._times, self._entries = count(), times, entries
         monkeypatch.setattr(recording, "pause", lambda lost: None)
         monkeypatch.setattr(recording, "linger", self._write)
 
     def _write(self) -> None:
         self.waited += 1
         if self.waited <= self._times:
-            record_one(f"other-{next(self._names)}")
+            append([f"other-{next(self._names)}" for _ in range(self._entries)])
 
 
 def lose_first(calls: Calls, entries: int = MANY_ENTRIES) -> None:
@@ -87,7 +95,7 @@ def test_the_patient_wait_until_the_others_are_done(monkeypatch: pytest.MonkeyPa
         assert recorded(record_many())
     assert (others.waited, transactions(calls)) == (times + 1, 2 + times)
     [ledger] = ledgers.check()
-    assert len(ledger.entries) == MANY_ENTRIES + times
+    assert len(ledger.entries) == 1 + MANY_ENTRIES * (1 + times)
 
 
 def test_the_patient_try_all_the_same_when_the_others_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +115,7 @@ def test_the_patient_stop_looking_when_time_is_up(monkeypatch: pytest.MonkeyPatc
         assert busy(record_many(seconds_left=lambda: 1 if others.waited < 3 else 0))
     assert others.waited == 3
     [ledger] = ledgers.check()
-    assert len(ledger.entries) == 3, "only the others' entries"
+    assert len(ledger.entries) == 1 + 3 * MANY_ENTRIES, "only the others' entries"
 
 
 def test_the_impatient_look_once_and_leave_a_moving_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,20 +153,26 @@ def test_who_lost_here_lately_looks_before_the_first_try(monkeypatch: pytest.Mon
     with watched() as calls:
         assert busy(record_many(patient=False))
         assert (others.waited, transactions(calls)) == (1, 1), "only the others' transaction"
-        assert busy(record_many(patient=False)), "it is known to be hot again"
-        assert transactions(calls) == 1
-        clock[0] += contention.HOT_SECONDS
-        assert recorded(record_many(patient=False))
+        assert recorded(record_many(patient=False)), "a look is no lost race: nobody is taken for hot by it"
         assert (others.waited, transactions(calls)) == (2, 2)
-        clock[0] += contention.SUSPECT_SECONDS
+        clock[0] += contention.SUSPECT_SECONDS - contention.HOT_SECONDS
         assert all(outcome.replayed for outcome in record_many(patient=False))
         assert others.waited == 2, "a minute later nobody looks"
     ledgers.check()
 
 
-def test_a_ledger_without_a_lost_race_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch, ready: Api) -> None:
+@pytest.mark.parametrize("patient", [True, False])
+def test_single_events_of_others_are_no_reason_to_wait(monkeypatch: pytest.MonkeyPatch, patient: bool) -> None:
+    others = Others(monkeypatch, inf, entries=2)
+    with watched() as calls:
+        lose_first(calls)
+        assert recorded(record_many(patient=patient))
+    assert (others.waited, transactions(calls)) == (1, 3)
+    ledgers.check()
+
+
+def test_a_ledger_without_a_lost_race_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, inf)
-    assert ready.record("opened").status == 201
     with watched() as calls:
         assert recorded(record_many())
     assert others.waited == 0

@@ -119,6 +119,10 @@ def test_the_queue_waits_long_enough_for_the_consumer() -> None:
     assert queue["VisibilityTimeout"] == 6 * timeout
     assert timeout > 2 * consumption.RECORDING_RESERVE_SECONDS
     assert queue["RedrivePolicy"]["maxReceiveCount"] == consumption.MOST_RECEIVES
+    delays = [Message("m", "", "receipt", receives).delay for receives in range(1, consumption.MOST_RECEIVES)]
+    assert delays == sorted(delays)
+    assert sum(delays) > 8 * 3600, "so long may the database be away"
+    assert max(delays) <= 43_200 - queue["VisibilityTimeout"], "SQS hides no message for longer"
 
 
 # --- One id many times ----------------------------------------------------------------------------

@@ -189,7 +189,17 @@ def test_heads_that_cannot_be_read_together_are_read_one_by_one(
 def test_many_heads_are_read_with_one_call(many: Api) -> None:
     keys = [key for shard in range(store.SHARDS) for key in store.pending(str(shard))]
     unknown = LedgerKey("sub-0", keys[0].period_start, "unknown")
+    asked: list[dict[str, Any]] = []
     with watched() as calls:
-        heads = store.heads_of([*keys, unknown])
+        calls.at(1, "before", asked.append)
+        heads = store.heads_of([*keys, unknown, *keys])
     assert calls.made == ["BatchGetItem"]
+    assert all(each["ConsistentRead"] for each in asked[0]["RequestItems"].values()), "a stale head would stay pending"
     assert heads == {key: store.head(key) for key in keys}
+
+
+def test_a_run_reads_no_head_twice(many: Api) -> None:
+    with watched() as calls:
+        assert many.bill().json["ledgersSettled"] == LEDGERS
+    assert "GetItem" not in calls.made
+    assert calls.made.count("TransactWriteItems") == LEDGERS

@@ -2,10 +2,11 @@
 
 import os
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from usage_billing.tables import UsageTable
+from usage_billing.tables import Table, UsageInvoiceItemTable, UsageTable
 
 ENTRY = {
     "subscription_id": "sub-1",
@@ -20,13 +21,40 @@ ENTRY = {
     "recorded_at": "2026-11-20T12:00:00.5Z",
     "metadata": '{"a":"é"}',
 }
+CHARGE = {
+    "invoice_id": "sub-1~20261101T000000Z",
+    "item_id": "report~00000012",
+    "usage_type": "report",
+    "description": "7 reports beyond the included 5, at 2.50 USD each",
+    "quantity": Decimal(7),
+    "unit_price": Decimal("2.50"),
+    "amount": Decimal("17.50"),
+    "currency": "USD",
+    "from_sequence": 1,
+    "to_sequence": 12,
+    "run_id": "run",
+    "created_at": "2026-11-20T12:00:00Z",
+}
 
 pytestmark = pytest.mark.usefixtures("aws")
 
 
-def test_a_new_item_is_what_an_instance_becomes() -> None:
-    for values in (ENTRY, ENTRY | {"billable_quantity": None, "metadata": None}):
-        assert UsageTable.new(**values)["Item"] == UsageTable(**values).serialize()
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        (UsageTable, ENTRY),
+        (UsageTable, ENTRY | {"billable_quantity": None, "metadata": None}),
+        (UsageInvoiceItemTable, CHARGE),
+    ],
+)
+def test_a_new_item_is_what_an_instance_becomes(table: type[Table], values: dict[str, Any]) -> None:
+    assert table.new(**values)["Item"] == table(**values).serialize()
+
+
+@pytest.mark.parametrize("name", ["event_id", "ledger_id", "sequence"])
+def test_an_item_without_what_every_item_has_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"has no {name}"):
+        UsageTable.new(**ENTRY | {name: None})
 
 
 def test_a_new_item_must_not_exist_and_a_refusal_shows_what_does() -> None:

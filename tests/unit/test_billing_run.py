@@ -1,7 +1,7 @@
 """A billing run by itself: the order, the deadline, failures that stop nothing, and how much is under way at once."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -248,3 +248,27 @@ def test_a_stretch_reads_back_from_the_queue() -> None:
 
 def test_a_stretch_of_nothing_is_one_failure(ledgers: Ledgers) -> None:
     assert ledgers.run([Stretch(run_id="run-1")]).totals == RunTotals(run_id="run-1", failures=1)
+
+
+def test_heads_that_hang_do_not_keep_a_run_from_handing_over(ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read by the pool, so the run itself goes on looking at the time."""
+    hanging, handed_over = threading.Event(), threading.Event()
+
+    def heads_of(_: Sequence[LedgerKey]) -> dict[LedgerKey, Head]:
+        hanging.set()
+        assert handed_over.wait(10)
+        raise TimeoutError
+
+    monkeypatch.setattr(store, "heads_of", heads_of)
+    monkeypatch.setattr(billing, "IN_FLIGHT", 4)
+    ledgers.pending = {"0": [key(n) for n in range(4)], "1": [key(n) for n in range(4, 8)]}
+    rest: list[Stretch] = []
+
+    def hand_over(stretch: Stretch) -> None:
+        assert hanging.wait(10)
+        rest.append(stretch)
+        handed_over.set()
+
+    totals = run([shard("0"), shard("1")], now=lambda: NOW, seconds_left=lambda: 0, hand_over=hand_over)
+    assert rest == [shard("1")]
+    assert totals.settled == 4, "each by itself"

@@ -1,7 +1,10 @@
 """What is written twice must agree: settings, models, routes, errors - and the template that deploys them."""
 
 import importlib
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -162,3 +165,10 @@ def test_the_daily_schedule_and_the_queue_start_the_same_function() -> None:
     assert sorted(event["Type"] for event in events.values()) == ["SQS", "Schedule"]
     assert template()["Parameters"]["BillingSchedule"]["Default"] == "cron(0 0 * * ? *)"
     assert events["Queue"]["Properties"]["BatchSize"] == 1
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_function_that_is_complete_looks_for_garbage_as_usual(name: str) -> None:
+    code = f"import gc; usual = gc.get_threshold(); import {name}; "
+    code += "assert gc.get_threshold() == usual; assert gc.get_freeze_count() > 1000"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})

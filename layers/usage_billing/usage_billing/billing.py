@@ -5,7 +5,7 @@ settled in one transaction or not at all, so runs may overlap, be cut at any poi
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +26,9 @@ THREADS = 16
 IN_FLIGHT = 4 * THREADS
 RESERVE_SECONDS = 10.0
 """What is kept of an invocation's time to end what is in flight, hand over the rest and answer."""
+
+
+Heads = Mapping[LedgerKey, Head]
 
 
 class Stretch(Strict):
@@ -102,13 +105,13 @@ def run(
     with ThreadPoolExecutor(THREADS) as pool:
         while rest:
             stretch, last = rest.popleft(), None
-            for key, seen in _read(_listed(stretch, totals)):
+            for key, heads in _with_heads(_listed(stretch, totals), pool):
                 if taken >= IN_FLIGHT and seconds_left() < RESERVE_SECONDS:
                     rest.appendleft(stretch.behind(last) if last else stretch)
                     break
                 if len(in_flight) >= IN_FLIGHT:
                     _collect(*in_flight.popleft(), totals)
-                in_flight.append((key, pool.submit(settle_ledger, key, totals.run_id, now, seen)))
+                in_flight.append((key, pool.submit(_settle_listed, key, heads, totals.run_id, now)))
                 taken, last = taken + 1, key
             else:
                 continue
@@ -141,16 +144,30 @@ def _listed(stretch: Stretch, totals: RunTotals) -> Iterator[LedgerKey]:
         logger.exception("ledgers not listed", run_id=stretch.run_id, shard=stretch.shard)
 
 
-def _read(keys: Iterator[LedgerKey]) -> Iterator[tuple[LedgerKey, Head | None]]:
-    """Ledgers with their heads, many of them read with one call. What that fails to read is read by itself later."""
+def _with_heads(keys: Iterator[LedgerKey], pool: ThreadPoolExecutor) -> Iterator[tuple[LedgerKey, "Future[Heads]"]]:
+    """Ledgers, each with the heads that are read with one call, its own among them.
+
+    The pool takes work in order, so what waits for heads never keeps them from being read.
+    """
     while together := list(islice(keys, store.READ_TOGETHER)):
-        try:
-            heads = store.heads_of(together)
-        except Exception as error:
-            logger.warning("heads not read together", cause=repr(error))
-            heads = {}
+        heads = pool.submit(_heads_of, together)
         for key in together:
-            yield key, heads.get(key)
+            yield key, heads
+
+
+def _heads_of(keys: Sequence[LedgerKey]) -> Heads:
+    try:
+        return store.heads_of(keys)
+    except Exception as error:
+        logger.warning("heads not read together", cause=repr(error))
+        return {}
+
+
+def _settle_listed(
+    key: LedgerKey, heads: "Future[Heads]", run_id: str, now: Callable[[], datetime]
+) -> Settlement | None:
+    """Settle one of many ledgers. One whose head could not be read together with others' is read by itself."""
+    return settle_ledger(key, run_id, now, heads.result().get(key))
 
 
 def _collect(key: LedgerKey, future: "Future[Settlement | None]", totals: RunTotals) -> None:

@@ -16,7 +16,7 @@ from usage_billing.recording import record_all
 PASSING = (LedgerBusy, DatabaseUnavailable, InternalError)
 """What may go well when it is tried again; everything else is final."""
 
-MOST_RECEIVES = 10
+MOST_RECEIVES = 16
 """How often a message is delivered before the queue itself moves it away, without a reason."""
 
 RECORDING_RESERVE_SECONDS = 40.0
@@ -28,7 +28,7 @@ BURYING_RESERVE_SECONDS = 10.0
 
 SOONEST_SECONDS = 15
 LATEST_SECONDS = 3600
-"""When a message comes again: soon after its first delivery, later each time, for two hours in all."""
+"""When a message comes again: soon after its first delivery, later each time, for eight hours in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class _Dead:
 def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[], float] = lambda: inf) -> list[str]:
     """Record the events of `messages`, those of one ledger together; the ids of the messages to deliver again.
 
+    These come again soon, without waiting for the queue's visibility time-out.
     Events that cannot be recorded are buried once their message has no other that may still be: it would bring them
     along each time. On a message's last delivery all that is not recorded is buried.
     """

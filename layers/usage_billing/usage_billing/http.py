@@ -7,6 +7,7 @@ anything else is looked at, then the role, then the request's shape. Only `allow
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -150,7 +151,7 @@ class Api(APIGatewayHttpResolver):
         """The path's parameters, decoded: an id may hold characters that a path may not."""
         return {name: unquote(value) for name, value in match.groupdict().items()}
 
-    @property
+    @cached_property
     def handler(self) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
         """The Lambda handler."""
         return observed(self.resolve)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext as LambdaContext  # noqa: PLC0414 - for handlers
 
 from usage_billing import THRESHOLDS
 

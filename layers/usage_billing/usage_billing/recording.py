@@ -47,10 +47,11 @@ FEW_TRIES = 2
 """After how many lost races, one after the other, an impatient caller leaves a ledger to the queue."""
 
 MANY_ENTRIES = 10
-"""So many entries in one transaction cost more when they lose a race than looking at the head a few times first."""
+"""So many entries in one transaction cost more when they lose a race than looking at the head a few times first. Who
+records single events moves it by fewer between two looks, and is no reason to wait."""
 
 LOOKS = 20
-"""How often a patient caller looks at a head that others keep moving before it tries all the same."""
+"""How often a patient caller looks at a head that others keep moving by many before it tries all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ class _Batch:
         head, lost = None, 0
         while todo and lost < most and self.seconds_left() > 0:
             if head is None:
-                head = self._head(share.opened, lost, len(todo))
+                head = self._calm_head(share.opened, lost, len(todo))
                 if head is None:
                     return
             firsts = [self.events[numbers[0]] for numbers in islice(todo.values(), MOST_ENTRIES)]
@@ -255,25 +256,25 @@ class _Batch:
             groups.setdefault(self.events[number].event_id, []).append(number)
         return groups
 
-    def _head(self, opened: Head, lost: int, entries: int) -> Head | None:
+    def _calm_head(self, opened: Head, lost: int, at_stake: int) -> Head | None:
         """A ledger's head, after a pause where races were lost: what a lost race itself says of it is old by then.
 
-        A try costs as much as its entries, a look at the head one unit. So with many entries, where others were at
-        work lately, it is looked at until it stands still. None if it moves and the caller is impatient.
+        A try costs as much as its entries, a look at the head one unit. So with many entries at stake, where a race
+        was lost lately, it is looked at until nobody else moves it by many. None if somebody does and the caller is
+        impatient, or if time is up.
         """
         key = opened.key
         pause(lost)
         head = store.head(key) or opened
-        if entries < MANY_ENTRIES or not contention.is_suspect(key):
+        if at_stake < MANY_ENTRIES or not contention.is_suspect(key):
             return head
         for _ in range(LOOKS if self.patient else 1):
             linger()
             if self.seconds_left() <= 0:
                 return None
             seen, head = head, store.head(key) or opened
-            if head.last_sequence == seen.last_sequence:
+            if head.last_sequence - seen.last_sequence < MANY_ENTRIES:
                 return head
-            contention.notice(key)
         return head if self.patient else None
 
     def _replays(self, numbers: Iterable[int], stored: Entry, head: Head) -> Iterator[tuple[int, Outcome]]:

@@ -88,7 +88,7 @@ def heads_of(keys: Sequence[LedgerKey]) -> dict[LedgerKey, Head]:
 
     Missing is what is not open, and what DynamoDB did not get to.
     """
-    names = [{"subscription_id": key.subscription_id, "ledger": key.sort_key} for key in keys]
+    names = [{"subscription_id": key.subscription_id, "ledger": key.sort_key} for key in dict.fromkeys(keys)]
     answer = UsageSummaryTable._get_connection().batch_get_item(names, consistent_read=True)  # type: ignore[arg-type]
     rows = [UsageSummaryTable.from_raw_data(item) for items in answer["Responses"].values() for item in items]
     return {head.key: head for head in map(_head, rows)}
@@ -336,9 +336,11 @@ def _write_settlement(new: Settlement, seen: Head, *, keep_pending: bool) -> Non
     try:
         _write([_put_item(item)] if item else [], updates)
     except TransactWriteError as error:
-        reasons = _cancellation(error)
-        head_reason = reasons[1] if item else reasons[0]
-        taken = _old_item(reasons[2]) if item else None
+        if item:
+            _, head_reason, invoice_reason = _cancellation(error)
+            taken = _old_item(invoice_reason)
+        else:
+            [head_reason], taken = _cancellation(error), None
         if item and taken and not _old_item(head_reason):
             raise _refusal(item, InvoiceTable.from_raw_data(taken)) from None
         raise HeadMoved(_head_of(head_reason)) from None
