@@ -114,10 +114,13 @@ class ReportedUsage(Request):
         )
 
 
+AnyReport = Annotated[Any, Field(description="shaped like ReportedUsage; what is not is rejected, and it alone")]
+
+
 class UsageBatch(Request):
     """Usage events, each validated and recorded on its own: one that is no event at all does not fail the others."""
 
-    events: Annotated[list[Any], Field(min_length=1, max_length=MOST_EVENTS_IN_BATCH)]
+    events: Annotated[list[AnyReport], Field(min_length=1, max_length=MOST_EVENTS_IN_BATCH)]
 
 
 class BillingScope(Request):
