@@ -237,7 +237,7 @@ def test_no_more_than_the_limit_is_under_way_at_once(ledgers: Ledgers) -> None:
     store.pending = many  # the fixture puts the real one back
     totals = ledgers.run([shard("0")]).totals
     assert totals.settled == 4 * IN_FLIGHT
-    assert most <= IN_FLIGHT + store.READ_TOGETHER
+    assert most <= IN_FLIGHT + 2 * store.READ_TOGETHER
 
 
 def test_a_stretch_reads_back_from_the_queue() -> None:
@@ -251,24 +251,29 @@ def test_a_stretch_of_nothing_is_one_failure(ledgers: Ledgers) -> None:
 
 
 def test_heads_that_hang_do_not_keep_a_run_from_handing_over(ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are read by the pool, so the run itself goes on looking at the time."""
-    hanging, handed_over = threading.Event(), threading.Event()
+    """They are read by the pool, and nothing in flight is waited for until the time to hand over is gone."""
+    asked, handed_over, in_time = threading.Event(), threading.Event(), []
 
     def heads_of(_: Sequence[LedgerKey]) -> dict[LedgerKey, Head]:
-        hanging.set()
-        assert handed_over.wait(10)
-        raise TimeoutError
+        asked.set()
+        in_time.append(handed_over.wait(10))
+        return {}
 
     monkeypatch.setattr(store, "heads_of", heads_of)
     monkeypatch.setattr(billing, "IN_FLIGHT", 4)
-    ledgers.pending = {"0": [key(n) for n in range(4)], "1": [key(n) for n in range(4, 8)]}
+    ledgers.pending = {"0": [key(n) for n in range(6)], "1": [key(9000)]}
     rest: list[Stretch] = []
 
+    def seconds_left() -> float:
+        """Time enough at first; half a second before the reserve once four are in flight."""
+        return RESERVE_SECONDS + 0.5 if asked.is_set() else 900
+
     def hand_over(stretch: Stretch) -> None:
-        assert hanging.wait(10)
         rest.append(stretch)
         handed_over.set()
 
-    totals = run([shard("0"), shard("1")], now=lambda: NOW, seconds_left=lambda: 0, hand_over=hand_over)
-    assert rest == [shard("1")]
+    totals = run([shard("0"), shard("1")], now=lambda: NOW, seconds_left=seconds_left, hand_over=hand_over)
+    assert rest == [shard("0").behind(key(3)), shard("1")]
+    assert in_time
+    assert all(in_time)
     assert totals.settled == 4, "each by itself"

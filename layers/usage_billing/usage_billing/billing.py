@@ -6,7 +6,7 @@ settled in one transaction or not at all, so runs may overlap, be cut at any poi
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -29,6 +29,7 @@ RESERVE_SECONDS = 10.0
 
 
 Heads = Mapping[LedgerKey, Head]
+InFlight = deque[tuple[LedgerKey, "Future[Settlement | None]"]]
 
 
 class Stretch(Strict):
@@ -100,17 +101,16 @@ def run(
     """
     totals = RunTotals(run_id=stretches[0].run_id)
     rest = deque(stretches)
-    in_flight: deque[tuple[LedgerKey, Future[Settlement | None]]] = deque()
+    in_flight: InFlight = deque()
     taken = 0
     with ThreadPoolExecutor(THREADS) as pool:
         while rest:
             stretch, last = rest.popleft(), None
             for key, heads in _with_heads(_listed(stretch, totals), pool):
-                if taken >= IN_FLIGHT and seconds_left() < RESERVE_SECONDS:
+                late = taken >= IN_FLIGHT and seconds_left() < RESERVE_SECONDS
+                if late or not _made_room(in_flight, totals, seconds_left):
                     rest.appendleft(stretch.behind(last) if last else stretch)
                     break
-                if len(in_flight) >= IN_FLIGHT:
-                    _collect(*in_flight.popleft(), totals)
                 in_flight.append((key, pool.submit(_settle_listed, key, heads, totals.run_id, now)))
                 taken, last = taken + 1, key
             else:
@@ -122,6 +122,17 @@ def run(
         while in_flight:
             _collect(*in_flight.popleft(), totals)
     return totals
+
+
+def _made_room(in_flight: InFlight, totals: RunTotals, seconds_left: Callable[[], float]) -> bool:
+    """Whether one more ledger may be taken on; the oldest is waited for no longer than until the reserve begins."""
+    if len(in_flight) < IN_FLIGHT:
+        return True
+    wait([in_flight[0][1]], max(0, seconds_left() - RESERVE_SECONDS))
+    if not in_flight[0][1].done():
+        return False
+    _collect(*in_flight.popleft(), totals)
+    return True
 
 
 def _hand_over(stretch: Stretch, hand_over: Callable[[Stretch], None], totals: RunTotals) -> None:
@@ -147,12 +158,16 @@ def _listed(stretch: Stretch, totals: RunTotals) -> Iterator[LedgerKey]:
 def _with_heads(keys: Iterator[LedgerKey], pool: ThreadPoolExecutor) -> Iterator[tuple[LedgerKey, "Future[Heads]"]]:
     """Ledgers, each with the heads that are read with one call, its own among them.
 
-    The pool takes work in order, so what waits for heads never keeps them from being read.
+    They are read ahead: while some are settled, the pool reads the next. It takes work in order, so what waits for
+    heads never keeps them from being read.
     """
-    while together := list(islice(keys, store.READ_TOGETHER)):
-        heads = pool.submit(_heads_of, together)
-        for key in together:
-            yield key, heads
+    together: list[LedgerKey] = []
+    heads: Future[Heads] = Future()
+    while following := list(islice(keys, store.READ_TOGETHER)):
+        ahead = pool.submit(_heads_of, following)
+        yield from ((key, heads) for key in together)
+        together, heads = following, ahead
+    yield from ((key, heads) for key in together)
 
 
 def _heads_of(keys: Sequence[LedgerKey]) -> Heads:
