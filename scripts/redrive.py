@@ -125,7 +125,7 @@ def _show_again(queues: SQSClient, url: str, messages: list[MessageTypeDef]) -> 
 def _reason(message: MessageTypeDef) -> str:
     attributes = message.get("MessageAttributes", {})
     said = [attributes[name]["StringValue"] for name in ("code", "detail") if name in attributes]
-    return ": ".join(said) or "not recorded in ten deliveries"
+    return ": ".join(said) or "not recorded in sixteen deliveries"
 
 
 def _summarise(messages: list[MessageTypeDef], done: str) -> None:

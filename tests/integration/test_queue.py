@@ -187,14 +187,16 @@ def test_a_message_that_is_none_of_ours_is_buried_and_stops_no_other(ready: Api,
     assert ledger.head["used"] == 1
 
 
-def test_only_the_messages_that_failed_are_delivered_again(ready: Api) -> None:
+def test_only_the_messages_that_failed_are_delivered_again(ready: Api, metrics: Any) -> None:
     ready.subscribe("sub-2")
     ready.record("a", headers=ASYNC)
     ready.record("b", subscriptionId="sub-2", headers=ASYNC)
     messages = {json.loads(m["Body"])["events"][0]["eventId"]: m for m in received()}
     with watched() as calls:
         calls.fail_where(lambda params: "sub-2" in str(params.get("TransactItems")), lambda: transaction_conflict(2))
+        metrics()
         assert consume(list(messages.values())) == [messages["b"]["MessageId"]]
+        assert metrics()["EventsDelayed"] == 1
     assert consume([messages["b"]]) == []
     assert [ledger.head["used"] for ledger in ledgers.check()] == [1, 1]
 

@@ -29,6 +29,8 @@ RESERVE_SECONDS = 10.0
 
 
 Heads = Mapping[LedgerKey, Head]
+"""Heads that were read with one call; what could not be read is missing."""
+
 InFlight = deque[tuple[LedgerKey, "Future[Settlement | None]"]]
 
 

@@ -9,7 +9,7 @@ from math import inf
 from usage_billing import catalog
 from usage_billing.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
 from usage_billing.ledger import UsageEvent
-from usage_billing.observability import EVENTS_DEAD, count, logger
+from usage_billing.observability import EVENTS_DEAD, EVENTS_DELAYED, count, logger
 from usage_billing.queueing import bury, bury_bodies, events_in, postpone
 from usage_billing.recording import record_all
 
@@ -62,7 +62,7 @@ class _Dead:
 def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[], float] = lambda: inf) -> list[str]:
     """Record the events of `messages`, those of one ledger together; the ids of the messages to deliver again.
 
-    These come again soon, without waiting for the queue's visibility time-out.
+    These come again after a delay of their own, not after the queue's visibility time-out.
     Events that cannot be recorded are buried once their message has no other that may still be: it would bring them
     along each time. On a message's last delivery all that is not recorded is buried.
     """
@@ -86,6 +86,7 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
     ]
     waiting = [each for each in failed if isinstance(each.reason, PASSING) and not each.message.is_last_chance]
     for code, events in Counter(each.reason.code for each in waiting).items():
+        count(EVENTS_DELAYED, events)
         logger.warning("events wait", code=code, events=events)
     again = {each.message.message_id for each in waiting}
     dead = [each for each in failed if each.message.message_id not in again]

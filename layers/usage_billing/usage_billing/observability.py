@@ -18,6 +18,7 @@ from usage_billing import THRESHOLDS
 EVENTS_RECORDED = "EventsRecorded"
 EVENTS_REPLAYED = "EventsReplayed"
 EVENTS_QUEUED = "EventsQueued"
+EVENTS_DELAYED = "EventsDelayed"
 EVENTS_DEAD = "EventsDead"
 EVENT_ID_CONFLICTS = "EventIdConflicts"
 QUOTA_MISSING = "QuotaMissing"

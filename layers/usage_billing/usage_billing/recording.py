@@ -48,7 +48,7 @@ FEW_TRIES = 2
 
 MANY_ENTRIES = 10
 """So many entries in one transaction cost more when they lose a race than looking at the head a few times first. Who
-records single events moves it by fewer between two looks, and is no reason to wait."""
+records single events usually moves it by fewer between two looks, and is no reason to wait."""
 
 LOOKS = 20
 """How often a patient caller looks at a head that others keep moving by many before it tries all the same."""
