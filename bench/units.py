@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-READS = {"GetItem", "Query", "BatchGetItem", "Scan"}
+from tests.meter import READS, capacity
+
 REFUSED_UNITS = {"Put": 3, "Update": 2}
 """What an item of a refused transaction costs: as much as a written one, an entry's place in its index included.
 
@@ -50,12 +51,10 @@ class Units:
         if model.name == "BatchGetItem" and "ConsumedCapacity" not in parsed:
             self.read += context["keys"]  # the emulator does not say: a unit each, as read consistently and below 4 KB
             return
-        consumed = parsed.get("ConsumedCapacity", [])
-        units = sum(each["CapacityUnits"] for each in (consumed if isinstance(consumed, list) else [consumed]))
         if model.name in READS:
-            self.read += units
+            self.read += capacity(parsed)
         else:
-            self.written += units
+            self.written += capacity(parsed)
 
 
 @contextmanager

@@ -11,6 +11,12 @@ from usage_billing.tables import client
 READS = {"GetItem", "Query", "BatchGetItem", "Scan"}
 
 
+def capacity(parsed: dict[str, Any]) -> float:
+    """The units that an answer of DynamoDB says its call took."""
+    consumed = parsed.get("ConsumedCapacity", [])
+    return sum(each["CapacityUnits"] for each in (consumed if isinstance(consumed, list) else [consumed]))
+
+
 @dataclass
 class Meter:
     calls: Counter[str] = field(default_factory=Counter)
@@ -19,8 +25,7 @@ class Meter:
 
     def take(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
         self.calls[model.name] += 1
-        consumed = parsed.get("ConsumedCapacity", [])
-        units = sum(each["CapacityUnits"] for each in (consumed if isinstance(consumed, list) else [consumed]))
+        units = capacity(parsed)
         if model.name in READS:
             self.read_units += units
         else:

@@ -27,11 +27,11 @@ IN_FLIGHT = 4 * THREADS
 RESERVE_SECONDS = 10.0
 """What is kept of an invocation's time to end what is in flight, hand over the rest and answer."""
 
-
 Heads = Mapping[LedgerKey, Head]
 """Heads that were read with one call; what could not be read is missing."""
 
 InFlight = deque[tuple[LedgerKey, "Future[Settlement | None]"]]
+"""Ledgers that are being settled, the oldest first."""
 
 
 class Stretch(Strict):

@@ -25,7 +25,6 @@ RECORDING_RESERVE_SECONDS = 40.0
 BURYING_RESERVE_SECONDS = 10.0
 """What is kept of it when nothing more is buried: one call that hangs, and the answer."""
 
-
 SOONEST_SECONDS = 15
 LATEST_SECONDS = 3600
 """When a message comes again: soon after its first delivery, later each time, for eight hours in all."""
