@@ -40,7 +40,9 @@ def main() -> int:
     finally:
         cloud.stop()
     console.print(_table(results))
-    if not quick:
+    if quick:
+        console.print("A tenth of everything is too little to judge a target by; nothing was written.")
+    else:
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         console.print(f"Everything that was measured is in {RESULTS.relative_to(ROOT)}")
     return 0
