@@ -15,7 +15,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.api import Answer, Api, token
 from tests.cloud import AUDIENCE, ISSUER, JWT_SECRET
-from usage_billing import tokens
+from usage_billing import renewal, tokens
 
 RSA_KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("first", "second", "unpublished")}
 EC_KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("first", "second", "unpublished")}
@@ -214,3 +214,33 @@ def test_a_provider_that_fails_later_does_not_matter_while_its_keys_are_known(
     assert ask(api, signed(algorithm)).status == 200
     provider.status = 500
     assert ask(api, signed(algorithm)).status == 200
+
+
+def test_keys_that_cannot_be_renewed_are_used_for_a_quarter_of_an_hour(
+    api: Api, algorithm: str, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pass_time(seconds: float) -> None:
+        later = renewal.time.monotonic() + seconds
+        monkeypatch.setattr(renewal.time, "monotonic", lambda: later)
+
+    assert ask(api, signed(algorithm)).status == 200
+    provider.status = 500
+    pass_time(tokens.KEY_SET_CACHE_SECONDS)
+    for _ in range(3):
+        assert ask(api, signed(algorithm)).status == 200
+    assert provider.asked == 2, "the others did not wait for another failure"
+    assert ask(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 503
+    pass_time(renewal.STALE_SECONDS)
+    assert ask(api, signed(algorithm)).status == 503
+    provider.status = 200
+    assert ask(api, signed(algorithm)).status == 200
+
+
+def test_a_withdrawn_key_is_refused_once_the_keys_are_renewed(
+    api: Api, algorithm: str, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask(api, signed(algorithm)).status == 200
+    provider.body = published(algorithm, "second")
+    later = renewal.time.monotonic() + tokens.KEY_SET_CACHE_SECONDS
+    monkeypatch.setattr(renewal.time, "monotonic", lambda: later)
+    assert ask(api, signed(algorithm)).status == 401

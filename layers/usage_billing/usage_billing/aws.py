@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any
 
 import botocore.session
+from botocore.config import Config
 
 from usage_billing.config import CLIENT
 
 
-def client(service: str) -> Any:
+def client(service: str, differing: Config | None = None) -> Any:
     """A client for the region and with the credentials that the environment names."""
-    return _session().create_client(service, config=CLIENT)
+    return _session().create_client(service, config=CLIENT.merge(differing) if differing else CLIENT)
 
 
 @cache

@@ -11,6 +11,7 @@ import jwt
 
 from usage_billing.config import settings
 from usage_billing.errors import CredentialsExpired, CredentialsInvalid, IdentityProviderUnavailable
+from usage_billing.renewal import Renewed
 from usage_billing.secrets import SecretUnavailable, vault
 
 KEY_SET_CACHE_SECONDS = 3600
@@ -58,6 +59,19 @@ def _verification_key(token: str) -> Any:
 class _KeySet(jwt.PyJWKClient):
     """PyJWT's client. A provider that answers, but not with keys, is as good as out of reach."""
 
+    def __init__(self, url: str) -> None:
+        # The key set is remembered as a whole. Single keys are not: PyJWT would trust a withdrawn one for ever.
+        super().__init__(url, cache_keys=False, lifespan=KEY_SET_CACHE_SECONDS, timeout=2)
+        self._kept: Renewed[jwt.PyJWKSet] = Renewed(KEY_SET_CACHE_SECONDS, jwt.PyJWKClientConnectionError)
+
+    def get_jwk_set(self, refresh: bool = False) -> jwt.PyJWKSet:
+        """The key set. `refresh` is asked for where a token names a key that is not in it: no old copy helps there."""
+
+        def fetch() -> jwt.PyJWKSet:
+            return super(_KeySet, self).get_jwk_set(refresh=True)
+
+        return self._kept.renew(fetch) if refresh else self._kept.get(fetch)
+
     def fetch_data(self) -> Any:
         try:
             return super().fetch_data()
@@ -67,5 +81,4 @@ class _KeySet(jwt.PyJWKClient):
 
 @cache
 def key_set(url: str) -> jwt.PyJWKClient:
-    # The key set is remembered as a whole. Single keys are not: PyJWT would trust a withdrawn one for ever.
-    return _KeySet(url, cache_keys=False, lifespan=KEY_SET_CACHE_SECONDS, timeout=2)
+    return _KeySet(url)

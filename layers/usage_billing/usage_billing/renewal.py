@@ -1,0 +1,55 @@
+"""Values that are fetched from elsewhere, remembered, and renewed; with what holds when they cannot be."""
+
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from usage_billing.observability import logger
+
+STALE_SECONDS = 900.0
+"""How long a value is still used after it should have been renewed. A brown-out of a service that hands out secrets or
+keys stops nobody for so long, and what was revoked is accepted so much longer, at most."""
+
+PAUSE_SECONDS = 15.0
+"""After a renewal failed: for so long nobody waits for another one to fail."""
+
+ValueT = TypeVar("ValueT")
+
+
+class Renewed(Generic[ValueT]):
+    """A value that is fetched again once it is `lifespan` seconds old; `failure` is how fetching it fails."""
+
+    def __init__(self, lifespan: float, failure: type[Exception]) -> None:
+        self._lifespan = lifespan
+        self._failure = failure
+        self._kept: tuple[float, ValueT] | None = None
+        self._failed_at = -PAUSE_SECONDS
+
+    def get(self, fetch: Callable[[], ValueT]) -> ValueT:
+        """The value as it was at most `lifespan` seconds ago; up to `STALE_SECONDS` longer while it cannot be fetched.
+
+        Raises:
+            Exception: what `fetch` raises, if there is no value that may still be used.
+        """
+        now = time.monotonic()
+        if self._kept is None:
+            return self.renew(fetch)
+        fetched_at, value = self._kept
+        age = now - fetched_at
+        is_usable = age < self._lifespan + STALE_SECONDS
+        if age < self._lifespan or (is_usable and now - self._failed_at < PAUSE_SECONDS):
+            return value
+        try:
+            return self.renew(fetch)
+        except self._failure as error:
+            if not is_usable:
+                raise
+            self._failed_at = now
+            logger.error("not renewed, used as it was", age=round(age), cause=repr(error))
+            return value
+
+    def renew(self, fetch: Callable[[], ValueT]) -> ValueT:
+        """Fetch the value now."""
+        value = fetch()
+        self._kept = time.monotonic(), value
+        return value
