@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from usage_billing import batches, clock
-from usage_billing.access import ANYONE
+from usage_billing.access import ANYONE, Scope
 from usage_billing.answers.batch import BatchResults
 from usage_billing.http import Api, Response, answer, says
 from usage_billing.requests import MOST_BATCH_BYTES, PrefersAsync, UsageBatch
@@ -14,6 +14,7 @@ app = Api()
 @app.post(
     "/api/usage/batch",
     allow=ANYONE,
+    scope=Scope.RECORD,
     most_bytes=MOST_BATCH_BYTES,
     responses={
         200: says(BatchResults, "Each event is recorded, was recorded before, or is refused with a problem of its own"),

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from usage_billing import clock, intake
-from usage_billing.access import ANYONE
+from usage_billing.access import ANYONE, Scope
 from usage_billing.answers.recorded import QueuedEvent, RecordedUsage
 from usage_billing.errors import (
     BillingError,
@@ -23,6 +23,7 @@ app = Api()
 @app.post(
     "/api/usage/record",
     allow=ANYONE,
+    scope=Scope.RECORD,
     raises=[
         SubscriptionNotFound,
         SubscriptionNotOwned,
@@ -41,7 +42,7 @@ def record_usage(
     idempotency_key: IdempotencyKey = None,
     respond_async: PrefersAsync = False,
 ) -> Response[RecordedUsage | QueuedEvent]:
-    event = report.event(idempotency_key)
+    event = intake.named(report.event(idempotency_key), app.caller)
     [taken] = intake.take(
         [event],
         app.caller,

@@ -14,15 +14,22 @@ ISSUER = "https://issuer.test"
 AUDIENCE = "usage-billing"
 
 
+SCOPED_KEYS = {scope: f"test-key-{scope}" for scope in ("read", "record", "operate")}
+
+
 def api_keys(**keys: str) -> str:
-    """The secret of the API keys, by their ids."""
-    hashed = [{"id": name, "sha256": hashlib.sha256(key.encode()).hexdigest()} for name, key in keys.items()]
-    return json.dumps({"keys": hashed})
+    """The secret of API keys without a scope, by their ids."""
+    return json.dumps({"keys": [api_key(name, key) for name, key in keys.items()]})
+
+
+def api_key(name: str, key: str, **more: str) -> dict[str, str]:
+    return {"id": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), **more}
 
 
 def secrets() -> dict[str, str]:
     """The secrets by name."""
-    return {"jwt": JWT_SECRET, "api-keys": api_keys(first=API_KEY)}
+    scoped = [api_key(f"may-{scope}", key, scope=scope) for scope, key in SCOPED_KEYS.items()]
+    return {"jwt": JWT_SECRET, "api-keys": json.dumps({"keys": [api_key("first", API_KEY), *scoped]})}
 
 
 def create(**client: Any) -> dict[str, str]:
@@ -56,4 +63,5 @@ def create(**client: Any) -> dict[str, str]:
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": AUDIENCE,
         "API_KEYS_SECRET_ID": "api-keys",
+        "CUSTOMERS_MAY_RECORD": "false",
     }

@@ -17,7 +17,7 @@ from tests import cloud
 from tests.api import INTERNAL, Api, bearer, token
 from tests.cloud import API_KEY, AUDIENCE, ISSUER, JWT_SECRET
 from tests.template import ROOT
-from usage_billing import access
+from usage_billing import access, renewal
 from usage_billing import secrets as secrets_
 
 NOW = int(time.time())
@@ -182,6 +182,12 @@ def test_with_no_keys_stored_no_key_is_right(api: Api) -> None:
     assert api.get(PATH, headers=INTERNAL).status == 401
 
 
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let so many more seconds have gone by for what is remembered for a time."""
+    later = renewal.time.monotonic() + seconds
+    monkeypatch.setattr(renewal.time, "monotonic", lambda: later)
+
+
 def test_keys_are_rotated_without_a_gap(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old and new are both valid until the old one is removed; that is noticed when the cache expires."""
     secrets = boto3.client("secretsmanager")
@@ -190,8 +196,7 @@ def test_keys_are_rotated_without_a_gap(api: Api, monkeypatch: pytest.MonkeyPatc
     assert [api.get(PATH, headers=headers).status for headers in (INTERNAL, new)] == [200, 200]
     secrets.put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(second="new-key"))
     assert api.get(PATH, headers=INTERNAL).status == 200
-    later = time.monotonic() + secrets_.CACHE_SECONDS
-    monkeypatch.setattr(secrets_.time, "monotonic", lambda: later)
+    pass_time(monkeypatch, secrets_.CACHE_SECONDS)
     assert [api.get(PATH, headers=headers).status for headers in (INTERNAL, new)] == [401, 200]
 
 
@@ -223,14 +228,83 @@ def test_secrets_that_cannot_be_fetched_are_503_and_not_a_refusal(
     assert "missing" not in answer.text
 
 
-@pytest.mark.parametrize(
-    "secret", ["no JSON", "[]", "{}", '{"keys": [{"id": "first"}]}', '{"keys": [1]}'],
-    ids=["no JSON", "a list", "no keys", "no hash", "no key"],
-)  # fmt: skip
-def test_keys_that_are_stored_wrongly_are_our_fault_and_let_nobody_in(api: Api, secret: str) -> None:
+@pytest.mark.parametrize("secret", ["no JSON", "[]", "{}", '{"keys": {}}', '{"keys": null}', "[" * 10_000])
+def test_keys_that_are_no_list_are_our_fault_and_let_nobody_in(api: Api, secret: str) -> None:
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=secret)
     answer = api.get(PATH, headers=INTERNAL)
-    assert answer.status in (500, 503)
+    assert (answer.status, answer.code) == (503, "identity_provider_unavailable")
+
+
+GOOD_HASH = hashlib.sha256(b"bad-key").hexdigest()
+MALFORMED: dict[str, object] = {
+    "a number": 1,
+    "null": None,
+    "a list": [],
+    "no hash": {"id": "bad"},
+    "no id": {"sha256": GOOD_HASH},
+    "an empty id": {"id": "", "sha256": GOOD_HASH},
+    "an id that is a number": {"id": 1, "sha256": GOOD_HASH},
+    "a hash that is null": {"id": "bad", "sha256": None},
+    "the key in place of its hash": {"id": "bad", "sha256": "bad-key"},
+    "a scope that there is not": {"id": "bad", "sha256": GOOD_HASH, "scope": "everything"},
+    "a scope that is null": {"id": "bad", "sha256": GOOD_HASH, "scope": None},
+}
+
+
+@pytest.mark.parametrize("entry", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_key_lets_nobody_in_and_stops_no_other(
+    api: Api, entry: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    for keys in ([entry, cloud.api_key("good", "good-key")], [cloud.api_key("good", "good-key"), entry]):
+        boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=json.dumps({"keys": keys}))
+        secrets_.vault.cache_clear()
+        assert api.get(PATH, headers={"x-api-key": "good-key"}).status == 200
+        assert api.get(PATH, headers={"x-api-key": "bad-key"}).status == 401
+        [record] = [record for record in caplog.records if record.getMessage() == "API key ignored"]
+        assert "bad-key" not in str(vars(record)), "once for each version of the secret, without what it says"
+        caplog.clear()
+
+
+def break_secrets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Secrets cannot be fetched any more; what is asked for all the same is in the list."""
+    asked: list[str] = []
+
+    def fail(_self: secrets_.Vault, secret_id: str) -> str:
+        asked.append(secret_id)
+        raise secrets_.SecretUnavailable(secret_id)
+
+    monkeypatch.setattr(secrets_.Vault, "_fetch", fail)
+    return asked
+
+
+@pytest.mark.parametrize("headers", [INTERNAL, bearer()], ids=["key", "token"])
+def test_secrets_that_cannot_be_renewed_are_used_for_a_quarter_of_an_hour(
+    api: Api, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    assert api.get(PATH, headers=headers).status == 200
+    asked = break_secrets(monkeypatch)
+    pass_time(monkeypatch, secrets_.CACHE_SECONDS)
+    for _ in range(5):
+        assert api.get(PATH, headers=headers).status == 200
+    assert len(asked) == 1, "the others did not wait for another failure"
+    pass_time(monkeypatch, renewal.PAUSE_SECONDS)
+    assert api.get(PATH, headers=headers).status == 200
+    assert len(asked) == 2
+    pass_time(monkeypatch, renewal.STALE_SECONDS)
+    answer = api.get(PATH, headers=headers)
+    assert (answer.status, answer.code) == (503, "identity_provider_unavailable")
+
+
+def test_secrets_that_can_be_fetched_again_are_renewed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert api.get(PATH, headers=INTERNAL).status == 200
+    with monkeypatch.context() as broken:
+        break_secrets(broken)
+        pass_time(broken, secrets_.CACHE_SECONDS)
+        assert api.get(PATH, headers=INTERNAL).status == 200
+    boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(new="new-key"))
+    pass_time(monkeypatch, secrets_.CACHE_SECONDS + renewal.PAUSE_SECONDS)
+    assert api.get(PATH, headers=INTERNAL).status == 401
+    assert api.get(PATH, headers={"x-api-key": "new-key"}).status == 200
 
 
 def test_secrets_are_fetched_once_for_many_requests(api: Api) -> None:

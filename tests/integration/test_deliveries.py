@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from moto.backends import get_backend
 
 from tests import ledgers
-from tests.api import Api, bearer
+from tests.api import Api
 from tests.faults import Parameters, throttled, timed_out, transaction_conflict, watched
 from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import consume, received
@@ -98,12 +98,6 @@ def test_a_request_that_runs_out_of_time_is_queued(ready: Api) -> None:
     assert calls.made == ["SendMessageBatch"]
     assert consume(received()) == []
     assert used() == {"sub-1": 2}
-
-
-def test_a_user_whose_subscription_there_was_no_time_to_look_at_queues_nothing(ready: Api) -> None:
-    answer = ready.post("/api/usage/record", event("a"), headers=bearer("user-1"), seconds=6)
-    assert (answer.status, answer.code) == (503, "database_unavailable")
-    assert received() == []
 
 
 def test_a_request_without_time_for_the_queue_is_told_so(ready: Api) -> None:

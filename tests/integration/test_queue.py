@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from tests import ledgers
-from tests.api import Api, Context, bearer
+from tests.api import Api, Context
 from tests.faults import transaction_conflict, watched
 from tests.integration.test_batch import event, send
 from usage_billing import contention, queueing, recording
@@ -262,13 +262,3 @@ def test_a_queue_that_does_not_answer_either_is_said_so(ready: Api, hot: None, m
 
 def _no_queue() -> Exception:
     return queueing.QueueUnavailable("no queue")
-
-
-def test_a_user_queues_only_what_is_theirs(ready: Api) -> None:
-    ready.subscribe("sub-2", user="user-2")
-    headers = bearer("user-1") | {"prefer": "respond-async"}
-    assert ready.record("a", headers=headers).status == 202
-    assert ready.record("b", subscriptionId="sub-2", headers=headers).status == 403
-    assert ready.record("c", userId="user-2", headers=headers).status == 403
-    assert ready.record("d", subscriptionId="unheard-of", headers=headers).status == 403
-    assert len(received()) == 1

@@ -104,15 +104,13 @@ def test_an_event_id_belongs_to_its_subscription(ready: Api) -> None:
     assert ready.record("e1", 2).code == "event_id_conflict"
 
 
-def test_the_owner_the_internal_key_and_an_admin_record_alike(ready: Api) -> None:
-    for number, headers in enumerate([bearer("user-1"), INTERNAL, bearer("admin-1", "admin")], 1):
+def test_a_key_a_service_and_an_admin_record_alike(ready: Api) -> None:
+    for number, headers in enumerate([INTERNAL, bearer("service-1", "internal"), bearer("admin-1", "admin")], 1):
         answer = ready.record(f"e{number}", headers=headers)
         assert (answer.status, answer.json["userId"], answer.json["sequence"]) == (201, "user-1", number)
 
 
-@pytest.mark.parametrize(
-    "headers", [INTERNAL, bearer("user-1"), bearer("admin-1", "admin")], ids=["key", "owner", "admin"]
-)
+@pytest.mark.parametrize("headers", [INTERNAL, bearer("admin-1", "admin")], ids=["key", "admin"])
 def test_a_user_that_does_not_own_the_subscription_is_403(ready: Api, headers: dict[str, str]) -> None:
     answer = ready.record(userId="user-2", headers=headers)
     assert (answer.status, answer.code) == (403, "subscription_not_owned")

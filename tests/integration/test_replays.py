@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api import Api, bearer
+from tests.api import Api
 from tests.ledgers import check, rows
 
 At = Callable[[str], None]
@@ -134,12 +134,6 @@ def test_a_new_event_is_refused_where_a_replay_is_answered(ready: Api, at: At) -
     at("2028-01-01T00:00:00Z")
     assert ready.record("e1", occurredAt=NOON).status == 200
     assert ready.record("e2", occurredAt=NOON).code == "validation_error"
-
-
-def test_a_replay_is_the_owners_too(ready: Api) -> None:
-    first = ready.record("e1")
-    assert ready.record("e1", headers=bearer("user-1")).json == first.json
-    assert ready.record("e1", headers=bearer("user-2")).status == 403
 
 
 def test_a_number_written_in_another_way_is_the_same_number(ready: Api) -> None:

@@ -55,6 +55,7 @@ def test_only_the_settings_read_the_environment() -> None:
 def test_missing_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in variables():
         monkeypatch.setenv(name, "RS256")
+    monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
     assert settings().jwt_issuer == "RS256"
     settings.cache_clear()
     monkeypatch.delenv("USAGE_TABLE")
@@ -113,6 +114,29 @@ def test_what_a_function_answers_is_what_the_template_routes_to_it(name: str) ->
 def snake(path: str) -> str:
     """A path whose parameters are named alike: the template's are camelCase, Python's snake_case."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in path)
+
+
+PARAMETER = re.compile(r"\$\{(\w+)\}")
+
+
+@pytest.mark.parametrize("function", functions().values(), ids=functions())
+def test_a_changed_parameter_publishes_a_new_version(function: dict[str, Any]) -> None:
+    described = PARAMETER.findall(function["Properties"]["VersionDescription"]["Fn::Sub"])
+    references = [value["Ref"] for value in variables().values() if "Ref" in value]
+    assert {name for name in references if name in template()["Parameters"]} == set(described)
+
+
+def test_a_versions_description_fits_whatever_the_parameters_say() -> None:
+    parameters = template()["Parameters"]
+    for function in functions().values():
+        description = function["Properties"]["VersionDescription"]["Fn::Sub"]
+        longest = PARAMETER.sub(
+            lambda match: (
+                "x" * parameters[match[1]].get("MaxLength", 0) or max(parameters[match[1]]["AllowedValues"], key=len)
+            ),
+            description,
+        )
+        assert len(longest) <= 256
 
 
 def test_no_two_functions_share_a_route() -> None:

@@ -6,11 +6,13 @@ that is not allowed is refused. A user reaches only what is theirs, and learns n
 
 import hashlib
 import hmac
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Final, Literal, Protocol, TypeVar
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from usage_billing.config import settings
 from usage_billing.errors import (
@@ -21,13 +23,28 @@ from usage_billing.errors import (
     InvoiceNotFound,
     SubscriptionNotFound,
 )
+from usage_billing.exact_json import loads
+from usage_billing.observability import logger
 from usage_billing.secrets import SecretUnavailable, vault
+from usage_billing.values import CUSTOMER_PREFIX
 
 
 class Role(StrEnum):
     USER = "user"
     ADMIN = "admin"
     INTERNAL = "internal"
+
+
+class Scope(StrEnum):
+    """What credentials are good for. Each scope includes those before it."""
+
+    READ = "read"
+    RECORD = "record"
+    OPERATE = "operate"
+
+    def includes(self, other: "Scope") -> bool:
+        ranked = list(Scope)
+        return ranked.index(other) <= ranked.index(self)
 
 
 ANYONE = frozenset(Role)
@@ -63,6 +80,27 @@ class Caller:
 
     sub: str
     role: Role
+    key_scope: Scope = Scope.OPERATE
+    """Of an API key; what its role may do is narrowed to it."""
+
+    @property
+    def is_customer(self) -> bool:
+        """Whether this is a user, who is billed for what is recorded, and not one of our services or operators."""
+        return self.role is Role.USER
+
+    @property
+    def scope(self) -> Scope:
+        """Customers read. They record only where the deployment says so: what they report is what they pay for."""
+        if self.is_customer:
+            return Scope.RECORD if settings().customers_may_record else Scope.READ
+        return self.key_scope
+
+    def event_id(self, claimed: str) -> str:
+        """The id under which an event is recorded that this caller calls `claimed`.
+
+        Customers' ids have a prefix, so that no customer can take the id of an event that a service will report.
+        """
+        return f"{CUSTOMER_PREFIX}{claimed}" if self.is_customer else claimed
 
     def reach(self, load: Callable[[], OwnedT]) -> OwnedT:
         """What `load` finds, if the caller may see it.
@@ -86,20 +124,19 @@ class Caller:
         if self.role not in OPERATORS and self.sub != user_id:
             raise _not_yours()
 
-    def require_own(self, user_id: str, load: Callable[[], Owned]) -> None:
-        """Raises Forbidden for a user who is not `user_id`, or to whom what `load` finds does not belong."""
-        if self.role not in OPERATORS:
-            self.require_user(user_id)
-            self.reach(load)
-
     def require_role(self, allowed: frozenset[Role]) -> None:
         """Raises Forbidden unless the caller's role is among those allowed."""
         if self.role not in allowed:
-            raise Forbidden(f"This takes the role {' or '.join(sorted(allowed))}.")
+            raise Forbidden(f"This endpoint requires the role {' or '.join(sorted(allowed))}.")
+
+    def require_scope(self, needed: Scope) -> None:
+        """Raises Forbidden unless the caller's credentials are good for `needed`."""
+        if not self.scope.includes(needed):
+            raise Forbidden(f"This endpoint requires the scope {needed}; your credentials have the scope {self.scope}.")
 
 
 def _not_yours() -> Forbidden:
-    return Forbidden("This is not yours to use, or there is no such thing.")
+    return Forbidden("You do not have access to this resource, or it does not exist.")
 
 
 def authenticate(headers: Mapping[str, str]) -> Caller:
@@ -122,10 +159,10 @@ def authenticate(headers: Mapping[str, str]) -> Caller:
 def _key_holder(api_key: str) -> Caller:
     digest = hashlib.sha256(api_key.encode(errors="replace")).hexdigest()
     # Every key is compared, so that the time taken tells nothing about which one was near.
-    matches = [key["id"] for key in _api_keys() if hmac.compare_digest(str(key["sha256"]).lower(), digest)]
+    matches = [key for key in _api_keys() if hmac.compare_digest(key.sha256.lower(), digest)]
     if not matches:
         raise CredentialsInvalid("This x-api-key is not known.")
-    return Caller(sub=f"key:{matches[0]}", role=Role.INTERNAL)
+    return Caller(sub=f"key:{matches[0].id}", role=Role.INTERNAL, key_scope=matches[0].scope)
 
 
 def _token_holder(authorization: str) -> Caller:
@@ -141,10 +178,39 @@ def _token_holder(authorization: str) -> Caller:
     return Caller(sub=sub, role=Role(role))
 
 
-def _api_keys() -> list[dict[str, str]]:
+class _ApiKey(BaseModel):
+    """An entry of the API keys' secret. Keys that were made before there were scopes may do everything."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    id: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+    scope: Annotated[Scope, Field(strict=False)] = Scope.OPERATE
+
+
+def _api_keys() -> Sequence[_ApiKey]:
+    """The keys that are accepted.
+
+    Raises:
+        IdentityProviderUnavailable: the secret cannot be fetched, or holds no list of keys.
+    """
     try:
-        stored: Any = json.loads(vault().get(settings().api_keys_secret_id))
-    except (SecretUnavailable, ValueError) as error:
+        return _parsed(vault().get(settings().api_keys_secret_id))
+    except (SecretUnavailable, ValueError, RecursionError) as error:
         raise IdentityProviderUnavailable("API keys cannot be checked right now.") from error
-    keys: list[dict[str, str]] = stored["keys"]
+
+
+@lru_cache(maxsize=1)
+def _parsed(secret: str) -> Sequence[_ApiKey]:
+    """The keys that a secret's text holds. An entry that is no key is logged and lets nobody in; the others count."""
+    stored: Any = loads(secret)
+    if not isinstance(stored, dict) or not isinstance(stored.get("keys"), list):
+        raise ValueError("the secret of the API keys has no list of keys")
+    keys = []
+    for number, entry in enumerate(stored["keys"]):
+        try:
+            keys.append(_ApiKey.model_validate(entry))
+        except ValidationError as error:
+            wrong = sorted({".".join(map(str, fault["loc"])) or "entry" for fault in error.errors()})
+            logger.error("API key ignored", entry=number, wrong=wrong)
     return keys

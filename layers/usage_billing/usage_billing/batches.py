@@ -30,7 +30,7 @@ def take(
     events: dict[int, UsageEvent] = {}
     for number, report in enumerate(batch.events):
         try:
-            events[number] = _event(report)
+            events[number] = intake.named(_event(report), caller)
         except ValidationFailed as fault:
             taken[number] = fault
     outcomes = intake.take(list(events.values()), caller, now, respond_async=respond_async, seconds_left=seconds_left)

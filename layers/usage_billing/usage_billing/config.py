@@ -40,6 +40,7 @@ class Settings(BaseModel):
     jwt_issuer: str
     jwt_audience: str
     api_keys_secret_id: str
+    customers_may_record: bool
 
 
 @cache

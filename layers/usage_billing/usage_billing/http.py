@@ -1,7 +1,7 @@
 """HTTP for all endpoints: the resolver, the caller, and the one table from errors to problem details (RFC 9457).
 
 A route is built with `app.get(path, allow=ROLES)`; without `allow` it cannot be built. Credentials are checked before
-anything else is looked at, then the role, then the request's shape. Only `allow=PUBLIC` lets everybody in.
+anything else is looked at, then role and scope, then the request's shape. Only `allow=PUBLIC` lets everybody in.
 """
 
 import re
@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from usage_billing import errors, store
-from usage_billing.access import PUBLIC, Allowed, Caller, authenticate
+from usage_billing.access import PUBLIC, Allowed, Caller, Scope, authenticate
 from usage_billing.errors import BillingError, FieldError, Unauthenticated
 from usage_billing.exact_json import dumps, loads
 from usage_billing.observability import AUTHENTICATION_FAILURES, DATABASE_FAILURES, count, logger, observed
@@ -75,6 +75,7 @@ class Contract:
     """What holds for a route besides its types: who may call, what it refuses for, how large a body it reads."""
 
     allow: Allowed
+    scope: Scope
     raises: tuple[type[BillingError], ...]
     most_bytes: int
 
@@ -106,19 +107,22 @@ class Api(APIGatewayHttpResolver):
         method: str,
         *,
         allow: Allowed,
+        scope: Scope | None = None,
         raises: Sequence[type[BillingError]] = (),
         most_bytes: int = MOST_BYTES,
         **kwargs: Any,
     ) -> Callable[[HandlerT], HandlerT]:
-        """Build a route for callers of the roles in `allow`.
+        """Build a route for callers of the roles in `allow` whose credentials are good for `scope`.
 
+        Without `scope` GET requires `read`, and everything else `operate`.
         `raises` is what it refuses for besides what every route does; the API's description says so to callers.
         """
+        needed = scope or (Scope.READ if method == "GET" else Scope.OPERATE)
         if allow is not PUBLIC and not allow:
             raise ValueError(f"nobody could call {method} {rule}")
 
         def built(function: HandlerT) -> HandlerT:
-            self._contracts[function] = Contract(allow, tuple(raises), most_bytes)
+            self._contracts[function] = Contract(allow, needed, tuple(raises), most_bytes)
             named = {"operation_id": to_camel(function.__name__)} | kwargs
             return super(Api, self).route(rule, method, **named)(function)
 
@@ -135,7 +139,7 @@ class Api(APIGatewayHttpResolver):
         return caller
 
     def admit(self) -> None:
-        """Authenticate the current request's caller and check their role for its route; deny by default."""
+        """Authenticate the current request's caller and check role and scope for its route; deny by default."""
         contract = self.contract(self.context["_route"].func)
         allow: Allowed = contract.allow if contract else frozenset()
         if allow is PUBLIC:
@@ -145,6 +149,7 @@ class Api(APIGatewayHttpResolver):
         if contract is None:
             raise errors.RouteNotFound("There is nothing here.")
         caller.require_role(allow)
+        caller.require_scope(contract.scope)
         self.append_context(caller=caller)  # type: ignore[no-untyped-call]
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:

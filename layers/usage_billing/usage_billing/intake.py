@@ -6,14 +6,13 @@ are busy.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from math import inf
 
 from usage_billing import catalog
 from usage_billing.access import Caller
-from usage_billing.errors import BillingError, DatabaseUnavailable, LedgerBusy
+from usage_billing.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
 from usage_billing.ledger import UsageEvent
 from usage_billing.queueing import enqueue
 from usage_billing.recording import Recorded, in_billing_words, record_all, require_timely
@@ -36,7 +35,10 @@ class Queued:
 Taken = Recorded | Queued | BillingError
 """What became of one event."""
 
-Find = Callable[[str], Subscription]
+
+def named(event: UsageEvent, caller: Caller) -> UsageEvent:
+    """The event under the id that it is recorded with, which is not what a customer calls it."""
+    return replace(event, event_id=caller.event_id(event.event_id))
 
 
 def take(
@@ -55,27 +57,29 @@ def take(
     def spare() -> float:
         return seconds_left() - RESERVE_SECONDS
 
-    find = _finder(caller, spare)
+    gate = _Gate(caller, spare)
     if respond_async:
-        return _queue_allowed(events, caller, find, now, seconds_left)
-    taken: list[Taken] = list(record_all(events, find, now, patient=False, seconds_left=spare))
+        return _queue_allowed(events, gate, now, seconds_left)
+    taken: list[Taken] = list(record_all(events, gate.find, now, admit=gate.admit, patient=False, seconds_left=spare))
     spilled = [number for number, outcome in enumerate(taken) if isinstance(outcome, LedgerBusy)]
     if spilled:
-        queued = _queue_allowed([events[number] for number in spilled], caller, find, now, seconds_left)
+        queued = _queue_allowed([events[number] for number in spilled], gate, now, seconds_left)
         for number, outcome in zip(spilled, queued, strict=True):
             taken[number] = outcome
     return taken
 
 
 def _queue_allowed(
-    events: Sequence[UsageEvent], caller: Caller, find: Find, now: datetime, seconds_left: Callable[[], float]
+    events: Sequence[UsageEvent], gate: "_Gate", now: datetime, seconds_left: Callable[[], float]
 ) -> list[Taken]:
     """Queue what the caller may record. For services that is not looked up: they may report before a database is up."""
     refused: dict[int, Taken] = {}
     for number, event in enumerate(events):
         try:
             require_timely(event, now)
-            caller.require_own(event.user_id, partial(find, event.subscription_id))
+            if gate.caller.is_customer:
+                gate.caller.require_user(event.user_id)
+                gate.admit(event, gate.find(event.subscription_id))
         except Exception as error:
             refused[number] = in_billing_words(error)
     allowed = [number for number in range(len(events)) if number not in refused]
@@ -84,19 +88,45 @@ def _queue_allowed(
     return [refused.get(number) or queued[number] or Queued(event) for number, event in enumerate(events)]
 
 
-def _finder(caller: Caller, spare: Callable[[], float]) -> Find:
-    """Finds the subscriptions that the caller may use: each is looked up once, and none when no time is left.
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """What the caller may record. Everything is looked up once, and nothing when no time is left."""
 
-    Raises:
-        DatabaseUnavailable: nobody had the time to look.
-    """
-    found: dict[str, Subscription] = {}
+    caller: Caller
+    spare: Callable[[], float]
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    in_plan: dict[tuple[str, str], bool] = field(default_factory=dict)
+    """Whether a plan has a quota for a usage type."""
 
-    def find(subscription_id: str) -> Subscription:
-        if subscription_id not in found:
-            if spare() <= 0:
-                raise DatabaseUnavailable("The database took too long; send the same request again.")
-            found[subscription_id] = caller.reach(lambda: catalog.recent_subscription(subscription_id))
-        return found[subscription_id]
+    def find(self, subscription_id: str) -> Subscription:
+        """A subscription that the caller may use.
 
-    return find
+        Raises:
+            Forbidden, SubscriptionNotFound: there is none.
+            DatabaseUnavailable: there was no time to look.
+        """
+        if subscription_id not in self.subscriptions:
+            self._require_time()
+            found = self.caller.reach(lambda: catalog.recent_subscription(subscription_id))
+            self.subscriptions[subscription_id] = found
+        return self.subscriptions[subscription_id]
+
+    def admit(self, event: UsageEvent, subscription: Subscription) -> None:
+        """Let services record any usage type, and customers those of their plan: others would open unrated ledgers.
+
+        Raises:
+            ValidationFailed: a customer reports another usage type.
+            DatabaseUnavailable: there was no time to look.
+        """
+        if not self.caller.is_customer:
+            return
+        name = subscription.plan_id, event.usage_type
+        if name not in self.in_plan:
+            self._require_time()
+            self.in_plan[name] = catalog.terms(*name) is not None
+        if not self.in_plan[name]:
+            raise ValidationFailed(FieldError("usageType", "not_in_plan", "must be a usage type of the plan"))
+
+    def _require_time(self) -> None:
+        if self.spare() <= 0:
+            raise DatabaseUnavailable("The database took too long; send the same request again.")

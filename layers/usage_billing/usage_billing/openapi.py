@@ -17,7 +17,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Route
 from pydantic.alias_generators import to_camel
 
 from usage_billing import errors
-from usage_billing.access import PUBLIC, Role
+from usage_billing.access import PUBLIC, Role, Scope
 from usage_billing.errors import BillingError, InternalError
 from usage_billing.examples import BODIES, IDS, PARAMETERS
 from usage_billing.http import JSON, PROBLEM_JSON, STATUS, Api, Contract, Problem
@@ -65,7 +65,7 @@ SECURITY_SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "x-api-key",
-        "description": "An internal API key, for services; its role is internal.",
+        "description": "An API key, for services. Its role is internal, narrowed to its scope: read, record, operate.",
     },
 }
 
@@ -207,9 +207,16 @@ def _summary(route: Route) -> str:
 def _who(contract: Contract) -> str:
     if contract.allow is PUBLIC:
         return "For everybody; takes no credentials."
+    scopes = [scope for scope in Scope if scope.includes(contract.scope)]
+    keys = f" API keys need the scope {' or '.join(scopes)}." if Role.INTERNAL in contract.allow else ""
+    if Role.USER in contract.allow and contract.scope is Scope.RECORD:
+        return (
+            "For the roles admin and internal. Where the deployment's parameter CustomersMayRecord says so, also for "
+            f"users, for their own subscriptions and the usage types of their plans.{keys}"
+        )
     if Role.USER in contract.allow:
-        return "For users, who reach what is theirs, and for the roles admin and internal, who reach everything."
-    return f"For the roles {' and '.join(sorted(contract.allow))}."
+        return f"For users, who reach what is theirs, and for the roles admin and internal, who reach everything.{keys}"
+    return f"For the roles {' and '.join(sorted(contract.allow))}.{keys}"
 
 
 def _security(contract: Contract) -> list[dict[str, list[str]]]:

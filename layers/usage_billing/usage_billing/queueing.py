@@ -20,7 +20,7 @@ from usage_billing.exact_json import dumps, loads
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import EVENTS_QUEUED, count, logger
 from usage_billing.requests import ReportedUsage
-from usage_billing.values import EventId, Instant, Strict, iso
+from usage_billing.values import Instant, RecordedEventId, Strict, iso
 
 MOST_EVENTS = 99
 """How many events a message may hold: as many as one transaction takes."""
@@ -34,7 +34,7 @@ MOST_MESSAGES = 10
 class QueuedUsage(ReportedUsage):
     """An event in the queue."""
 
-    event_id: EventId
+    event_id: RecordedEventId
     accepted_at: Instant
 
     @property

@@ -77,17 +77,19 @@ def record_all(
     find: Callable[[str], Subscription],
     now: datetime,
     *,
+    admit: Callable[[UsageEvent, Subscription], None] = lambda *_: None,
     patient: bool = True,
     seconds_left: Callable[[], float] = lambda: inf,
 ) -> list[Outcome]:
     """Record many events, each on its own, several ledgers at a time; what became of each, in the order given.
 
-    `find` gives the subscription of an id, or raises a BillingError that then holds for its events. An id that comes
+    `find` gives the subscription of an id, or raises a BillingError that then holds for its events. `admit` raises
+    ValidationFailed for an event that may not be recorded, unless it is already. An id that comes
     twice counts once: the later event is a replay of the first, or conflicts with it. Once no `seconds_left` are left
     nothing more is begun, and what was not is LedgerBusy. Without patience a ledger is that after few lost races, and
     at once if some were lost in the last seconds.
     """
-    batch = _Batch(events, find, now, patient, seconds_left)
+    batch = _Batch(events, find, admit, now, patient, seconds_left)
     outcomes: dict[int, Outcome] = {}
     with ThreadPoolExecutor(THREADS) as pool:
         each = pool.map if len(events) > 1 else map  # a single event needs no thread
@@ -137,6 +139,7 @@ class _Sorted:
 class _Batch:
     events: Sequence[UsageEvent]
     find: Callable[[str], Subscription]
+    admit: Callable[[UsageEvent, Subscription], None]
     now: datetime
     patient: bool
     seconds_left: Callable[[], float]
@@ -160,6 +163,7 @@ class _Batch:
             event = self.events[number]
             try:
                 _require_admitted(event, subscription, self.now)
+                self.admit(event, subscription)
                 opened = _unopened(event, subscription, self.now)
             except (SubscriptionInactive, ValidationFailed) as error:
                 found.late.append((number, error))

@@ -182,11 +182,41 @@ PrintableText = Annotated[
     str, Field(min_length=1, max_length=128, description="printable characters"), AfterValidator(_printable)
 ]
 
-EVENT_ID_PATTERN = r"^[\x21-\x7e]{1,128}$"
+CUSTOMER_PREFIX = "customer:"
+"""Begins the ids of events that customers report themselves: theirs and the services' can never be the same."""
+
+RESERVED_PREFIXES = (CUSTOMER_PREFIX, "reversal:", "rating:", "closing:")
+"""Begin the ids that are ours to give."""
+
+EVENT_ID_PATTERN = rf"^(?!{'|'.join(RESERVED_PREFIXES)})[\x21-\x7e]{{1,128}}$"
+
+
+def _unreserved(event_id: str) -> str:
+    for prefix in RESERVED_PREFIXES:
+        if event_id.startswith(prefix):
+            raise ValueError(f"must not begin with {prefix}, which is reserved")
+    return event_id
+
 
 EventId = Annotated[
-    str, Field(pattern=EVENT_ID_PATTERN, description="1 to 128 printable ASCII characters without spaces")
+    str,
+    Field(pattern=r"^[\x21-\x7e]{1,128}$"),
+    AfterValidator(_unreserved),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": EVENT_ID_PATTERN,
+            "description": "1 to 128 printable ASCII characters without spaces; some first words are reserved: "
+            + ", ".join(RESERVED_PREFIXES),
+        }
+    ),
 ]
+"""An id that a caller gives an event."""
+
+RecordedEventId = Annotated[
+    str, Field(pattern=r"^[\x21-\x7e]{1,160}$", description="printable ASCII characters without spaces")
+]
+"""The id that an event is recorded under: a caller's, or one with a reserved prefix."""
 
 
 def utc(moment: datetime) -> datetime:
