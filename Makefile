@@ -85,8 +85,8 @@ token: setup ## Print a token: make token USER=user-1 ROLE=user (STACK=usage-bil
 	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=user-1))
 	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
 
-api-key: setup ## Print a new internal API key: make api-key ID=reports (ARGS: --list or "--revoke ID")
-	@$(RUN) scripts.api_key $(if $(ID),--id "$(ID)") $(ARGS)
+api-key: setup ## Print a new API key: make api-key ID=reports SCOPE=read|record|operate (ARGS: --list or "--revoke ID")
+	@$(RUN) scripts.api_key $(if $(ID),--id "$(ID)") $(if $(SCOPE),--scope "$(SCOPE)") $(ARGS)
 
 quotas: setup ## Import quotas: make quotas FILE=quotas.json
 	@$(RUN) scripts.import_file quotas "$(FILE)"

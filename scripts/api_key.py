@@ -1,6 +1,6 @@
-"""Make, list or revoke the internal API keys of a stack.
+"""Make, list or revoke the API keys of a stack.
 
-python -m scripts.api_key [--id ID | --revoke ID | --list] [--stack NAME]
+python -m scripts.api_key [--id ID | --revoke ID | --list] [--scope SCOPE] [--stack NAME]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.credentials import ApiKeys
 from scripts.progress import Failure
 from scripts.stacks import DeployedStack
+from usage_billing.access import Scope
 
 
 def main() -> int:
@@ -30,22 +31,34 @@ def main() -> int:
 def _do(arguments: argparse.Namespace, keys: ApiKeys) -> None:
     """Only a new key goes to stdout, so that it can be piped to where it is kept."""
     if arguments.list:
-        print("\n".join(key["id"] for key in keys.all()))
+        for key in keys.all():
+            print(f"{key['id']}  {key.get('scope', Scope.OPERATE)}")
     elif arguments.revoke:
         keys.revoke(arguments.revoke)
         print(f"The key {arguments.revoke} is refused within five minutes.", file=sys.stderr)
     else:
         identity = arguments.id or f"key-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        print(keys.add(identity))
-        print(f"This is the key {identity}. It is shown once, and accepted within five minutes.", file=sys.stderr)
+        print(keys.add(identity, Scope(arguments.scope)))
+        print(
+            f"This is the key {identity}, with the scope {arguments.scope}. "
+            "It is shown once, and accepted within five minutes.",
+            file=sys.stderr,
+        )
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Make, list or revoke internal API keys.")
+    parser = argparse.ArgumentParser(description="Make, list or revoke API keys.")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--id", help="names the new key, such as the service that will hold it")
     what.add_argument("--revoke", metavar="ID", help="revoke a key")
-    what.add_argument("--list", action="store_true", help="list the ids")
+    what.add_argument("--list", action="store_true", help="list ids and scopes")
+    parser.add_argument(
+        "--scope",
+        default=Scope.RECORD.value,
+        choices=[scope.value for scope in Scope],
+        help="what the new key is good for: read; record (and read); or operate, which is everything that the role "
+        "internal may do (default: record)",
+    )
     parser.add_argument(
         "--stack",
         default=os.environ.get("STACK"),

@@ -16,6 +16,7 @@ from scripts.credentials import ApiKeys, sha256, signed
 from scripts.emulator import ACCOUNT, REGION, ROOT, Emulator
 from scripts.progress import Failure, run, step
 from scripts.routes import routes_in, sync_routes
+from usage_billing.access import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -211,4 +212,4 @@ def _internal_api_key(keys: ApiKeys, stack_file: Path) -> str:
     present = keys.all()
     if any(key["sha256"] == sha256(known) for key in present):
         return str(known)
-    return keys.add(f"local-{len(present) + 1}")
+    return keys.add(f"local-{len(present) + 1}", Scope.OPERATE)
