@@ -36,7 +36,8 @@ class Vault:
 
     def _fetch(self, secret_id: str) -> str:
         try:
-            return str(self.client.get_secret_value(SecretId=secret_id)["SecretString"])
+            answer = self.client.get_secret_value(SecretId=secret_id, VersionStage="AWSCURRENT")
+            return str(answer["SecretString"])
         except (BotoCoreError, ClientError, KeyError) as error:
             raise SecretUnavailable(secret_id) from error
 
