@@ -194,6 +194,10 @@ def _keep_apart(owner: Actor, other: Actor) -> None:
     answer = other.own.get(f"/api/usage/subscription/{owner.subscription}")
     _expect(f"{other.user} reads {owner.subscription}: status", answer.status, 403, answer)
     console.print(f"  {other.user} asks for what {owner.user} used: 403 {answer.code}.")
+    event = {"eventId": "mine", "userId": other.user, "subscriptionId": other.subscription, "quantity": 1}
+    answer = other.own.post("/api/usage/record", event | {"usageType": "report"})
+    _expect(f"{other.user} records usage of their own: status", answer.status, 403, answer)
+    console.print(f"  {other.user} reports usage of their own: 403 {answer.code}. Services report, customers read.")
 
 
 def _bill(name: str, one: Actor, one_does: Run, other: Actor, other_does: Run) -> None:

@@ -1,5 +1,6 @@
 """The small types: exact numbers, instants, identifiers, metadata."""
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, Inexact, InvalidOperation
 from typing import Any
@@ -256,6 +257,29 @@ def test_metadata_of_any_depth_is_refused_and_never_overflows_the_stack() -> Non
     assert "nested deeper" in message(TypeAdapter(Metadata), {"a": deep})
     while deep:  # taken apart level by level: freeing it at once would recurse
         deep = deep[0]
+
+
+@pytest.mark.parametrize("number", ["1e4299", "-1e-4299", "0e4299"])
+@pytest.mark.parametrize("shape", ["list", "lists", "objects"])
+def test_metadata_of_short_numbers_that_are_long_when_written_out_is_refused_before_that(
+    number: str, shape: str
+) -> None:
+    numbers: list[Any] = [Decimal(number)] * 150_000
+    value = {"list": numbers, "lists": [numbers[:10]] * 15_000, "objects": [{"a": n} for n in numbers[:40]]}[shape]
+    adapter: TypeAdapter[Any] = TypeAdapter(Metadata)
+    tracemalloc.start()
+    try:
+        told = message(adapter, {"a": value})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "2048 bytes" in told
+    assert peak < 1_000_000
+
+
+def test_metadata_may_hold_a_long_number() -> None:
+    value = {"a": Decimal("1e2000")}
+    assert TypeAdapter(Metadata).validate_python(value) == value
 
 
 def test_a_strict_value_is_frozen_and_knows_its_fields() -> None:

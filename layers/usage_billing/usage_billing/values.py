@@ -276,11 +276,27 @@ def _count_keys(value: object) -> int:
     return sum(map(_count_keys, value)) if isinstance(value, list) else 0
 
 
+def _digits(value: object) -> int:
+    """At least how many digits the numbers take when they are written out. Counts no further than `METADATA_BYTES`."""
+    if isinstance(value, Decimal):
+        return abs(value.adjusted())
+    if not isinstance(value, dict | list):
+        return 0
+    digits = 0
+    for child in value.values() if isinstance(value, dict) else value:
+        digits += _digits(child)
+        if digits > METADATA_BYTES:
+            break
+    return digits
+
+
 def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     if _deeper_than(METADATA_DEPTH, value):
         raise ValueError(f"must not be nested deeper than {METADATA_DEPTH} levels")
     if _count_keys(value) > METADATA_KEYS:
         raise ValueError(f"must have at most {METADATA_KEYS} keys")
+    if _digits(value) > METADATA_BYTES:  # looked at before anything is written out: 1e4299 is five characters
+        raise ValueError(f"must take at most {METADATA_BYTES} bytes as JSON")
     try:
         size = len(dumps(value).encode())
     except UnicodeEncodeError:
