@@ -12,6 +12,7 @@ from usage_billing.errors import (
     SubscriptionInactive,
     SubscriptionNotFound,
     SubscriptionNotOwned,
+    TooManyUsageTypes,
 )
 from usage_billing.http import Api, Response, answer, says
 from usage_billing.intake import Queued
@@ -29,6 +30,7 @@ app = Api()
         SubscriptionNotOwned,
         SubscriptionInactive,
         EventIdConflict,
+        TooManyUsageTypes,
         QueueUnavailable,
     ],
     responses={

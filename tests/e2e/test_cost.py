@@ -56,11 +56,11 @@ def test_recording_with_a_known_subscription_reads_nothing_more() -> None:
     assert not meter.calls
 
 
-def test_opening_a_ledger_reads_the_plan_and_its_quota_afresh() -> None:
+def test_opening_a_ledger_counts_the_others_and_reads_the_plan_and_its_quota_afresh() -> None:
     subscription = subscribe()
     with metered() as meter:
         report(subscription, "e1")
-    assert meter.calls == {"GetItem": 3, "TransactWriteItems": 1}
+    assert meter.calls == {"GetItem": 3, "Query": 1, "TransactWriteItems": 1}
     assert meter.write_units <= 6  # five, and the pending index once
 
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import get_docs
 import get_openapi
 from tests.api import Answer, Api, bearer, token
-from usage_billing import billing, catalog, errors, http, intake, invoices, retries, store, tables
+from usage_billing import billing, catalog, errors, http, intake, invoices, recording, retries, store, tables
 from usage_billing.config import settings
 from usage_billing.errors import BillingError
 from usage_billing.store import HeadMoved
@@ -72,6 +72,12 @@ def subscription_inactive(api: Api, _: pytest.MonkeyPatch) -> Answer:
     return api.record()
 
 
+def too_many_usage_types(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
+    monkeypatch.setattr(recording, "MAX_USAGE_TYPES", 1)
+    api.record()
+    return api.record("e2", usageType="report")
+
+
 def plan_currency_mismatch(api: Api, _: pytest.MonkeyPatch) -> Answer:
     body = {"monthlyLimit": 1, "unitPrice": 1, "unitName": "u", "currency": "EUR"}
     return api.put("/api/usage/quotas/business/report", body)
@@ -93,6 +99,7 @@ WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.InvoiceNotFound: lambda api, _: api.get("/api/invoices/nothing"),
     errors.EventIdConflict: event_id_conflict,
     errors.SubscriptionInactive: subscription_inactive,
+    errors.TooManyUsageTypes: too_many_usage_types,
     errors.SubscriptionUserFixed: lambda api, _: api.subscribe(user="user-2"),
     errors.PlanCurrencyMismatch: plan_currency_mismatch,
     errors.QueueUnavailable: queue_unavailable,

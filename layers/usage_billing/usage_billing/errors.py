@@ -105,6 +105,12 @@ class EventIdConflict(BillingError):
     code = "event_id_conflict"
 
 
+class TooManyUsageTypes(BillingError):
+    """The event would open a ledger, and its subscription has as many in this period as it may."""
+
+    code = "too_many_usage_types"
+
+
 class SubscriptionInactive(BillingError):
     code = "subscription_inactive"
 

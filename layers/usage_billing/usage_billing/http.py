@@ -48,6 +48,7 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.ValidationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooManyUsageTypes: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.LedgerBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -19,6 +19,7 @@ from usage_billing.errors import (
     LedgerBusy,
     SubscriptionInactive,
     SubscriptionNotOwned,
+    TooManyUsageTypes,
     ValidationFailed,
 )
 from usage_billing.ledger import CLOCK_SKEW, OLDEST_EVENT, Entry, Head, LedgerKey, QuotaState, UsageEvent, timely
@@ -49,6 +50,11 @@ FEW_TRIES = 2
 MANY_ENTRIES = 10
 """So many entries in one transaction cost more when they lose a race than looking at the head a few times first. Who
 records single events usually moves it by fewer between two looks, and is no reason to wait."""
+
+MAX_USAGE_TYPES = 200
+"""Of a subscription and period. Each is a ledger that billing looks at; nobody sells so many, but a fault of a caller
+that puts an id into the usage type makes them without end. Whoever opens ledgers at the same time may exceed it by as
+many."""
 
 LOOKS = 20
 """How often a patient caller looks at a head that others keep moving by many before it tries all the same."""
@@ -185,6 +191,9 @@ class _Batch:
         failure: BillingError
         try:
             outcomes.update(self._append(share))
+        except TooManyUsageTypes as error:
+            late = [number for number in share.numbers if number not in outcomes]
+            return outcomes | dict(self.look_up((number, error)) for number in late)
         except Exception as error:
             failure = in_billing_words(error)
         else:
@@ -233,7 +242,7 @@ class _Batch:
                 if head is None:
                     return
             firsts = [self.events[numbers[0]] for numbers in islice(todo.values(), MOST_ENTRIES)]
-            entries, after = (head if head.terms else _rate(head)).append_all(firsts, self.now)
+            entries, after = _prepared(head).append_all(firsts, self.now)
             try:
                 store.append(head, entries, after)
             except EventsExist as exist:
@@ -325,6 +334,26 @@ def _unopened(event: UsageEvent, subscription: Subscription, now: datetime) -> H
     period = subscription.cycle.period_of(event.when(now))
     key = LedgerKey.of(event.subscription_id, period, event.usage_type)
     return Head(key=key, user_id=subscription.user_id, period=period)
+
+
+def _prepared(head: Head) -> Head:
+    """The head that entries are appended to: with terms, if there is a quota.
+
+    Raises:
+        TooManyUsageTypes: the ledger is not open, and may not be.
+    """
+    if head.last_sequence == 0:
+        _require_room(head.key)
+    return head if head.terms else _rate(head)
+
+
+def _require_room(key: LedgerKey) -> None:
+    """Raises TooManyUsageTypes where no further ledger may be opened."""
+    if store.has_heads(key.subscription_id, key.period_start, MAX_USAGE_TYPES):
+        raise TooManyUsageTypes(
+            f"The subscription {key.subscription_id} has {MAX_USAGE_TYPES} usage types in this period; "
+            f"{key.usage_type} would be one more."
+        )
 
 
 def _rate(head: Head) -> Head:

@@ -100,6 +100,12 @@ def heads(subscription_id: str, period_start: str) -> list[Head]:
     return [_head(row) for row in UsageSummaryTable.query(subscription_id, in_period, consistent_read=True)]
 
 
+def has_heads(subscription_id: str, period_start: str, count: int) -> bool:
+    """Whether a subscription has at least so many ledgers in a period, read consistently."""
+    in_period = UsageSummaryTable.ledger.startswith(f"{period_start}#")
+    return UsageSummaryTable.count(subscription_id, in_period, consistent_read=True, limit=count) >= count
+
+
 def entry(subscription_id: str, event_id: str) -> Entry | None:
     """The entry that an event id names in its subscription, read consistently."""
     try:
