@@ -14,7 +14,8 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
     if isinstance(case.body, dict):
         for name in case.path_parameters:
             case.body.pop(name, None)  # may be repeated in the body, and then must be the same
-        case.body.pop("occurredAt", None)  # of the last year
+        for name in ("occurredAt", "reportedAt"):
+            case.body.pop(name, None)  # of the last year
         if "eventId" in case.body:
             case.headers.pop("Idempotency-Key", None)  # says the same, and then must be the same
 

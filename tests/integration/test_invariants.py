@@ -79,12 +79,26 @@ class Billing(RuleBasedStateMachine):
     def wait(self, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
 
-    @rule(event_id=EVENT_IDS, usage_type=TYPES, quantity=QUANTITIES, occurred_at=st.none() | INSTANTS)
-    def report(self, event_id: str, usage_type: str, quantity: Decimal, occurred_at: datetime | None) -> None:
+    @rule(
+        event_id=EVENT_IDS,
+        usage_type=TYPES,
+        quantity=QUANTITIES,
+        occurred_at=st.none() | INSTANTS,
+        reported_at=st.none() | INSTANTS,
+    )
+    def report(
+        self,
+        event_id: str,
+        usage_type: str,
+        quantity: Decimal,
+        occurred_at: datetime | None,
+        reported_at: datetime | None,
+    ) -> None:
         """Report an event under an id that may be taken, by the same event or by another."""
-        if occurred_at is not None:
-            self.now = max(self.now, occurred_at)
-        event = UsageEvent(event_id, "user-1", self.name, usage_type, quantity, occurred_at)
+        self.now = max(self.now, occurred_at or self.now, reported_at or self.now)
+        event = UsageEvent(
+            event_id, "user-1", self.name, usage_type, quantity, occurred_at=occurred_at, reported_at=reported_at
+        )
         first = self.known.get(event_id)
         same = first and (first.usage_type, first.quantity) == (usage_type, quantity)
         same = same and occurred_at in (None, first.occurred_at)
@@ -95,7 +109,8 @@ class Billing(RuleBasedStateMachine):
         recorded = record(event, self.subscription, self.now)
         assert recorded.replayed == bool(first)
         if not first:
-            when = occurred_at or self.now
+            when = occurred_at or reported_at or self.now
+            assert recorded.entry.occurred_at == when
             self.known[event_id] = UsageEvent(event_id, "user-1", self.name, usage_type, quantity, when)
 
     @precondition(lambda self: self.known)

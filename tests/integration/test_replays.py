@@ -1,15 +1,22 @@
 """The same event again: answered as it was, whatever happened since; anything else under its id is a conflict."""
 
+import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.api import Api
+from tests.integration.test_batch import event, send
+from tests.integration.test_queue import ASYNC, consume, received
 from tests.ledgers import check, rows
+from usage_billing import contention
 
 At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def later_events(api: Api) -> None:
@@ -151,3 +158,130 @@ def test_an_unrated_event_is_replayed_with_the_terms_its_ledger_got_later(api: A
     replay = api.record("e1", 60)
     assert (replay.status, replay.json["billableQuantity"], replay.json["quota"]["limit"]) == (200, 10, 50)
     assert replay.json["recordedAt"] == first.json["recordedAt"]
+
+
+# --- A job that is run again reports the same event with another `reportedAt` ----------------------
+
+BEFORE_THE_TURN = "2026-11-30T23:59:00Z"
+AFTER_THE_TURN = "2026-12-01T00:01:00Z"
+
+
+def test_a_report_without_a_time_of_its_own_occurred_when_it_was_made(ready: Api, at: At) -> None:
+    at(AFTER_THE_TURN)
+    answer = ready.record("e1", reportedAt="2026-12-01T00:59:00+01:00")
+    assert (answer.status, answer.json["occurredAt"], answer.json["recordedAt"]) == (
+        201, BEFORE_THE_TURN, AFTER_THE_TURN,
+    )  # fmt: skip
+    assert answer.json["quota"]["periodStart"] == "2026-11-01T00:00:00Z"
+
+
+def test_the_time_of_the_work_counts_before_the_time_of_the_report(ready: Api, at: At) -> None:
+    at(AFTER_THE_TURN)
+    answer = ready.record("e1", occurredAt="2026-10-05T00:00:00Z", reportedAt="1999-01-01T00:00:00Z")
+    assert (answer.status, answer.json["occurredAt"]) == (201, "2026-10-05T00:00:00Z")
+
+
+@pytest.mark.parametrize("now", [AFTER_THE_TURN, "2028-01-01T00:00:00Z"], ids=["after the turn", "years later"])
+def test_a_report_repeated_later_is_a_replay(ready: Api, at: At, now: str) -> None:
+    at(BEFORE_THE_TURN)
+    first = ready.record("e1", 60, reportedAt=BEFORE_THE_TURN)
+    at(now)
+    before = rows("USAGE_TABLE"), rows("USAGE_SUMMARY_TABLE")
+    for again in ({"reportedAt": now}, {"reportedAt": BEFORE_THE_TURN}, {}, {"occurredAt": BEFORE_THE_TURN}):
+        replay = ready.record("e1", 60, **again)
+        assert (replay.status, replay.json) == (200, first.json), again
+    assert (rows("USAGE_TABLE"), rows("USAGE_SUMMARY_TABLE")) == before, "nothing was written"
+
+
+def test_a_report_repeated_by_a_clock_that_runs_fast_is_a_replay(ready: Api, at: At) -> None:
+    at(BEFORE_THE_TURN)
+    first = ready.record("e1", reportedAt=BEFORE_THE_TURN)
+    replay = ready.record("e1", reportedAt="2026-12-24T00:00:00Z")
+    assert (replay.status, replay.json) == (200, first.json)
+
+
+def test_another_time_of_the_work_is_a_conflict_however_it_was_reported(ready: Api, at: At) -> None:
+    at(BEFORE_THE_TURN)
+    ready.record("e1", reportedAt=BEFORE_THE_TURN)
+    assert ready.record("e1", occurredAt="2026-11-30T23:58:59Z", reportedAt=BEFORE_THE_TURN).status == 409
+    assert ready.record("e1", 2, reportedAt=BEFORE_THE_TURN).status == 409
+
+
+@pytest.mark.parametrize(
+    ("reported_at", "status"),
+    [
+        pytest.param("2025-11-29T23:59:00Z", 201, id="366 days ago"),
+        pytest.param("2025-11-29T23:58:59.999Z", 422, id="a millisecond longer ago"),
+        pytest.param("2026-12-01T00:14:00Z", 201, id="a quarter of an hour ahead"),
+        pytest.param("2026-12-01T00:14:00.001Z", 422, id="a millisecond further ahead"),
+    ],
+)
+@pytest.mark.parametrize("headers", [None, ASYNC], ids=["recorded", "queued"])
+def test_a_report_may_be_as_old_or_as_early_as_an_event(
+    ready: Api, at: At, reported_at: str, status: int, headers: dict[str, str] | None
+) -> None:
+    at(BEFORE_THE_TURN)
+    answer = ready.record(reportedAt=reported_at, headers=headers)
+    assert answer.status == (202 if headers and status == 201 else status)
+    if status == 422:
+        [fault] = answer.json["errors"]
+        assert (fault["field"], fault["code"]) == ("reportedAt", "out_of_range")
+
+
+def test_a_batch_repeated_after_the_turn_is_replayed_whole(ready: Api, at: At) -> None:
+    at(BEFORE_THE_TURN)
+    first = send(ready, *(event(f"e{number}", reportedAt=BEFORE_THE_TURN) for number in range(3)))
+    at(AFTER_THE_TURN)
+    again = send(ready, *(event(f"e{number}", reportedAt=AFTER_THE_TURN) for number in range(3)))
+    assert again.json["totals"] == {"recorded": 0, "replayed": 3, "queued": 0, "rejected": 0}
+    assert [r["record"] for r in again.json["results"]] == [r["record"] for r in first.json["results"]]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "recorded before"])
+def test_copies_in_one_batch_from_both_sides_of_the_turn_count_once(ready: Api, at: At, known: bool) -> None:
+    at(BEFORE_THE_TURN)
+    if known:
+        ready.record("e1", reportedAt=BEFORE_THE_TURN)
+    at(AFTER_THE_TURN)
+    copies = [event("e1", reportedAt=when) for when in (BEFORE_THE_TURN, AFTER_THE_TURN, BEFORE_THE_TURN)]
+    answer = send(ready, *copies)
+    first = "replayed" if known else "recorded"
+    assert [each["status"] for each in answer.json["results"]] == [first, "replayed", "replayed"]
+    [ledger] = check()
+    assert (ledger.head["ledger"], ledger.head["used"]) == ("2026-11-01T00:00:00Z#assessment", 1)
+
+
+def test_a_report_that_waits_in_the_queue_keeps_its_time(ready: Api, at: At) -> None:
+    """It was made before the turn, taken after it, and recorded later still; then the job is run again."""
+    at(AFTER_THE_TURN)
+    assert ready.record("e1", reportedAt=BEFORE_THE_TURN, headers=ASYNC).status == 202
+    at("2026-12-02T00:00:00Z")
+    assert consume(received()) == []
+    replay = ready.record("e1", reportedAt="2026-12-02T00:00:00Z")
+    assert (replay.status, replay.json["occurredAt"]) == (200, BEFORE_THE_TURN)
+    [ledger] = check()
+    assert ledger.head["ledger"].startswith("2026-11-01")
+
+
+@pytest.mark.parametrize("spills", [False, True], ids=["by preference", "by a hot ledger"])
+def test_a_report_repeated_through_the_queue_is_a_replay(
+    ready: Api, at: At, monkeypatch: pytest.MonkeyPatch, spills: bool
+) -> None:
+    at(BEFORE_THE_TURN)
+    first = ready.record("e1", 60, reportedAt=BEFORE_THE_TURN)
+    at(AFTER_THE_TURN)
+    with monkeypatch.context() as crowded:
+        crowded.setattr(contention, "is_hot", lambda _: spills)
+        assert ready.record("e1", 60, reportedAt=AFTER_THE_TURN, headers=None if spills else ASYNC).status == 202
+    assert consume(received()) == []
+    assert received("USAGE_DEAD_LETTER_QUEUE_URL") == []
+    assert ready.record("e1", 60, reportedAt=AFTER_THE_TURN).json == first.json
+    assert len(check()) == 1
+
+
+def test_the_call_of_the_readme_may_be_pasted_twice(ready: Api) -> None:
+    """As it stands there, for the subscription of `ready`."""
+    [body] = re.findall(r"-d '(\{\s*\"eventId\".*?\})'\n", README.read_text(), re.DOTALL)
+    ready.plan(usage_type="report")
+    assert "occurredAt" not in json.loads(body)
+    assert [ready.post("/api/usage/record", raw=body).status for _ in range(2)] == [201, 200]

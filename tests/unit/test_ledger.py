@@ -60,6 +60,25 @@ def test_an_event_without_a_time_occurred_when_it_was_recorded() -> None:
     assert entry.occurred_at == entry.recorded_at == NOW
 
 
+@pytest.mark.parametrize(
+    ("known", "occurred_hours_ago"),
+    [
+        pytest.param({"accepted_at": 1}, 1, id="when it was taken"),
+        pytest.param({"accepted_at": 1, "reported_at": 2}, 2, id="when it was reported"),
+        pytest.param({"accepted_at": 1, "reported_at": 2, "occurred_at": 3}, 3, id="when the work was done"),
+        pytest.param({"reported_at": 3, "occurred_at": 2}, 2, id="whichever is earlier"),
+    ],
+)
+def test_an_event_occurred_at_the_first_time_that_is_known(known: dict[str, int], occurred_hours_ago: int) -> None:
+    reported = event(**{name: NOW - timedelta(hours=hours) for name, hours in known.items()})
+    entry, _ = head().append(reported, NOW)
+    assert entry.occurred_at == NOW - timedelta(hours=occurred_hours_ago)
+    assert entry.records(reported)
+    assert entry.records(replace(reported, reported_at=NOW))
+    assert entry.records(replace(reported, occurred_at=None, reported_at=None))
+    assert not entry.records(replace(reported, occurred_at=NOW))
+
+
 @given(st.lists(QUANTITIES, max_size=20), st.decimals("0", "1000000", places=9))
 def test_sequences_have_no_gap_totals_are_sums_and_billable_quantities_sum_to_what_lies_beyond(
     quantities: list[Decimal], included: Decimal

@@ -17,7 +17,7 @@ from usage_billing.requests import ReportedUsage, UsageBatch
 from usage_billing.values import EVENT_ID_PATTERN
 
 MOST_FIELDS = 20
-"""How many fields a report is looked at with: an event has seven, and each unknown one would be told."""
+"""How many fields a report is looked at with: an event has eight, and each unknown one would be told."""
 
 EVENT_ID = re.compile(EVENT_ID_PATTERN)
 

@@ -20,7 +20,7 @@ PARAMETERS: dict[str, str | int] = {
     "Prefer": "respond-async",
 }
 
-# Without `occurredAt`, so that it can be sent as it is at any time: an event may be a year old, not more.
+# Without `occurredAt` or `reportedAt`, so that it can be sent as it is at any time: an event may be a year old.
 _EVENT = {
     "eventId": "assessment-7f3a",
     "userId": "user-123",

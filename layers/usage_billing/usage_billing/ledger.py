@@ -25,7 +25,8 @@ CLOCK_SKEW = timedelta(minutes=15)
 class UsageEvent:
     """What a service reports.
 
-    `accepted_at` is when we took it, if it waited in the queue since. Without `occurred_at` it occurred then.
+    `reported_at` is when its sender made the report, `accepted_at` when we took it, if it waited in the queue since.
+    An event without `occurred_at` occurred at the first of these that is known.
     """
 
     event_id: str
@@ -36,14 +37,15 @@ class UsageEvent:
     occurred_at: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     accepted_at: datetime | None = None
+    reported_at: datetime | None = None
 
     def accepted(self, now: datetime) -> datetime:
         """When we took it; `now` if it comes straight from its caller."""
         return self.accepted_at or now
 
     def when(self, now: datetime) -> datetime:
-        """When it occurred, as its caller says or else as we took it."""
-        return self.occurred_at or self.accepted(now)
+        """When it occurred, as its caller says, or else when it was reported, or else when we took it."""
+        return self.occurred_at or self.reported_at or self.accepted(now)
 
 
 def timely(occurred_at: datetime, now: datetime) -> bool:
@@ -96,7 +98,11 @@ class Entry:
     metadata: Mapping[str, Any]
 
     def records(self, event: UsageEvent) -> bool:
-        """Whether this entry is what `event` reports. An event without `occurred_at` leaves that open."""
+        """Whether this entry is what `event` reports. An event without `occurred_at` leaves that open.
+
+        `reported_at` says when a report was made, not what is reported: a job that is run again makes a new report of
+        the same event. An `occurred_at` that differs is another event, which must not be lost as a replay.
+        """
         return (
             self.event_id == event.event_id
             and self.key.subscription_id == event.subscription_id

@@ -196,6 +196,7 @@ def _json(event: UsageEvent, now: datetime) -> str:
         "usageType": event.usage_type,
         "quantity": event.quantity,
         "occurredAt": event.occurred_at and iso(event.occurred_at),
+        "reportedAt": event.reported_at and iso(event.reported_at),
         "metadata": event.metadata,
         "acceptedAt": iso(event.accepted(now)),
     }

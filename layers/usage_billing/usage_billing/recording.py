@@ -377,4 +377,5 @@ def require_timely(event: UsageEvent, now: datetime) -> None:
             f"must lie within the last {OLDEST_EVENT.days} days and at most "
             f"{CLOCK_SKEW.seconds // 60} minutes ahead of our clock"
         )
-        raise ValidationFailed(FieldError("occurredAt", "out_of_range", message))
+        field_name = "reportedAt" if event.reported_at and not event.occurred_at else "occurredAt"
+        raise ValidationFailed(FieldError(field_name, "out_of_range", message))

@@ -83,7 +83,8 @@ class ReportedUsage(Request):
     """A usage event as a service sends it.
 
     `eventId` makes the report safe to send again; the header Idempotency-Key serves as well. Without either the event
-    gets a new id, and sent twice it counts twice. Without `occurredAt` it occurred when it arrives.
+    gets a new id, and sent twice it counts twice. Without `occurredAt` it occurred at `reportedAt`, and without that
+    when it arrives. `reportedAt` may be another one each time the report is sent; `occurredAt` has to stay the same.
     """
 
     event_id: EventId | None = None
@@ -92,6 +93,7 @@ class ReportedUsage(Request):
     usage_type: Identifier
     quantity: Quantity
     occurred_at: Instant | None = None
+    reported_at: Instant | None = None
     metadata: Metadata = Field(default_factory=dict)
 
     def event(self, idempotency_key: str | None = None, accepted_at: datetime | None = None) -> UsageEvent:
@@ -111,6 +113,7 @@ class ReportedUsage(Request):
             occurred_at=self.occurred_at,
             metadata=self.metadata,
             accepted_at=accepted_at,
+            reported_at=self.reported_at,
         )
 
 
