@@ -72,12 +72,19 @@ class Service:
             return {"eventId": event["eventId"], "status": "rejected", "problem": problem}
         key = (event["subscriptionId"], event["eventId"])
         known = self.events.setdefault(key, event)
-        if known != event:
+        if not same(known, event):
             conflict = {"status": 409, "code": "event_id_conflict", "detail": "another event"}
             return {"eventId": event["eventId"], "status": "rejected", "problem": conflict}
         status = "recorded" if self.arrivals[event["eventId"]] == 1 else "replayed"
         record = {"eventId": event["eventId"], "sequence": list(self.events).index(key) + 1}
         return {"eventId": event["eventId"], "status": status, "record": record, "problem": None}
+
+
+def same(known: dict[str, Any], event: dict[str, Any]) -> bool:
+    """Whether they say the same: when it was reported is not part of it, when it occurred only where that is said."""
+    ignored = {"reportedAt"} if "occurredAt" in event else {"reportedAt", "occurredAt"}
+    first, again = ({name: each[name] for name in each.keys() - ignored} for each in (known, event))
+    return first == again
 
 
 class Server(ThreadingHTTPServer):

@@ -1,13 +1,16 @@
 """The two buffers keep the same promises: one in memory, one on disk."""
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from usage_recorder import SpoolFailed
-from usage_recorder.buffers import Buffer, Entry, MemoryBuffer
-from usage_recorder.spool import LONGEST_CLAIM, Spool
+from usage_recorder.buffers import LONGEST_CLAIM, Buffer, Entry, MemoryBuffer, ParkedEntry
+from usage_recorder.spool import Spool
 
 MakeBuffer = Callable[[int], Buffer]
 FOREVER = 600.0
@@ -154,3 +157,181 @@ def test_a_file_that_is_no_spool_is_left_alone(tmp_path: Path) -> None:
     assert file.read_bytes() == before
     with pytest.raises(SpoolFailed):
         Spool(tmp_path, 10)
+
+
+# --- Parked events ---------------------------------------------------------------------------
+
+
+def refused(entry: Entry, retry_at: float | None = None, **more: Any) -> ParkedEntry:
+    values = {"since": 100.0, "problem": "{}", "identity": entry.text}
+    return ParkedEntry(number=entry.number, text=entry.text, retry_at=retry_at, **(values | more))
+
+
+def test_what_is_parked_leaves_its_room_to_others_and_waits_for_a_person(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(1)
+    [entry] = added(buffer, "a")
+    assert buffer.park([refused(*buffer.take(1, 1000, FOREVER))]) == []
+    assert buffer.parked() == [refused(entry)]
+    assert (len(buffer), buffer.waiting(10), buffer.take(10, 1000, FOREVER)) == (0, 0, [])
+    assert not buffer.holds_up_to(entry.number)
+    assert not buffer.postpones_up_to(entry.number)
+    assert buffer.add("b")
+
+
+def test_what_is_postponed_is_taken_when_its_time_has_come_behind_all_others(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(10)
+    added(buffer, "later", "soon", "sooner")
+    now = time.time()
+    later, soon, sooner = buffer.take(3, 1000, FOREVER)
+    buffer.park([refused(later, now + 60), refused(soon, now - 1), refused(sooner, now - 2)])
+    added(buffer, "new")
+    assert (len(buffer), buffer.waiting(10), buffer.waiting(2)) == (4, 3, 2)
+    assert buffer.postpones_up_to(later.number)
+    assert not buffer.postpones_up_to(later.number - 1)
+    taken = buffer.take(10, 1000, FOREVER)
+    assert [(each.text, each.since) for each in taken] == [("new", None), ("sooner", 100.0), ("soon", 100.0)]
+    assert buffer.take(10, 1000, FOREVER) == []
+    buffer.release(taken[:2])
+    assert texts(buffer.take(10, 1000, FOREVER)) == ["new", "sooner"]
+    buffer.settle(taken)
+    assert [each.text for each in buffer.parked()] == ["later"]
+    assert len(buffer) == 1
+
+
+def test_what_is_refused_again_stays_parked_since_the_first_time(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(10)
+    added(buffer, "a")
+    [entry] = buffer.take(1, 1000, FOREVER)
+    buffer.park([refused(entry, 0.0)])
+    [again] = buffer.take(1, 1000, FOREVER)
+    assert again.number == entry.number
+    buffer.park([refused(again, problem='{"code": "new"}')])
+    assert buffer.parked() == [refused(entry, problem='{"code": "new"}')]
+    buffer.release([again])
+    assert buffer.waiting(10) == 0, "it waits for a person"
+
+
+def test_the_same_event_refused_twice_is_parked_once(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(10)
+    first, second, third = added(buffer, "a", "b", "c")
+    buffer.take(3, 1000, FOREVER)
+    buffer.park([refused(first, 500.0, identity="same"), refused(second, 600.0, since=200.0, identity="same")])
+    assert buffer.parked() == [refused(first, 600.0, identity="same")]
+    buffer.park([refused(first, None, identity="same")])
+    buffer.park([refused(third, 700.0, since=300.0, identity="same")])
+    assert buffer.parked() == [refused(first, 700.0, since=300.0, identity="same")], "it has all the time once more"
+    assert not buffer.holds_up_to(third.number)
+
+
+def test_parked_events_are_sent_again_as_if_they_were_new(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(1)
+    [entry] = added(buffer, "a")
+    buffer.park([refused(*buffer.take(1, 1000, FOREVER))])
+    added(buffer, "b")
+    assert buffer.unpark([entry.number, 99]) == 1
+    assert buffer.unpark([entry.number]) == 0
+    assert buffer.parked() == []
+    assert buffer.holds_up_to(buffer.last_number())
+    assert buffer.last_number() > entry.number
+    assert [(each.text, each.since) for each in buffer.take(10, 1000, FOREVER)] == [("b", None), ("a", None)]
+
+
+def test_what_was_dropped_or_sent_anew_meanwhile_is_not_parked_again(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(10)
+    added(buffer, "a", "b")
+    buffer.park([refused(each, 0.0) for each in buffer.take(2, 1000, FOREVER)])
+    sending = buffer.take(2, 1000, FOREVER)
+    assert buffer.drop([sending[0].number, 99]) == 1
+    assert buffer.unpark([sending[1].number]) == 1
+    buffer.park([refused(each) for each in sending])
+    buffer.release(sending)
+    assert buffer.parked() == []
+    assert texts(buffer.take(10, 1000, FOREVER)) == ["b"]
+
+
+def test_memory_gives_up_what_was_parked_first_and_a_spool_nothing(tmp_path: Path) -> None:
+    memory, spool = MemoryBuffer(10, most_parked=2), Spool(tmp_path / "spool", 10)
+    buffers: list[tuple[Buffer, str]] = [(memory, "ab"), (spool, "")]
+    for buffer, given_up in buffers:
+        added(buffer, "a", "b", "c", "d")
+        gone = buffer.park([refused(each) for each in buffer.take(10, 1000, FOREVER)])
+        assert [each.text for each in gone] == list(given_up)
+        assert [each.text for each in buffer.parked()] == [each for each in "abcd" if each not in given_up]
+    spool.close()
+
+
+def test_a_pause_by_a_clock_that_was_set_back_is_over(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(10)
+    added(buffer, "a")
+    buffer.park([refused(each, time.time() + LONGEST_CLAIM + 60) for each in buffer.take(1, 1000, FOREVER)])
+    assert texts(buffer.take(1, 1000, FOREVER)) == ["a"]
+
+
+def test_memory_wakes_up_when_a_pause_ends() -> None:
+    buffer = MemoryBuffer(10)
+    added(buffer, "a", "b")
+    assert buffer.poll_seconds is None
+    first, second = buffer.take(2, 1000, FOREVER)
+    buffer.park([refused(first)])
+    assert buffer.poll_seconds is None
+    buffer.park([refused(second, time.time() + 0.1)])
+    assert buffer.poll_seconds is not None
+    assert buffer.poll_seconds <= 0.1
+
+
+def test_what_would_be_lost_with_the_process_is_known(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(10)
+    added(buffer, "final", "postponed", "held")
+    final, postponed = buffer.take(2, 1000, FOREVER)
+    buffer.park([refused(final), refused(postponed, time.time() + 60)])
+    lost = [each.text for each in [*buffer.unsettled(), *buffer.postponed()]]
+    assert lost == (["held", "postponed"] if isinstance(buffer, MemoryBuffer) else [])
+
+
+def test_parked_events_outlive_their_process(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", 10)
+    added(spool, "a", "b")
+    parked = [refused(each, at) for each, at in zip(spool.take(2, 1000, FOREVER), (None, 0.0), strict=True)]
+    spool.park(parked)
+    spool.close()
+    again = Spool(tmp_path / "spool", 10)
+    assert again.parked() == parked
+    assert texts(again.take(10, 1000, FOREVER)) == ["b"]
+    again.close()
+
+
+SPOOL_OF_VERSION_1 = """
+CREATE TABLE event (number INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, due REAL NOT NULL);
+CREATE INDEX event_due ON event (due, number);
+CREATE TABLE held (id INTEGER PRIMARY KEY CHECK (id = 1), events INTEGER NOT NULL);
+INSERT INTO held VALUES (1, 0);
+CREATE TRIGGER event_added AFTER INSERT ON event BEGIN UPDATE held SET events = events + 1; END;
+CREATE TRIGGER event_settled AFTER DELETE ON event BEGIN UPDATE held SET events = events - 1; END;
+"""
+
+
+def test_a_spool_of_before_is_read_on(tmp_path: Path) -> None:
+    """It has no table for parked events yet, and the process that made it may go on using it."""
+    old = sqlite3.connect(tmp_path / "spool", isolation_level=None)
+    old.executescript(SPOOL_OF_VERSION_1)
+    old.execute("INSERT INTO event (body, due) VALUES ('old', 0)")
+    spool = Spool(tmp_path / "spool", 10)
+    old.execute("INSERT INTO event (body, due) VALUES ('newer', 0)")
+    assert texts(spool.take(10, 1000, FOREVER)) == ["old", "newer"]
+    assert len(spool) == 2
+    spool.close()
+    old.close()
+
+
+def test_a_forked_process_asks_a_spool_for_its_own_postponed_events_alone(tmp_path: Path) -> None:
+    parents, childs = Spool(tmp_path / "spool", 10), Spool(tmp_path / "spool", 10, own_only=True)
+    added(parents, "a")
+    parents.park([refused(each, time.time() + 60) for each in parents.take(1, 1000, FOREVER)])
+    assert not childs.postpones_up_to(childs.last_number())
+    added(childs, "b")
+    childs.park([refused(each, time.time() + 60) for each in childs.take(1, 1000, FOREVER)])
+    assert childs.postpones_up_to(childs.last_number())
+    parents.drop([each.number for each in parents.parked()])
+    assert not childs.postpones_up_to(childs.last_number())
+    parents.close()
+    childs.close()

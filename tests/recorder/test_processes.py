@@ -28,7 +28,7 @@ def make(**settings):
 
 def record(recorder, number=1):
     for _ in range(number):
-        print(recorder.record("user-1", "sub-1", "report"), flush=True)
+        print(recorder.record("user-1", "sub-1", "report", 1), flush=True)
 """
 
 

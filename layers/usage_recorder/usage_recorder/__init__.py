@@ -12,6 +12,7 @@ from usage_recorder.errors import (
 )
 from usage_recorder.events import UsageEvent
 from usage_recorder.lifetime import exit_on_sigterm
+from usage_recorder.parking import ParkedEvent
 from usage_recorder.recorder import UsageRecorder
 from usage_recorder.retries import Pauses
 
@@ -19,6 +20,7 @@ __all__ = [
     "Acknowledged",
     "BufferFull",
     "NotAcknowledged",
+    "ParkedEvent",
     "Pauses",
     "Problem",
     "RecorderClosed",

@@ -28,6 +28,17 @@ class Problem:
     detail: str
     errors: tuple[Mapping[str, str], ...] = ()
 
+    def to_json(self) -> str:
+        return json.dumps(
+            {"status": self.status, "code": self.code, "detail": self.detail, "errors": list(map(dict, self.errors))},
+            default=str,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Problem":
+        """The inverse of `to_json`."""
+        return _problem(json.loads(text), 0)
+
     def __str__(self) -> str:
         fields = "".join(f"; {each.get('field')}: {each.get('message')}" for each in self.errors)
         return f"{self.status} {self.code}: {self.detail}{fields}"
@@ -47,9 +58,17 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The service will never take the event."""
+    """The service refused the event, and sending it again as it is would change nothing."""
 
     problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The service refused the event for now; it is sent again at `retry_at`, in seconds since 1970."""
+
+    problem: Problem
+    retry_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +80,7 @@ class Retry:
     operator: bool = False
 
 
-Outcome = Acknowledged | Rejected | Retry
+Outcome = Acknowledged | Rejected | Postponed | Retry
 
 
 class Refused(Exception):

@@ -21,10 +21,9 @@ class SpoolFailed(RecorderError):
 
 
 class NotAcknowledged(RecorderError):
-    """The service has not answered for the event in time.
+    """The service has not taken the event yet: it did not answer in time, or refused it for a cause that may pass.
 
-    The event is not lost: it stays buffered and goes on being sent. Recording the same usage again is safe only with
-    the same `event_id`.
+    The event is not lost: it goes on being sent. Recording the same usage again is safe only with the same `event_id`.
     """
 
     def __init__(self, event_id: str, reason: str) -> None:
@@ -33,7 +32,7 @@ class NotAcknowledged(RecorderError):
 
 
 class UsageRejected(RecorderError):
-    """The service will not record the event, however often it is sent."""
+    """The service refused the event. It is parked: see `UsageRecorder.parked`."""
 
     def __init__(self, event: UsageEvent, problem: Problem) -> None:
         super().__init__(f"event {event.event_id} is rejected: {problem}")

@@ -1,6 +1,7 @@
 """A usage event and its exact JSON. Pure: no clock, no environment."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,11 @@ DECIMAL_PLACES = 9
 MAX_EVENT_BYTES = 8_192
 """More than the service takes of one event (2 KB of metadata); it bounds what a buffer can hold: 10,000 are 82 MB."""
 
+RESERVED_PREFIXES = ("customer:", "reversal:", "rating:", "closing:")
+"""Event ids that begin like this are the service's own."""
+
+_EVENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,127}")
 _WIDEST_NUMBER = 100
 
 Quantity = int | float | Decimal | str
@@ -19,15 +25,27 @@ Quantity = int | float | Decimal | str
 
 @dataclass(frozen=True, slots=True)
 class UsageEvent:
-    """What a service reports. `quantity` is exact, `occurred_at` aware."""
+    """What a service reports. `quantity` is exact, the times are aware.
+
+    `occurred_at` is when the work was done, where the caller said so; `reported_at` is when `record` was called, where
+    not. One of them is there.
+    """
 
     event_id: str
     user_id: str
     subscription_id: str
     usage_type: str
     quantity: Decimal
-    occurred_at: datetime
+    occurred_at: datetime | None
     metadata: Mapping[str, Any]
+    reported_at: datetime | None = None
+
+    @property
+    def when(self) -> datetime:
+        """The time that decides the billing period."""
+        moment = self.occurred_at or self.reported_at
+        assert moment is not None
+        return moment
 
     def to_json(self) -> str:
         """Compact JSON in ASCII, so that characters are bytes.
@@ -35,18 +53,19 @@ class UsageEvent:
         Raises:
             ValueError: it has no JSON form, or one of more than `MAX_EVENT_BYTES`.
         """
+        fields: dict[str, object] = {
+            "eventId": self.event_id,
+            "userId": self.user_id,
+            "subscriptionId": self.subscription_id,
+            "usageType": self.usage_type,
+            "quantity": self.quantity,
+        }
+        if self.occurred_at:
+            fields["occurredAt"] = _iso(self.occurred_at)
+        if self.reported_at:
+            fields["reportedAt"] = _iso(self.reported_at)
         try:
-            text = _json(
-                {
-                    "eventId": self.event_id,
-                    "userId": self.user_id,
-                    "subscriptionId": self.subscription_id,
-                    "usageType": self.usage_type,
-                    "quantity": self.quantity,
-                    "occurredAt": _iso(self.occurred_at),
-                    "metadata": self.metadata,
-                }
-            )
+            text = _json(fields | {"metadata": self.metadata})
         except RecursionError:
             raise ValueError("metadata is nested too deeply") from None
         if len(text) > MAX_EVENT_BYTES:
@@ -55,7 +74,7 @@ class UsageEvent:
 
     @classmethod
     def from_json(cls, text: str) -> "UsageEvent":
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`. Fields that another version added are ignored."""
         fields = json.loads(text, parse_float=Decimal)
         return cls(
             event_id=fields["eventId"],
@@ -63,9 +82,41 @@ class UsageEvent:
             subscription_id=fields["subscriptionId"],
             usage_type=fields["usageType"],
             quantity=Decimal(fields["quantity"]),
-            occurred_at=datetime.fromisoformat(fields["occurredAt"]),
+            occurred_at=_instant(fields.get("occurredAt")),
             metadata=fields["metadata"],
+            reported_at=_instant(fields.get("reportedAt")),
         )
+
+
+def event_id_of(text: object) -> str:
+    """`text`, if the service takes it for an event id.
+
+    Raises:
+        ValueError: it does not, however often it is sent.
+    """
+    if not isinstance(text, str) or not _EVENT_ID.fullmatch(text):
+        raise ValueError(f"event_id must be 1 to 128 printable ASCII characters without spaces, not {_shown(text)}")
+    if text.startswith(RESERVED_PREFIXES):
+        raise ValueError(f"event_id must not begin with {', '.join(RESERVED_PREFIXES)}; it is {_shown(text)}")
+    return text
+
+
+def identifier(text: object, name: str) -> str:
+    """`text`, if the service takes it for the id of a user or a subscription or for a usage type, which `name` says.
+
+    Raises:
+        ValueError: it does not, however often it is sent.
+    """
+    if not isinstance(text, str) or not _IDENTIFIER.fullmatch(text):
+        raise ValueError(
+            f"{name} must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : @ | + = , -, the first of them no dot,"
+            f" not {_shown(text)}"
+        )
+    return text
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:160]
 
 
 def exact(quantity: Quantity) -> Decimal:
@@ -108,6 +159,10 @@ def aware(moment: datetime) -> datetime:
     if moment.utcoffset() is None:
         raise ValueError("occurred_at must have a time zone, such as datetime.now(UTC)")
     return moment
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _iso(moment: datetime) -> str:

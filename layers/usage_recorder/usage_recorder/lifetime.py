@@ -22,7 +22,7 @@ class Living(Protocol):
     def after_fork_in_child(self) -> None: ...
 
 
-# A recorder with something to send is also held by its thread, so none is forgotten here too early.
+# What has something to send is also held by its thread, so none is forgotten here too early.
 _recorders: "WeakSet[Living]" = WeakSet()
 
 

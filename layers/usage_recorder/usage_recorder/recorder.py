@@ -1,11 +1,8 @@
-"""The recorder: takes events, keeps them until the service has them, and sends them in batches meanwhile."""
+"""The recorder: what a service calls. It makes events of what it is told, and hands them to their delivery."""
 
 import logging
-import math
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial, wraps
 from os import PathLike
@@ -15,43 +12,27 @@ from typing import Any, ParamSpec, Self, TypeVar
 from uuid import uuid4
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, stop_before_delay
 
 from usage_recorder import lifetime
-from usage_recorder.answers import Acknowledged, Outcome, Problem, Rejected, Retry
-from usage_recorder.buffers import Buffer, Entry, MemoryBuffer
-from usage_recorder.errors import BufferFull, NotAcknowledged, RecorderClosed, SpoolFailed, UsageRejected
-from usage_recorder.events import Quantity, UsageEvent, aware, exact
-from usage_recorder.retries import Attempt, Pauses, has_to_go_on, what_it_came_to
-from usage_recorder.sender import ENVELOPE_BYTES, PATH, Credential, Sender, client_for, headers_of
+from usage_recorder.answers import Acknowledged, Postponed, Rejected, Retry
+from usage_recorder.buffers import Buffer, MemoryBuffer
+from usage_recorder.delivery import Delivery, OnRejected, Settings
+from usage_recorder.errors import BufferFull, NotAcknowledged, UsageRejected
+from usage_recorder.events import Quantity, UsageEvent, aware, event_id_of, exact, identifier
+from usage_recorder.parking import ParkedEvent
+from usage_recorder.retries import Pauses
+from usage_recorder.sender import PATH, Credential, Sender, client_for, headers_of
 from usage_recorder.spool import Spool
 
 MAX_BATCH = 500
-MAX_BODY_BYTES = 900_000
-"""The service refuses bodies of more than 1 MB."""
-
-CLAIM_REQUESTS = 3
-"""A batch in a spool is claimed for as long as so many requests may take; then another process may send it."""
 
 HANDLER_RESERVE_SECONDS = 0.5
 """What a Lambda handler keeps of its time to answer after flushing."""
-
-STOP_SECONDS = 0.5
-"""How long `close` waits for a try that is under way when its time is up."""
-
-LEAST_SECONDS = 0.1
-"""What a try is given even if the time is up when it begins."""
-
-ANSWER_RESERVE_SECONDS = 0.1
-"""By how much a try ends before the time of who waits for it, so that it can say what went wrong."""
-
-NOT_SENT = Problem(0, "not_sent", "the recorder was closed before the service had answered")
 
 log = logging.getLogger("usage_recorder")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-OnRejected = Callable[[UsageEvent, Problem], object]
 
 
 class UsageRecorder:
@@ -61,14 +42,16 @@ class UsageRecorder:
         url: where the API answers, without `/api/...`.
         api_key: an internal key; or a function that gives it, called for every request.
         token: a JWT, instead of `api_key`; or a function that gives it, so that it can be renewed.
-        spool: a file that keeps unsent events across restarts; processes may share it. Without, they are in memory.
+        spool: a file that keeps unsent and parked events across restarts; processes may share it. Without, they are in
+            memory.
         max_buffered: how many events may be unsent (in a spool: of all processes that share it).
+        max_parked: how many rejected events are kept in memory, the newest of them. A spool keeps all.
         full_timeout: how many seconds `record` waits for room before it raises `BufferFull`.
         max_batch: how many events are sent together, at most 500.
         linger: how many seconds the first event of a batch waits for others.
         request_timeout: how many seconds the service may take to be connected to, and to answer for a batch.
         flush_timeout: how many seconds `flush` and `close` try, and `record_now` waits, unless told otherwise.
-        on_rejected: called, from another thread, with every event that will not be recorded, and why.
+        on_rejected: called, from another thread, with every event that was rejected, and why.
         pauses: how long to wait between tries.
         http: makes the client, where TLS or a proxy need settings of their own.
 
@@ -85,6 +68,7 @@ class UsageRecorder:
         token: Credential | None = None,
         spool: str | PathLike[str] | None = None,
         max_buffered: int = 10_000,
+        max_parked: int = 1_000,
         full_timeout: float = 1.0,
         max_batch: int = MAX_BATCH,
         linger: float = 0.5,
@@ -98,37 +82,26 @@ class UsageRecorder:
             raise ValueError(f"url must begin with http:// or https://, not be {url!r}")
         if not 1 <= max_batch <= MAX_BATCH:
             raise ValueError(f"max_batch must be 1 to {MAX_BATCH}, not {max_batch}")
-        self._url = url.rstrip("/") + PATH
-        self._headers = headers_of(api_key, token)
-        self._spool = Path(spool) if spool is not None else None
-        self._max_buffered = max_buffered
-        self._full_timeout = full_timeout
-        self._max_batch = max_batch
-        self._linger = linger
-        self._request_timeout = request_timeout
-        self._flush_timeout = flush_timeout
-        self._on_rejected = on_rejected
-        self._pauses = pauses or Pauses()
-        self._make_http = http or partial(client_for, url)
-        self._open()
-        lifetime.watch(self)
-        if self._spool:  # an earlier process may have left something
-            with self._changed:
-                self._ensure_thread()
+        address = url.rstrip("/") + PATH
+        headers = headers_of(api_key, token)
+        make_http = http or partial(client_for, url)
 
-    def _open(self, forked: bool = False) -> None:
-        """All that processes must not share. A forked one waits for its own events, not for those it found."""
-        self._changed = threading.Condition()
-        self._buffer: Buffer = (
-            Spool(self._spool, self._max_buffered, own_only=forked) if self._spool else MemoryBuffer(self._max_buffered)
-        )
-        self._sender = Sender(self._url, self._headers, self._request_timeout, self._make_http())
-        self._thread: threading.Thread | None = None
-        self._closed = self._stopped = False
-        self._batch_size = self._max_batch
-        self._left: int | None = None  # how many were unsent when the buffer was closed
-        self._flushing = self._flushes = self._flushes_seen = 0
-        self._not_before = 0.0
+        def make_buffer(forked: bool) -> Buffer:
+            if spool is None:
+                return MemoryBuffer(max_buffered, max_parked)
+            return Spool(Path(spool), max_buffered, own_only=forked)
+
+        def make_sender() -> Sender:
+            return Sender(address, headers, request_timeout, make_http())
+
+        settings = Settings(max_batch, linger, full_timeout, request_timeout, flush_timeout, pauses or Pauses())
+        self._max_buffered = max_buffered
+        self._flush_timeout = flush_timeout
+        self._delivery = Delivery(make_buffer, make_sender, settings, on_rejected)
+        # Not this recorder: the delivery is also held by its thread, so none with something to send is forgotten.
+        lifetime.watch(self._delivery)
+        if spool is not None:
+            self._delivery.start()
 
     # --- Recording ---------------------------------------------------------------------------
 
@@ -137,7 +110,7 @@ class UsageRecorder:
         user_id: str,
         subscription_id: str,
         usage_type: str,
-        quantity: Quantity = 1,
+        quantity: Quantity,
         metadata: Mapping[str, Any] | None = None,
         *,
         event_id: str | None = None,
@@ -145,15 +118,20 @@ class UsageRecorder:
     ) -> str:
         """Accept an event and give its id; it is sent in the background. With a spool it is on disk by then.
 
-        The id and the time are made here unless given, so that every try sends the same event.
+        The id is made here unless given, so that every try sends the same event. A call that may be repeated, as by a
+        job that is run again, needs an `event_id` of its own. `occurred_at` is when the work was done, if that is
+        known, never the time of the call: that is sent anyway, and does not make a repeated call another event.
 
         Raises:
-            ValueError: it can never be an event: its quantity is none, or it has no JSON form.
+            ValueError: it can never be an event: an id or the quantity is none, or it has no JSON form.
             BufferFull: there was no room for it for `full_timeout` seconds.
             RecorderClosed, SpoolFailed: it was not accepted either.
         """
-        event = _event(user_id, subscription_id, usage_type, quantity, metadata, at=occurred_at, event_id=event_id)
-        self._accept(event)
+        event = _event(
+            user_id, subscription_id, usage_type, quantity, metadata, event_id=event_id, occurred_at=occurred_at
+        )
+        if self._delivery.accept(event.to_json()) is None:
+            raise self._full(event)
         return event.event_id
 
     def record_now(
@@ -161,7 +139,7 @@ class UsageRecorder:
         user_id: str,
         subscription_id: str,
         usage_type: str,
-        quantity: Quantity = 1,
+        quantity: Quantity,
         metadata: Mapping[str, Any] | None = None,
         *,
         event_id: str | None = None,
@@ -174,107 +152,79 @@ class UsageRecorder:
         the wait for room included. Only a spool's file can take longer, while another process has it locked.
 
         Raises:
-            UsageRejected: the service will not have it.
-            NotAcknowledged: it was not answered for within `timeout` seconds. It stays buffered and is sent on.
+            UsageRejected: the service refused it. It is parked.
+            NotAcknowledged: it was not answered for within `timeout` seconds, or refused for now. It is sent on.
             ValueError, BufferFull, RecorderClosed, SpoolFailed: as `record`; after any of these it is not buffered.
         """
-        event = _event(user_id, subscription_id, usage_type, quantity, metadata, at=occurred_at, event_id=event_id)
+        event = _event(
+            user_id, subscription_id, usage_type, quantity, metadata, event_id=event_id, occurred_at=occurred_at
+        )
         seconds = self._flush_timeout if timeout is None else timeout
         deadline = time.monotonic() + seconds
-        entry = self._accept(event, taken_for=seconds + self._claim_seconds, within=seconds)
-        outcome: Outcome = Retry("it was interrupted")
-        try:
-            outcome = self._answer_by(deadline, entry, seconds)
-        finally:
-            self._conclude(entry, outcome)
+        entry = self._delivery.accept(event.to_json(), seconds + self._delivery.claim_seconds, seconds)
+        if entry is None:
+            raise self._full(event)
+        outcome = self._delivery.send_now(entry, deadline, seconds)
         if isinstance(outcome, Rejected):
             raise UsageRejected(event, outcome.problem)
+        if isinstance(outcome, Postponed):
+            raise NotAcknowledged(event.event_id, str(outcome.problem))
         if isinstance(outcome, Retry):
             raise NotAcknowledged(event.event_id, outcome.reason)
         return outcome
 
     @property
     def unsent(self) -> int:
-        """How many accepted events the service has not answered for (in a spool: of all processes)."""
-        with self._changed:
-            return self._left if self._left is not None else len(self._buffer)
+        """How many accepted events are neither acknowledged nor finally rejected (in a spool: of all processes)."""
+        return self._delivery.unsent
 
-    def _accept(self, event: UsageEvent, taken_for: float = 0.0, within: float = math.inf) -> Entry:
-        text = event.to_json()
-        with self._changed:
-            entry = self._wait_for(lambda: self._add(text, taken_for), min(self._full_timeout, within))
-            if entry is None:
-                raise BufferFull(f"{self._max_buffered} events are unsent; event {event.event_id} was not accepted")
-            if not taken_for:
-                self._ensure_thread()
-            self._changed.notify_all()
-        return entry
+    def _full(self, event: UsageEvent) -> BufferFull:
+        return BufferFull(f"{self._max_buffered} events are unsent; event {event.event_id} was not accepted")
 
-    def _add(self, text: str, taken_for: float) -> Entry | None:
-        if self._closed:
-            raise RecorderClosed("the recorder is closed; the event was not accepted")
-        return self._buffer.add(text, taken_for)
+    # --- What the service refused ----------------------------------------------------------------
+
+    def parked(self) -> list[ParkedEvent]:
+        """The events that the service refused, the oldest first. With a spool: of all processes.
+
+        Raises:
+            RecorderClosed, SpoolFailed: they cannot be read.
+        """
+        return [ParkedEvent.of(each) for each in self._delivery.parked()]
+
+    def retry_parked(self, events: Iterable[ParkedEvent] | None = None) -> int:
+        """Send parked events again, all unless `events` says which; how many these are.
+
+        Raises:
+            RecorderClosed, SpoolFailed: they stay parked.
+        """
+        chosen = self.parked() if events is None else events
+        return self._delivery.unpark([each.number for each in chosen])
+
+    def drop_parked(self, events: Iterable[ParkedEvent]) -> int:
+        """Forget parked events, so that they are never billed; how many there were.
+
+        Raises:
+            RecorderClosed, SpoolFailed: they stay parked.
+        """
+        return self._delivery.drop([each.number for each in events])
 
     # --- Ending ------------------------------------------------------------------------------
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Send what was accepted so far; whether all of it is settled within `timeout` seconds.
+        """Send what was accepted so far; whether all of it is acknowledged or rejected within `timeout` seconds.
 
-        A flush cuts short the recorder's own pauses, so it is at least one try, but not what Retry-After asks for. In
-        a forked process it is about what that process accepted.
+        A flush cuts short the recorder's own pauses, so it is at least one try, but not what Retry-After asks for. It
+        does not wait for events that are refused for now, but is not true with one of them either. In a forked
+        process it is about what that process accepted.
         """
-        seconds = self._flush_timeout if timeout is None else timeout
-        with self._changed:
-            last = self._buffer.last_number()
-            self._flushing += 1
-            self._flushes += 1
-            self._changed.notify_all()
-            try:
-                if not self._buffer.holds_up_to(last):
-                    return True
-                if self._ensure_thread():
-                    return self._wait_for(lambda: not self._buffer.holds_up_to(last), seconds)
-            finally:
-                self._flushing -= 1
-        return self._send_here(last, seconds)
+        return self._delivery.flush(self._flush_timeout if timeout is None else timeout)
 
     def close(self, timeout: float | None = None) -> bool:
         """Take no more events, flush, and end the thread; whether all was sent.
 
-        What is left stays in the spool. Without one it is given up: logged, and told to `on_rejected`. No thread is
-        started any more, which Python forbids while it exits: where there is none, this one sends.
+        What is left stays in the spool. Without one it is given up: logged, and told to `on_rejected`.
         """
-        seconds = self._flush_timeout if timeout is None else timeout
-        deadline = time.monotonic() + seconds
-        with self._changed:
-            if self._closed:
-                return not self.unsent
-            self._closed = True
-            self._changed.notify_all()
-        sent = self.flush(seconds)
-        ended = self._end_thread(max(STOP_SECONDS, deadline - time.monotonic()))
-        with self._changed:
-            given_up = self._buffer.unsettled()
-        for entry in given_up:
-            self._report(entry, NOT_SENT)
-        if ended:
-            self._shut()
-        return sent
-
-    def _end_thread(self, seconds: float) -> bool:
-        """Whether it ended; a request that is not answered keeps it, and its resources, until the process ends."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-        if self._thread and self._thread is not threading.current_thread():
-            self._thread.join(seconds)
-        return not (self._thread and self._thread.is_alive())
-
-    def _shut(self) -> None:
-        with self._changed:
-            self._left = len(self._buffer)
-            self._buffer.close()
-        self._sender.close()
+        return self._delivery.close(timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -314,235 +264,6 @@ class UsageRecorder:
             return self._flush_timeout
         return min(self._flush_timeout, max(0.0, float(remaining()) / 1000 - HANDLER_RESERVE_SECONDS))
 
-    def before_fork(self) -> None:
-        """Let no thread be inside SQLite, whose own locks a forked process would inherit as they are."""
-        self._changed.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        self._changed.release()
-
-    def after_fork_in_child(self) -> None:
-        """Begin anew: what the other process accepted it sends itself."""
-        self._changed = threading.Condition()
-        self._thread = None
-        self._buffer.abandon()
-        self._buffer = MemoryBuffer(0)  # should the spool not open, nothing is accepted
-        if not self._closed:
-            self._open(forked=True)
-
-    # --- The thread ----------------------------------------------------------------------------
-
-    def _ensure_thread(self) -> bool:
-        """Whether there is one. What was accepted stays so where none can be started: the next call tries again."""
-        if self._thread is None and not self._closed:
-            thread = threading.Thread(target=self._work, name="usage-recorder", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # Python exits, or there are too many
-                log.warning("usage events are kept until they are flushed: %s", error)
-            else:
-                self._thread = thread
-        return self._thread is not None
-
-    def _work(self, over: Callable[[], bool] | None = None, deadline: float = math.inf) -> None:
-        """Send what comes, until the recorder stops; or until `over`, which is asked with the lock held."""
-
-        def ended() -> bool:
-            with self._changed:
-                return self._stopped or time.monotonic() >= deadline or (over is not None and over())
-
-        send = Retrying(
-            retry=retry_if_result(has_to_go_on) | retry_if_exception_type(Exception),
-            wait=self._pause,
-            stop=lambda _: ended(),
-            sleep=lambda seconds: self._sleep(min(seconds, deadline - time.monotonic())),
-            before_sleep=self._log_retry,
-            retry_error_callback=lambda _: None,
-        )
-        while not ended():
-            send(lambda: self._send_batch(ended, deadline))
-
-    def _send_here(self, last: int, seconds: float) -> bool:
-        """Send in the calling thread what has numbers up to `last`; whether all of it is settled."""
-        deadline = time.monotonic() + seconds
-        with self._changed:
-            self._flushing += 1
-        try:
-            self._work(lambda: not self._buffer.holds_up_to(last), deadline)
-        finally:
-            with self._changed:
-                self._flushing -= 1
-        with self._changed:
-            return not self._buffer.holds_up_to(last)
-
-    def _send_batch(self, ended: Callable[[], bool], deadline: float) -> Attempt:
-        with self._changed:
-            self._flushes_seen = self._flushes
-            self._await_batch(ended, deadline)
-            if ended():
-                return Attempt()
-            batch = self._buffer.take(self._batch_size, MAX_BODY_BYTES - ENVELOPE_BYTES, self._claim_seconds)
-        if not batch:
-            return Attempt()
-        try:
-            attempt = self._deliver(batch, max(LEAST_SECONDS, deadline - time.monotonic()))
-        finally:
-            self._release(batch)
-        self._adapt(attempt)
-        return attempt
-
-    def _adapt(self, attempt: Attempt) -> None:
-        """Halve the batches of a service that fails, and double them when it does not.
-
-        It may be too slow for so many events, or fail for one of them, which then holds up no others: what was not
-        settled goes behind them.
-        """
-        if attempt.progressed:
-            self._batch_size = min(self._max_batch, 2 * self._batch_size)
-        elif not attempt.operator:
-            self._batch_size = max(1, len(attempt.outcomes) // 2)
-
-    def _await_batch(self, ended: Callable[[], bool], deadline: float) -> None:
-        """Wait for an event, then for a full batch or the end of `linger`, or somebody who cannot wait."""
-        self._wait_for(lambda: ended() or self._buffer.waiting(1) > 0, deadline - time.monotonic())
-        self._wait_for(
-            lambda: ended() or self._flushing or self._buffer.waiting(self._batch_size) >= self._batch_size,
-            self._linger,
-        )
-
-    def _pause(self, state: RetryCallState) -> float:
-        assert state.outcome
-        if not state.outcome.failed:
-            self._not_before = time.monotonic() + state.outcome.result().after
-        return self._pauses.after(state)
-
-    def _sleep(self, seconds: float) -> None:
-        def cut_short() -> bool:
-            flushed = self._flushes != self._flushes_seen
-            return self._stopped or (flushed and time.monotonic() >= self._not_before)
-
-        with self._changed:
-            self._wait_for(cut_short, seconds)
-
-    def _log_retry(self, state: RetryCallState) -> None:
-        assert state.outcome
-        pause = state.next_action.sleep if state.next_action else 0
-        if state.outcome.failed:
-            log.error("usage events cannot be sent, next try in %.1f s", pause, exc_info=state.outcome.exception())
-            return
-        attempt: Attempt = state.outcome.result()
-        level = logging.ERROR if attempt.operator else logging.WARNING
-        count, reason = len(attempt.retries), attempt.retries[0].reason
-        log.log(level, "%d usage events are kept, next try in %.1f s: %s", count, pause, reason)
-
-    # --- What both threads do ---------------------------------------------------------------
-
-    @property
-    def _claim_seconds(self) -> float:
-        return CLAIM_REQUESTS * self._request_timeout
-
-    def _answer_by(self, deadline: float, entry: Entry, seconds: float) -> Outcome:
-        """What became of an event; asked for in another thread, because nothing else bounds how long that takes.
-
-        That thread may outlive the deadline. What it is told then is forgotten: the event is sent once more.
-        """
-        answer: Future[Outcome] = Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(self._ask_until(deadline - ANSWER_RESERVE_SECONDS, entry))
-            except BaseException as error:
-                answer.set_exception(error)
-                raise
-
-        try:
-            threading.Thread(target=ask, name="usage-recorder-now", daemon=True).start()
-        except RuntimeError:  # Python exits, or there are too many threads
-            ask()
-        try:
-            return answer.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            return Retry(f"no answer within {seconds:g} s")
-
-    def _ask_until(self, deadline: float, entry: Entry) -> Outcome:
-        """Send one event, over and over until it is answered for or the time is up."""
-
-        def left() -> float:
-            return max(LEAST_SECONDS, deadline - time.monotonic())
-
-        late = stop_before_delay(left())
-        sending = Retrying(
-            retry=retry_if_result(has_to_go_on),
-            wait=self._pauses.after,
-            stop=lambda state: self._stopped or late(state),
-            retry_error_callback=what_it_came_to,
-        )
-        attempt: Attempt = sending(lambda: Attempt(self._sender.send([entry.text], left())))
-        return attempt.outcomes[0]
-
-    def _conclude(self, entry: Entry, outcome: Outcome) -> None:
-        """The event was accepted, so a spool that fails now changes nothing in what is true of it: it is logged.
-
-        The spool then still holds the event, and sends it once more when the claim ends; the service has it already.
-        """
-        try:
-            self._settle([entry], [outcome])
-            if isinstance(outcome, Retry):
-                self._release([entry])
-        except SpoolFailed:
-            log.exception("a usage event stays in the spool and will be sent again")
-        if isinstance(outcome, Retry):
-            with self._changed:
-                self._ensure_thread()
-
-    def _deliver(self, batch: list[Entry], within: float) -> Attempt:
-        attempt = Attempt(self._sender.send([entry.text for entry in batch], within))
-        self._settle(batch, attempt.outcomes)
-        return attempt
-
-    def _settle(self, batch: list[Entry], outcomes: Sequence[Outcome]) -> None:
-        """Report events that are rejected, and settle all that are answered for."""
-        final = []
-        for entry, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Rejected):
-                self._report(entry, outcome.problem)
-            if not isinstance(outcome, Retry):
-                final.append(entry)
-        if final:
-            with self._changed:
-                self._buffer.settle(final)
-                self._changed.notify_all()
-
-    def _release(self, entries: Iterable[Entry]) -> None:
-        with self._changed:
-            self._buffer.release(entries)
-            self._changed.notify_all()
-
-    def _report(self, entry: Entry, problem: Problem) -> None:
-        """Before the event is settled: rather twice than, if the process ends in between, not at all."""
-        event = UsageEvent.from_json(entry.text)
-        log.error(
-            "usage event %s is not recorded: %s (user %s, subscription %s, %s %s at %s)",
-            *(event.event_id, problem, event.user_id, event.subscription_id),
-            *(event.quantity, event.usage_type, event.occurred_at.isoformat()),
-        )
-        if self._on_rejected is not None:
-            try:
-                self._on_rejected(event, problem)
-            except Exception:
-                log.exception("on_rejected failed for usage event %s", event.event_id)
-
-    def _wait_for(self, met: Callable[[], R], seconds: float) -> R:
-        """What `met` gives once that is true, or in the end. The lock is held, but not while waiting."""
-        deadline = time.monotonic() + seconds
-        while not (value := met()):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            wait = min(left, self._buffer.poll_seconds or math.inf)
-            self._changed.wait(None if wait == math.inf else wait)
-        return value
-
 
 def _event(
     user_id: str,
@@ -552,14 +273,15 @@ def _event(
     metadata: Mapping[str, Any] | None,
     *,
     event_id: str | None,
-    at: datetime | None,
+    occurred_at: datetime | None,
 ) -> UsageEvent:
     return UsageEvent(
-        event_id=event_id or uuid4().hex,
-        user_id=user_id,
-        subscription_id=subscription_id,
-        usage_type=usage_type,
+        event_id=uuid4().hex if event_id is None else event_id_of(event_id),
+        user_id=identifier(user_id, "user_id"),
+        subscription_id=identifier(subscription_id, "subscription_id"),
+        usage_type=identifier(usage_type, "usage_type"),
         quantity=exact(quantity),
-        occurred_at=aware(at) if at else datetime.now(UTC),
+        occurred_at=aware(occurred_at) if occurred_at else None,
+        reported_at=None if occurred_at else datetime.now(UTC),
         metadata=metadata or {},
     )

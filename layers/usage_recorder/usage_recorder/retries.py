@@ -17,11 +17,17 @@ class Pauses:
 
     The bound is `first`, then doubles up to `longest`. `operator` is the pause, with no jitter below it, while only a
     person can mend the cause: wrong credentials, a wrong URL.
+
+    An event that the service refuses for now is sent again after about `postponed_first`, then after twice as long each
+    time up to `postponed_longest` (at most 3000), until it has been refused for `postponed_for`.
     """
 
     first: float = 0.5
     longest: float = 30.0
     operator: float = 60.0
+    postponed_first: float = 30.0
+    postponed_longest: float = 1800.0
+    postponed_for: float = 86_400.0
 
     def after(self, state: RetryCallState) -> float:
         """The pause after a try that gave an `Attempt` or raised."""
@@ -32,6 +38,17 @@ class Pauses:
         attempt: Attempt = state.outcome.result()
         least = max(attempt.after, self.operator if attempt.operator else 0.0)
         return least + _random.uniform(0, self.first if attempt.progressed else bound)
+
+    def retry_at(self, since: float, now: float) -> float | None:
+        """When to send an event again that the service has refused since `since`; None if that is too long.
+
+        All times in seconds since 1970. A pause as long as all that went before makes pauses double.
+        """
+        refused_for = max(0.0, now - since)
+        if refused_for >= self.postponed_for:
+            return None
+        bound = min(self.postponed_longest, max(self.postponed_first, refused_for))
+        return now + _random.uniform(bound / 2, bound)
 
 
 @dataclass(frozen=True, slots=True)

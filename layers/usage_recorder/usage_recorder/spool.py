@@ -3,20 +3,18 @@
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
-from usage_recorder.buffers import Entry, fitting
+from usage_recorder.buffers import LONGEST_CLAIM, POLL_SECONDS, Entry, ParkedEntry, fitting
 from usage_recorder.errors import SpoolFailed
 
 BUSY_SECONDS = 10.0
-LONGEST_CLAIM = 3600.0
-"""Seconds. A claim that seems to last longer was made before the clock was set back; it is void."""
-
-# The trigger's count is exact and costs nothing to read, however many events wait.
+# The trigger's count is exact and costs nothing to read, however many events wait. What is parked keeps its number,
+# which AUTOINCREMENT gives to no other event.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -28,7 +26,28 @@ CREATE TABLE IF NOT EXISTS held (id INTEGER PRIMARY KEY CHECK (id = 1), events I
 INSERT OR IGNORE INTO held VALUES (1, 0);
 CREATE TRIGGER IF NOT EXISTS event_added AFTER INSERT ON event BEGIN UPDATE held SET events = events + 1; END;
 CREATE TRIGGER IF NOT EXISTS event_settled AFTER DELETE ON event BEGIN UPDATE held SET events = events - 1; END;
+CREATE TABLE IF NOT EXISTS parked (
+    number INTEGER PRIMARY KEY,
+    body TEXT NOT NULL,
+    since REAL NOT NULL,
+    problem TEXT NOT NULL,
+    retry_at REAL,
+    identity TEXT NOT NULL UNIQUE
+);
+CREATE INDEX IF NOT EXISTS parked_retry_at ON parked (retry_at, number);
 """
+
+# Events first: what was refused holds up no others.
+_TAKE = (
+    "SELECT number, body, NULL FROM event WHERE due <= ? OR due > ? ORDER BY due, number LIMIT ?",
+    "SELECT number, body, since FROM parked WHERE retry_at <= ? OR retry_at > ? ORDER BY retry_at, number LIMIT ?",
+)
+_COUNT = (
+    "SELECT count(*) FROM (SELECT 1 FROM event WHERE due <= ? OR due > ? LIMIT ?)",
+    "SELECT count(*) FROM (SELECT 1 FROM parked WHERE retry_at <= ? OR retry_at > ? LIMIT ?)",
+)
+_HOLDS = "SELECT EXISTS (SELECT 1 FROM event WHERE number = ?)"
+_POSTPONES = "SELECT EXISTS (SELECT 1 FROM parked WHERE retry_at IS NOT NULL AND number = ?)"
 
 _abandoned: list[sqlite3.Connection] = []
 
@@ -44,13 +63,14 @@ class Spool:
     processes. An event is on disk before it is accepted.
     """
 
-    poll_seconds = 0.5
+    poll_seconds = POLL_SECONDS
 
     def __init__(self, path: Path, most: int, own_only: bool = False) -> None:
         """`own_only`: `holds_up_to` asks only for what was added here, not for what others left."""
         self._path = path
         self._most = most
         self._own: deque[int] | None = deque() if own_only else None
+        self._own_parked: set[int] = set()
         with _failing_as("opened", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)  # who used what is nobody else's business
@@ -70,29 +90,78 @@ class Spool:
     def take(self, most: int, most_bytes: int, seconds: float) -> list[Entry]:
         now = time.time()
         with self._transaction() as database:
-            rows = database.execute(
-                "SELECT number, body FROM event WHERE due <= ? OR due > ? ORDER BY due, number LIMIT ?",
-                (now, now + LONGEST_CLAIM, most),
-            )
-            chosen = fitting((Entry(*row) for row in rows.fetchall()), most, most_bytes)
+            rows: list[tuple[int, str, float | None]] = []
+            for query in _TAKE:
+                rows += database.execute(query, (now, now + LONGEST_CLAIM, most - len(rows)))
+            chosen = fitting((Entry(*row) for row in rows), most, most_bytes)
             self._set_due(database, chosen, now + seconds)
         return chosen
 
     def settle(self, entries: Iterable[Entry]) -> None:
         with self._transaction() as database:
-            database.executemany("DELETE FROM event WHERE number = ?", [(entry.number,) for entry in entries])
+            numbers = [(entry.number,) for entry in entries]
+            database.executemany("DELETE FROM event WHERE number = ?", numbers)
+            database.executemany("DELETE FROM parked WHERE number = ?", numbers)
 
     def release(self, entries: Iterable[Entry]) -> None:
         with self._transaction() as database:
             self._set_due(database, entries, time.time())
 
+    def park(self, refused: Sequence[ParkedEntry]) -> list[ParkedEntry]:
+        """There is always room: what is billed late is better than what is never billed."""
+        with self._transaction() as database:
+            for each in refused:
+                was_held = database.execute("DELETE FROM event WHERE number = ?", (each.number,)).rowcount
+                row = (each.problem, each.since, each.retry_at, each.identity)
+                # What waited for a person has begun to be tried anew.
+                same = database.execute(
+                    "UPDATE parked SET problem = ?, since = CASE WHEN retry_at IS NULL THEN ? ELSE since END,"
+                    " retry_at = ? WHERE identity = ?",
+                    row,
+                ).rowcount
+                if was_held and not same:
+                    database.execute(
+                        "INSERT INTO parked (problem, since, retry_at, identity, number, body)"
+                        " VALUES (?, ?, ?, ?, ?, ?)",
+                        (*row, each.number, each.text),
+                    )
+        if self._own is not None:
+            self._own_parked |= {each.number for each in refused if each.retry_at is not None}
+        return []
+
+    def parked(self) -> list[ParkedEntry]:
+        query = "SELECT number, body, since, problem, retry_at, identity FROM parked ORDER BY number"
+        with _failing_as("read", self._path):
+            return [ParkedEntry(*row) for row in self._database.execute(query)]
+
+    def unpark(self, numbers: Iterable[int]) -> int:
+        added = []
+        with self._transaction() as database:
+            for number in numbers:
+                row = database.execute(
+                    "INSERT INTO event (body, due) SELECT body, 0.0 FROM parked WHERE number = ?", (number,)
+                )
+                if row.rowcount == 1 and row.lastrowid:
+                    added.append(row.lastrowid)
+                    database.execute("DELETE FROM parked WHERE number = ?", (number,))
+        for each in added:
+            self._remember(each)
+        return len(added)
+
+    def drop(self, numbers: Iterable[int]) -> int:
+        with self._transaction() as database:
+            delete = "DELETE FROM parked WHERE number = ?"
+            return sum(database.execute(delete, (number,)).rowcount for number in numbers)
+
     def waiting(self, most: int) -> int:
         now = time.time()
-        query = "SELECT count(*) FROM (SELECT 1 FROM event WHERE due <= ? OR due > ? LIMIT ?)"
-        return self._number(query, now, now + LONGEST_CLAIM, most)
+        found = 0
+        for query in _COUNT:
+            found += self._number(query, now, now + LONGEST_CLAIM, most - found)
+        return found
 
     def last_number(self) -> int:
-        return self._number("SELECT coalesce(max(number), 0) FROM event")
+        return self._number("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'")
 
     def holds_up_to(self, number: int) -> bool:
         if self._own is None:
@@ -101,11 +170,23 @@ class Spool:
             self._own.popleft()
         return bool(self._own) and self._own[0] <= number
 
+    def postpones_up_to(self, number: int) -> bool:
+        if self._own is None:
+            query = "SELECT EXISTS (SELECT 1 FROM parked WHERE retry_at IS NOT NULL AND number <= ?)"
+            return bool(self._number(query, number))
+        self._own_parked = {own for own in self._own_parked if self._number(_POSTPONES, own)}
+        return any(own <= number for own in self._own_parked)
+
     def __len__(self) -> int:
-        return self._number("SELECT events FROM held")
+        query = "SELECT events + (SELECT count(*) FROM parked WHERE retry_at IS NOT NULL) FROM held"
+        return self._number(query)
 
     def unsettled(self) -> list[Entry]:
         """Nothing: the file outlives the process."""
+        return []
+
+    def postponed(self) -> list[ParkedEntry]:
+        """Nothing either."""
         return []
 
     def close(self) -> None:
@@ -123,7 +204,7 @@ class Spool:
                 self._own = deque(own for own in self._own if self._holds(own))
 
     def _holds(self, number: int) -> bool:
-        return bool(self._number("SELECT EXISTS (SELECT 1 FROM event WHERE number = ?)", number))
+        return bool(self._number(_HOLDS, number))
 
     def _number(self, query: str, *values: float) -> int:
         with _failing_as("read", self._path):
@@ -131,7 +212,10 @@ class Spool:
             return int(number)
 
     def _set_due(self, database: sqlite3.Connection, entries: Iterable[Entry], due: float) -> None:
-        database.executemany("UPDATE event SET due = ? WHERE number = ?", [(due, entry.number) for entry in entries])
+        """What is parked and waits for a person stays as it is: another process may have given it up meanwhile."""
+        changes = [(due, entry.number) for entry in entries]
+        database.executemany("UPDATE event SET due = ? WHERE number = ?", changes)
+        database.executemany("UPDATE parked SET retry_at = ? WHERE number = ? AND retry_at IS NOT NULL", changes)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
