@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -49,6 +50,28 @@ def test_each_event_has_its_own_fate() -> None:
     assert str(found[3].problem) == "409 a_code: why; f: m"
     assert [type(each) for each in found[4:]] == [Retry, Retry]
     assert {each.after for each in found[4:]} == {2.0}
+
+
+def test_fields_that_a_later_service_adds_are_ignored() -> None:
+    grown = {"new": {"a": [1]}, "type": "about:blank", "title": "t", "requestId": "r"}
+    results = [
+        result("e1", "recorded", record={"sequence": 7, "new": 1}, problem=None, new=2),
+        result("e2", "queued", position=3),
+        result("e3", "rejected", problem=problem(409) | grown | {"errors": [{"field": "f", "new": 1}, "new"]}),
+    ]
+    first, second, third = read(200, {"results": results, "totals": {"new": 1}, "new": None}, "e1", "e2", "e3")
+    assert (first.status, first.record) == ("recorded", {"sequence": 7, "new": 1})
+    assert second == Acknowledged("e2", "queued", None)
+    assert third == Rejected(Problem(409, "a_code", "why", ({"field": "f", "new": 1},)))
+    [unavailable] = read(503, problem(503) | grown, "e1")
+    assert unavailable.reason == "503 a_code: why; f: m"
+
+
+def test_a_problem_survives_its_json() -> None:
+    [rejected] = read(200, {"results": [result("e1", "rejected", problem=problem(409))]}, "e1")
+    assert Problem.from_json(rejected.problem.to_json()) == rejected.problem
+    odd = Problem(422, "c", "d", ({"field": "f", "limit": Decimal("1.5")},))
+    assert Problem.from_json(odd.to_json()).errors == ({"field": "f", "limit": "1.5"},)
 
 
 @pytest.mark.parametrize(

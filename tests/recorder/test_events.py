@@ -1,6 +1,7 @@
 """A usage event and its JSON: exact, whatever kind of number comes in."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from usage_billing.requests import ReportedUsage
-from usage_recorder.events import MAX_EVENT_BYTES, UsageEvent, aware, exact
+from usage_recorder.events import MAX_EVENT_BYTES, UsageEvent, aware, event_id_of, exact, identifier
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=UTC)
 
@@ -84,6 +86,75 @@ def test_an_event_survives_its_json(metadata: dict[str, Any]) -> None:
     text = original.to_json()
     assert text.isascii()
     assert UsageEvent.from_json(text) == original
+
+
+@pytest.mark.parametrize("times", [{}, {"occurred_at": None, "reported_at": NOW}], ids=["occurred", "reported"])
+def test_an_event_keeps_the_time_it_has(times: dict[str, Any]) -> None:
+    original = event(**times)
+    text = original.to_json()
+    assert UsageEvent.from_json(text) == original
+    assert original.when == NOW
+    assert ('"reportedAt"' in text, '"occurredAt"' in text) == (bool(times), not times)
+    assert ReportedUsage.model_validate(json.loads(text, parse_float=Decimal)).event().when(NOW) == NOW
+
+
+def test_an_event_that_an_earlier_or_a_later_version_spooled_is_read() -> None:
+    earlier = """{"eventId":"e1","userId":"user-1","subscriptionId":"sub-1","usageType":"report","quantity":1,
+        "occurredAt":"2026-11-20T12:00:00.250000Z","metadata":{}}"""
+    assert UsageEvent.from_json(earlier) == event()
+    assert UsageEvent.from_json(earlier.replace('"metadata"', '"unheardOf":{"a":[1]},"metadata"')) == event()
+
+
+def taken_by_the_service(field: str, value: Any) -> bool:
+    report = {"eventId": "e1", "userId": "u", "subscriptionId": "s", "usageType": "t", "quantity": 1}
+    try:
+        ReportedUsage.model_validate(report | {field: value})
+    except ValidationError:
+        return False
+    return True
+
+
+EDGES = [
+    "",
+    "a",
+    ".a",
+    "a.",
+    "a#b",
+    "a/b",
+    "a b",
+    "a\n",
+    "~!",
+    "x" * 128,
+    "x" * 129,
+    "\u00e4",
+    "\u0661",
+    "a\x7f",
+    "a\x00",
+]
+_ids = st.sampled_from(EDGES) | st.text(st.characters(max_codepoint=0xFF), max_size=6) | st.text(max_size=3)
+
+
+@given(_ids)
+def test_an_id_is_taken_here_if_and_only_if_the_service_takes_it(text: str) -> None:
+    for field, name in (("userId", "user_id"), ("subscriptionId", "subscription_id"), ("usageType", "usage_type")):
+        assert is_taken(lambda name=name: identifier(text, name)) == taken_by_the_service(field, text)
+    assert is_taken(lambda: event_id_of(text)) == taken_by_the_service("eventId", text)
+
+
+def is_taken(check: Callable[[], str]) -> bool:
+    try:
+        check()
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("prefix", ["customer:", "reversal:", "rating:", "closing:"])
+def test_an_event_id_that_is_reserved_is_refused_at_once(prefix: str) -> None:
+    with pytest.raises(ValueError, match="event_id must not begin with customer:"):
+        event_id_of(f"{prefix}1")
+    assert event_id_of(f"a{prefix}1")
+    assert event_id_of(prefix.removesuffix(":"))
 
 
 def test_a_time_is_written_in_utc() -> None:

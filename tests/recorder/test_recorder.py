@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,6 +60,51 @@ def test_id_and_time_are_made_when_it_is_recorded_not_when_it_is_sent(service: S
     for event in service.events.values():
         assert before <= datetime.fromisoformat(event["reportedAt"]) <= after
         assert "occurredAt" not in event
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
+def test_a_job_that_is_run_again_records_the_same_event(
+    service: Service, make: Make, tmp_path: Path, spooled: bool
+) -> None:
+    rejections = Rejections()
+    recorder = make(on_rejected=rejections, spool=tmp_path / "spool" if spooled else None)
+    for _ in range(2):
+        record(recorder, event_id="job-1")
+        assert recorder.flush()
+    again = recorder.record_now("user-1", "sub-1", "report", 1, event_id="job-1")
+    assert again.status == "replayed"
+    assert service.arrivals["job-1"] == 3
+    assert service.ids == ["job-1"]
+    assert rejections == []
+
+
+def test_a_time_of_the_work_is_part_of_the_event(service: Service, make: Make) -> None:
+    rejections = Rejections()
+    recorder = make(on_rejected=rejections)
+    when = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    for occurred_at in (when, when, None, when + timedelta(seconds=1)):
+        record(recorder, event_id="job-1", occurred_at=occurred_at)
+        assert recorder.flush()
+    assert service.events["sub-1", "job-1"]["occurredAt"] == "2026-11-20T12:00:00Z"
+    assert "reportedAt" not in service.events["sub-1", "job-1"]
+    assert rejections == [("job-1", "event_id_conflict")]
+
+
+@pytest.mark.parametrize("name", ["event_id", "user_id", "subscription_id", "usage_type"])
+@pytest.mark.parametrize("wrong", ["", "a b", "x" * 129, "\u00e4", "a\n", 7])
+def test_an_id_that_is_none_is_refused_at_once(recorder: UsageRecorder, name: str, wrong: Any) -> None:
+    right = {"event_id": "e1", "user_id": "user-1", "subscription_id": "sub-1", "usage_type": "report", "quantity": 1}
+    for call in (recorder.record, recorder.record_now):
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            call(**right | {name: wrong})
+    assert recorder.unsent == 0
+
+
+def test_a_quantity_has_to_be_given(recorder: UsageRecorder) -> None:
+    """One that was forgotten must not be billed as 1."""
+    for call in (recorder.record, recorder.record_now):
+        with pytest.raises(TypeError, match="quantity"):
+            call("user-1", "sub-1", "report")  # type: ignore[operator]
 
 
 def test_metadata_is_sent_as_it_was_when_recorded(service: Service, recorder: UsageRecorder) -> None:

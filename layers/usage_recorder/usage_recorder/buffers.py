@@ -64,7 +64,7 @@ class Buffer(Protocol):
         """Forget events."""
 
     def release(self, entries: Iterable[Entry]) -> None:
-        """Let those that are not settled be taken again, after all that wait."""
+        """Let those that are not settled be taken again, after all that wait; not those that were parked just now."""
 
     def park(self, refused: Sequence[ParkedEntry]) -> list[ParkedEntry]:
         """Keep events aside, or go on keeping them; those that had to be given up for lack of room."""

@@ -286,17 +286,20 @@ class Delivery:
             batch = self._buffer.take(self._batch_size, MAX_BODY_BYTES - ENVELOPE_BYTES, self.claim_seconds)
         if not batch:
             return Attempt()
-        try:
-            attempt = self._deliver(batch, max(LEAST_SECONDS, deadline - time.monotonic()))
-        finally:
-            self._release(batch)
+        attempt = self._deliver(batch, max(LEAST_SECONDS, deadline - time.monotonic()))
         self._adapt(attempt)
         return attempt
 
     def _deliver(self, batch: list[Entry], within: float) -> Attempt:
-        answered = self._sender.send([entry.text for entry in batch], within)
-        outcomes = [self._judged(entry, outcome) for entry, outcome in zip(batch, answered, strict=True)]
-        self._settle(batch, outcomes)
+        unsettled = batch
+        try:
+            answered = self._sender.send([entry.text for entry in batch], within)
+            outcomes = [self._judged(entry, outcome) for entry, outcome in zip(batch, answered, strict=True)]
+            self._settle(batch, outcomes)
+            unsettled = [entry for entry, each in zip(batch, outcomes, strict=True) if isinstance(each, Retry)]
+        finally:
+            if unsettled:
+                self._release(unsettled)
         return Attempt(outcomes)
 
     def _adapt(self, attempt: Attempt) -> None:
