@@ -95,6 +95,11 @@ def test_an_answer_that_is_not_understood_settles_nothing(body: Any) -> None:
     assert not outcome.operator
 
 
+def test_a_customers_event_is_answered_under_the_id_that_the_service_made_of_it() -> None:
+    [outcome] = read(200, {"results": [result("customer:e1", "recorded")]}, "e1")
+    assert outcome == Acknowledged("e1", "recorded", None)
+
+
 def test_an_event_refused_for_its_id_is_known_by_its_place() -> None:
     results = [{"eventId": None, "status": "rejected", "problem": problem(422)}]
     assert isinstance(read(200, {"results": results}, "e 1")[0], Rejected)

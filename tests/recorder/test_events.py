@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from usage_billing.requests import ReportedUsage
+from usage_billing.values import RESERVED_PREFIXES
 from usage_recorder.events import MAX_EVENT_BYTES, UsageEvent, aware, event_id_of, exact, identifier
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -149,7 +150,7 @@ def is_taken(check: Callable[[], str]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("prefix", ["customer:", "reversal:", "rating:", "closing:"])
+@pytest.mark.parametrize("prefix", RESERVED_PREFIXES)
 def test_an_event_id_that_is_reserved_is_refused_at_once(prefix: str) -> None:
     with pytest.raises(ValueError, match="event_id must not begin with customer:"):
         event_id_of(f"{prefix}1")

@@ -8,6 +8,8 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from usage_recorder.events import CUSTOMER_PREFIX
+
 ACKNOWLEDGED = frozenset({"recorded", "replayed", "queued"})
 LONGEST_RETRY_AFTER = 600.0
 """Seconds. A date by a wrong clock must not silence a recorder for ever."""
@@ -134,7 +136,7 @@ def _of_events(content: bytes, event_ids: Sequence[str], after: float) -> list[O
 def _of_event(result: Any, event_id: str, after: float) -> Outcome:
     """An answer that is not understood settles nothing: sending an event again does no harm."""
     # The id of an event that is refused for its id may be null.
-    if not isinstance(result, dict) or result.get("eventId") not in (event_id, None):
+    if not isinstance(result, dict) or result.get("eventId") not in (event_id, CUSTOMER_PREFIX + event_id, None):
         return Retry("the answer is about another event", after)
     status = result.get("status")
     if status in ACKNOWLEDGED:

@@ -13,7 +13,10 @@ DECIMAL_PLACES = 9
 MAX_EVENT_BYTES = 8_192
 """More than the service takes of one event (2 KB of metadata); it bounds what a buffer can hold: 10,000 are 82 MB."""
 
-RESERVED_PREFIXES = ("customer:", "reversal:", "rating:", "closing:")
+CUSTOMER_PREFIX = "customer:"
+"""The service records a customer's event, one that is sent with a user's token, under its id with this before it."""
+
+RESERVED_PREFIXES = (CUSTOMER_PREFIX, "reversal:", "rating:", "closing:")
 """Event ids that begin like this are the service's own."""
 
 _EVENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
