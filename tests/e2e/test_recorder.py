@@ -55,6 +55,10 @@ class Stack:
         call(where, key, "PUT", "/api/subscriptions/sub-1", json=subscription)
         self.where, self.key = where, key
 
+    def subscribe(self, subscription_id: str, user_id: str) -> None:
+        subscription = {"userId": user_id, "planId": "business"}
+        call(self.where, self.key, "PUT", f"/api/subscriptions/{subscription_id}", json=subscription)
+
     def read(self, path: str, **query: Any) -> Any:
         return call(self.where, self.key, "GET", f"/api/usage/subscription/{path}", params=query)
 
@@ -148,6 +152,18 @@ def test_what_is_recorded_while_the_stack_is_away_arrives_once(own_cloud: LocalC
         assert recorder.unsent == 0
         assert rejected == []
 
-        recorder.record("user-1", "sub-of-nobody", "report", event_id="wrong")
+        for _ in range(2):  # a job that is run again
+            again = recorder.record_now("user-1", "sub-1", "report", QUANTITY, event_id="job-1", timeout=30)
+        assert again.status == "replayed"
+        assert arrived(stack, 157) == sorted([*away, "job-1"])
+
+        recorder.record("user-2", "sub-2", "report", 1, event_id="early")
+        assert not recorder.flush(60)
+        [parked] = recorder.parked()
+        assert (parked.event.event_id, parked.problem.code) == ("early", "subscription_not_found")
+        assert parked.retry_at
+        stack.subscribe("sub-2", "user-2")
+        assert recorder.retry_parked() == 1
         assert recorder.flush(60)
-        assert [(event.event_id, problem.code) for event, problem in rejected] == [("wrong", "subscription_not_found")]
+        assert [each["eventId"] for each in stack.read("sub-2/records")["records"]] == ["early"]
+        assert rejected == []

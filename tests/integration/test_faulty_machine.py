@@ -6,6 +6,7 @@ differ, periods turn, and the subscription changes its anchor.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -80,6 +81,7 @@ class Faulty(RuleBasedStateMachine):
     @rule(
         contents=st.lists(st.tuples(st.sampled_from(TYPES), QUANTITIES, INSTANTS), min_size=1, max_size=4),
         clock=CLOCKS,
+        says_when_it_occurred=st.booleans(),
         respond_async=st.booleans(),
         trouble=TROUBLE,
     )
@@ -87,12 +89,16 @@ class Faulty(RuleBasedStateMachine):
         self,
         contents: list[tuple[str, Decimal, datetime | None]],
         clock: timedelta,
+        says_when_it_occurred: bool,
         respond_async: bool,
         trouble: Trouble,
     ) -> None:
         """Report new events under some trouble, then again without, from a caller whose clock differs."""
+        theirs = self.now + clock if clock else None
         events = [
-            self.event(usage_type, quantity, occurred_at or (self.now + clock if clock else None))
+            self.event(usage_type, quantity, occurred_at or theirs)
+            if says_when_it_occurred
+            else self.event(usage_type, quantity, reported_at=occurred_at or theirs)
             for usage_type, quantity, occurred_at in contents
         ]
 
@@ -114,6 +120,8 @@ class Faulty(RuleBasedStateMachine):
         if not self.accepted:
             return
         event = self.accepted[data.draw(st.sampled_from(sorted(self.accepted)))]
+        if event.reported_at:  # a job that is run again stamps another time
+            event = replace(event, reported_at=self.now)
         self.troubled(trouble, lambda: take([event], SERVICE, self.now))
         [outcome] = take([event], SERVICE, self.now)
         assert not isinstance(outcome, BillingError)
@@ -147,8 +155,17 @@ class Faulty(RuleBasedStateMachine):
             hand_over=lambda _: None,
         )
 
-    def event(self, usage_type: str, quantity: Decimal, occurred_at: datetime | None = None) -> UsageEvent:
-        return UsageEvent(f"event-{next(self.names)}", "user-1", self.name, usage_type, quantity, occurred_at)
+    def event(
+        self,
+        usage_type: str,
+        quantity: Decimal,
+        occurred_at: datetime | None = None,
+        reported_at: datetime | None = None,
+    ) -> UsageEvent:
+        name = f"event-{next(self.names)}"
+        return UsageEvent(
+            name, "user-1", self.name, usage_type, quantity, occurred_at=occurred_at, reported_at=reported_at
+        )
 
     def troubled(self, trouble: Trouble, work: Callable[[], Any]) -> Any:
         """Do some work while something happens at one of its calls; None if that ended the process."""

@@ -31,7 +31,7 @@ def record_usage(
     do not record the same usage again, except with an `event_id` of your own, which counts once.
 
     The environment says where and who: USAGE_API_URL, and INTERNAL_API_KEY or USAGE_API_TOKEN. With USAGE_SPOOL, the
-    path of a file, unsent events survive the process.
+    path of a file, unsent and refused events survive the process.
     """
     try:
         default_recorder().record_now(
