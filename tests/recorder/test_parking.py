@@ -125,6 +125,24 @@ def test_a_job_that_is_run_again_and_again_leaves_one_parked_event(
     assert [each.event.quantity for each in recorder.parked()] == [1, 2]
 
 
+@both
+@pytest.mark.parametrize("because", [INACTIVE, NOT_FOUND], ids=["rejected", "postponed"])
+def test_a_job_that_is_run_again_with_success_leaves_nothing_parked(
+    service: Service, parking: Parking, spooled: bool, because: dict[str, Any]
+) -> None:
+    recorder = parking(spooled, pauses=PATIENT)
+    refuse(service, "job-1", "job-2", because=because)
+    for event_id in ("job-1", "job-2"):
+        with pytest.raises((UsageRejected, NotAcknowledged)):
+            recorder.record_now("user-1", "sub-1", "report", 1, event_id=event_id)
+    accept(service)
+    assert recorder.record_now("user-1", "sub-1", "report", 1, event_id="job-1").status == "replayed"
+    assert [each.event.event_id for each in recorder.parked()] == ["job-2"]
+    record(recorder, event_id="job-2")
+    assert recorder.flush()
+    assert recorder.parked() == []
+
+
 def test_parked_events_take_no_room_from_others(service: Service, parking: Parking) -> None:
     recorder = parking(max_buffered=2, full_timeout=0)
     refuse(service, *"abcd", because=NOT_FOUND)

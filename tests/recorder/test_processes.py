@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,36 @@ while True: record(recorder)""")
     # It may have been killed between accepting an event and saying so, once each time.
     assert len(set(service.ids) - set(ids)) <= 3
     assert recorder.unsent == 0
+
+
+def test_parked_events_survive_kill_9(service: Service, spawn: Spawn, make: Make, tmp_path: Path) -> None:
+    """It is killed while events are rejected, parked and tried again: then each is recorded or parked, and not both."""
+    refusals = [None, {"status": 409, "code": "a", "detail": ""}, {"status": 404, "code": "subscription_not_found"}]
+    service.judge = lambda event: refusals[int(event["eventId"], 16) % 3]
+    ids: list[str] = []
+    for _ in range(3):
+        process = spawn("""recorder = make(spool=SPOOL, linger=0, request_timeout=0.2,
+    pauses=Pauses(first=0.01, longest=0.05, postponed_first=0.01, postponed_longest=0.02))
+while True: record(recorder)""")
+        ids += first_lines(process, 60)
+        process.kill()
+        output, _ = process.communicate()
+        ids += [line for line in output.split("\n")[:-1] if line]
+    recorder = make(spool=tmp_path / "spool", request_timeout=0.2)
+    deadline = time.monotonic() + 30
+    while recorder.unsent > len([each for each in recorder.parked() if each.retry_at]) or not service.ids:
+        recorder.flush(0.5)
+        assert time.monotonic() < deadline
+    parked = [each.event.event_id for each in recorder.parked()]
+    assert len(parked) == len(set(parked))
+    assert not set(parked) & set(service.ids)
+    assert {*parked, *service.ids} >= set(ids)
+    assert all(refusals[int(each, 16) % 3] for each in parked)
+    service.judge = lambda _: None
+    assert recorder.retry_parked() == len(parked)
+    assert recorder.flush(30)
+    assert set(service.ids) >= set(ids)
+    assert recorder.parked() == []
 
 
 def test_processes_may_share_a_spool(service: Service, spawn: Spawn) -> None:

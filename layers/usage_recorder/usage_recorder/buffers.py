@@ -5,7 +5,7 @@ A buffer is not safe under threads by itself; the recorder holds a lock around e
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
@@ -60,14 +60,16 @@ class Buffer(Protocol):
         Parked ones whose time has come are among them.
         """
 
-    def settle(self, entries: Iterable[Entry]) -> None:
-        """Forget events."""
+    def settle(self, entries: Iterable[Entry], identities: Collection[str] = ()) -> None:
+        """Forget events, and those that are parked with one of `identities`: the service has them now."""
 
     def release(self, entries: Iterable[Entry]) -> None:
         """Let those that are not settled be taken again, after all that wait; not those that were parked just now."""
 
     def park(self, refused: Sequence[ParkedEntry]) -> list[ParkedEntry]:
         """Keep events aside, or go on keeping them; those that had to be given up for lack of room."""
+
+    def has_parked(self) -> bool: ...
 
     def parked(self) -> list[ParkedEntry]:
         """All that are parked, those that came first at the front."""
@@ -144,10 +146,11 @@ class MemoryBuffer:
                 self._set_retry_at(entry.number, time.time() + seconds)
         return chosen
 
-    def settle(self, entries: Iterable[Entry]) -> None:
+    def settle(self, entries: Iterable[Entry], identities: Collection[str] = ()) -> None:
         for entry in entries:
             self._taken.pop(entry.number, None)
             self._parked.pop(entry.number, None)
+        self.drop([each.number for each in self._parked.values() if each.identity in identities])
 
     def release(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -166,6 +169,9 @@ class MemoryBuffer:
                 self._parked[each.number] = each
         surplus = list(self._parked)[: max(0, len(self._parked) - self._most_parked)]
         return [self._parked.pop(number) for number in surplus]
+
+    def has_parked(self) -> bool:
+        return bool(self._parked)
 
     def parked(self) -> list[ParkedEntry]:
         return list(self._parked.values())

@@ -16,7 +16,7 @@ from usage_recorder.answers import Acknowledged, Outcome, Postponed, Problem, Re
 from usage_recorder.buffers import Buffer, Entry, MemoryBuffer, ParkedEntry
 from usage_recorder.errors import RecorderClosed, SpoolFailed
 from usage_recorder.events import UsageEvent
-from usage_recorder.parking import parked, passes
+from usage_recorder.parking import identity_of, parked, passes
 from usage_recorder.retries import Attempt, Pauses, has_to_go_on, what_it_came_to
 from usage_recorder.sender import ENVELOPE_BYTES, Sender
 
@@ -439,7 +439,9 @@ class Delivery:
         given_up: list[ParkedEntry] = []
         with self._changed:
             if done:
-                self._buffer.settle(done)
+                # Perhaps a job was run again once the cause was fixed: then nobody needs to look after the event.
+                same = {identity_of(entry.text) for entry in done} if self._buffer.has_parked() else set()
+                self._buffer.settle(done, same)
             if refused:
                 given_up = self._buffer.park(refused)
             if done or refused:

@@ -54,13 +54,17 @@ def passes(problem: Problem, event: UsageEvent, now: datetime) -> bool:
 
 def parked(entry: Entry, problem: Problem, now: float, retry_at: float | None) -> ParkedEntry:
     """`entry` as it is kept from now on, or goes on being kept. Times in seconds since 1970."""
-    # A job that is run again and refused again reports the same event, which needs to be kept once.
-    same = replace(UsageEvent.from_json(entry.text), reported_at=None).to_json()
     return ParkedEntry(
         number=entry.number,
         text=entry.text,
         since=now if entry.since is None else entry.since,
         problem=problem.to_json(),
         retry_at=retry_at,
-        identity=sha256(same.encode()).hexdigest(),
+        identity=identity_of(entry.text),
     )
+
+
+def identity_of(text: str) -> str:
+    """The same for all reports of one event: a job that is run again makes another one, which is not to be kept too."""
+    same = replace(UsageEvent.from_json(text), reported_at=None).to_json()
+    return sha256(same.encode()).hexdigest()

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,11 +97,12 @@ class Spool:
             self._set_due(database, chosen, now + seconds)
         return chosen
 
-    def settle(self, entries: Iterable[Entry]) -> None:
+    def settle(self, entries: Iterable[Entry], identities: Collection[str] = ()) -> None:
         with self._transaction() as database:
             numbers = [(entry.number,) for entry in entries]
             database.executemany("DELETE FROM event WHERE number = ?", numbers)
             database.executemany("DELETE FROM parked WHERE number = ?", numbers)
+            database.executemany("DELETE FROM parked WHERE identity = ?", [(each,) for each in identities])
 
     def release(self, entries: Iterable[Entry]) -> None:
         with self._transaction() as database:
@@ -128,6 +129,9 @@ class Spool:
         if self._own is not None:
             self._own_parked |= {each.number for each in refused if each.retry_at is not None}
         return []
+
+    def has_parked(self) -> bool:
+        return bool(self._number("SELECT EXISTS (SELECT 1 FROM parked)"))
 
     def parked(self) -> list[ParkedEntry]:
         query = "SELECT number, body, since, problem, retry_at, identity FROM parked ORDER BY number"
