@@ -399,5 +399,11 @@ def test_pauses_grow_and_end_after_a_day() -> None:
     assert 48 <= len(gaps) <= 120
 
 
+@pytest.mark.parametrize("longest", [0, 3001])
+def test_a_pause_that_looks_like_a_wrong_clock_is_refused(longest: float) -> None:
+    with pytest.raises(ValueError, match="postponed_longest must be 0 to 3000 s"):
+        Pauses(postponed_longest=longest)
+
+
 def test_a_clock_that_was_set_back_ends_no_pause_for_ever() -> None:
     assert Pauses().retry_at(since=1_000_000.0, now=0.0) == pytest.approx(22.5, abs=7.5)

@@ -1,4 +1,4 @@
-"""`python -m usage_recorder`: look after the events that a spool keeps because the service refused them."""
+"""`python -m usage_recorder`: list, retry and drop the events that the service refused and a spool keeps."""
 
 import argparse
 import sys
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parked = areas.add_parser(
         "parked",
         help="events that the service refused",
-        description="Look after the events that the service refused. A recorder may be using the spool meanwhile.",
+        description="List, retry and drop the events that the service refused. A recorder may be using the spool.",
     )
     commands = parked.add_subparsers(dest="command", required=True, metavar="list|retry|drop")
     listing = commands.add_parser("list", help="show parked events and why they were refused")
@@ -79,7 +79,7 @@ def _retry(spool: Spool, options: argparse.Namespace) -> None:
 
 
 def _drop(spool: Spool, options: argparse.Namespace) -> None:
-    """What is dropped is printed: it can be recorded once more by whoever regrets it."""
+    """Print what is dropped, so that it can still be recorded by hand."""
     chosen = _chosen(spool, options)
     for each in chosen:
         print(_json(each))

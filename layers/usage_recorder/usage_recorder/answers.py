@@ -67,7 +67,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """The service refused the event for now; it is sent again at `retry_at`, in seconds since 1970."""
+    """The service refused the event for a cause that may pass; it is retried at `retry_at`, in seconds since 1970."""
 
     problem: Problem
     retry_at: float

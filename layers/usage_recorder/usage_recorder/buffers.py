@@ -29,8 +29,8 @@ class Entry:
 class ParkedEntry:
     """An event that the service refused, with the problem as JSON. Times in seconds since 1970.
 
-    `retry_at` is when it is sent again by itself; None where it waits for a person. Of events with the same `identity`
-    one is parked.
+    `retry_at` is when it is next retried automatically; None where it waits for a person. Of events with the same
+    `identity` one is parked.
     """
 
     number: int
@@ -67,18 +67,18 @@ class Buffer(Protocol):
         """Let those that are not settled be taken again, after all that wait; not those that were parked just now."""
 
     def park(self, refused: Sequence[ParkedEntry]) -> list[ParkedEntry]:
-        """Keep events aside, or go on keeping them; those that had to be given up for lack of room."""
+        """Keep refused events aside; return those that had to be given up for lack of room."""
 
     def has_parked(self) -> bool: ...
 
     def parked(self) -> list[ParkedEntry]:
-        """All that are parked, those that came first at the front."""
+        """All parked events, in the order in which they were parked."""
 
     def unpark(self, numbers: Iterable[int]) -> int:
-        """Let parked events be sent as if they were new; how many there were."""
+        """Let parked events be sent as if they were new; return how many there were."""
 
     def drop(self, numbers: Iterable[int]) -> int:
-        """Forget parked events; how many there were."""
+        """Forget parked events; return how many there were."""
 
     def waiting(self, most: int) -> int:
         """How many can be taken, counted up to `most`."""
@@ -90,16 +90,16 @@ class Buffer(Protocol):
         """Whether any event with that number or a smaller one is held, parked ones not counted."""
 
     def postpones_up_to(self, number: int) -> bool:
-        """Whether any event with that number or a smaller one is parked and will be sent again by itself."""
+        """Whether any event with that number or a smaller one is parked and will be retried automatically."""
 
     def __len__(self) -> int:
-        """How many events are held, with those that are parked and will be sent again by themselves."""
+        """How many events are held, with those that are parked and will be retried automatically."""
 
     def unsettled(self) -> list[Entry]:
         """What is held, not parked, and would be lost if the process ended now."""
 
     def postponed(self) -> list[ParkedEntry]:
-        """What is parked, would have been sent again by itself, and would be lost if the process ended now."""
+        """What is parked for an automatic retry and would be lost if the process ended now."""
 
     def close(self) -> None: ...
 
@@ -219,7 +219,7 @@ class MemoryBuffer:
         return [each for each in self.postponed() if not now < _retry_at(each) <= now + LONGEST_CLAIM]
 
     def _set_retry_at(self, number: int, moment: float) -> None:
-        """Of what waits for a person it stays as it is: somebody else may have been told so meanwhile."""
+        """An event that waits for a person goes on waiting."""
         each = self._parked.get(number)
         if each and each.retry_at is not None:
             self._parked[number] = replace(each, retry_at=moment)
@@ -231,7 +231,7 @@ def _retry_at(parked: ParkedEntry) -> float:
 
 
 def _again(old: ParkedEntry, new: ParkedEntry) -> ParkedEntry:
-    """What is kept of an event that was parked before. One that waited for a person has begun to be tried anew."""
+    """Merge two refusals of one event. One that waited for a person gets a full day of retries again."""
     since = old.since if old.retry_at is not None else new.since
     return replace(old, since=since, problem=new.problem, retry_at=new.retry_at)
 

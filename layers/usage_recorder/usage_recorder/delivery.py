@@ -413,7 +413,7 @@ class Delivery:
     # --- What becomes of events ------------------------------------------------------------------
 
     def _judged(self, entry: Entry, outcome: Outcome) -> Outcome:
-        """`outcome`, or that the event is postponed where time may mend why it was rejected."""
+        """Return `outcome`, or that the event is postponed if the cause of its rejection may pass with time."""
         if not isinstance(outcome, Rejected):
             return outcome
         event, now = UsageEvent.from_json(entry.text), time.time()
@@ -423,7 +423,7 @@ class Delivery:
         return outcome if retry_at is None else Postponed(outcome.problem, retry_at)
 
     def _settle(self, batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
-        """Report events that are rejected, park these and those that are postponed, and forget what is acknowledged."""
+        """Forget acknowledged events, report rejected ones, and park these and the postponed ones."""
         done: list[Entry] = []
         refused: list[ParkedEntry] = []
         postponed: list[Postponed] = []
@@ -453,7 +453,7 @@ class Delivery:
             self._give_up(each)
 
     def _give_up(self, given_up: ParkedEntry) -> None:
-        """What waited for a person has been reported before."""
+        """Log an event that is lost from memory, and report it unless that was done when it was rejected."""
         event_id = UsageEvent.from_json(given_up.text).event_id
         log.warning("usage event %s is no longer kept: too many are parked in memory", event_id)
         if given_up.retry_at is not None:

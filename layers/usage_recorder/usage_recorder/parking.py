@@ -1,7 +1,7 @@
-"""What the service refused: kept until it is sent again with success, or dropped by a person. Pure.
+"""Events that the service refused: kept until they are recorded after all, or dropped by a person. Pure.
 
-Nothing that was accepted is forgotten because the service would not have it: the cause may be mended, and what was used
-has to be billed. Some causes time itself mends; such events are sent again without a person.
+A refused event is not forgotten: its cause can be fixed, and what was used has to be billed. Some causes pass with
+time; events with such a cause are retried automatically.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,8 @@ from usage_recorder.buffers import Entry, ParkedEntry
 from usage_recorder.events import UsageEvent
 
 FAR_IN_THE_PAST = timedelta(days=180)
-"""Out of range means too early or more than a year old. Half of that is beyond every doubt about the clock."""
+"""The service says `out_of_range` of events ahead of its clock and of events more than a year old. An event this old is
+one of the latter, however wrong the clock here is."""
 
 _TIMES = frozenset({"occurredAt", "reportedAt"})
 
@@ -22,7 +23,8 @@ _TIMES = frozenset({"occurredAt", "reportedAt"})
 class ParkedEvent:
     """An event that the service refused, why, and since when.
 
-    `retry_at` is when it is sent again by itself; None where it waits for a person. `number` names it in its buffer.
+    `retry_at` is when it is next retried automatically; None where it waits for a person. `number` names it in its
+    buffer.
     """
 
     number: int
@@ -43,7 +45,7 @@ class ParkedEvent:
 
 
 def passes(problem: Problem, event: UsageEvent, now: datetime) -> bool:
-    """Whether time may mend it: a subscription that is not there yet, or a time that our clock ran ahead with."""
+    """Whether it may pass with time: no such subscription yet, or an event ahead of the service's clock."""
     if (problem.status, problem.code) == (404, "subscription_not_found"):
         return True
     about_time = bool(problem.errors) and all(
@@ -53,7 +55,7 @@ def passes(problem: Problem, event: UsageEvent, now: datetime) -> bool:
 
 
 def parked(entry: Entry, problem: Problem, now: float, retry_at: float | None) -> ParkedEntry:
-    """`entry` as it is kept from now on, or goes on being kept. Times in seconds since 1970."""
+    """Return `entry` as it is to be parked. Times in seconds since 1970."""
     return ParkedEntry(
         number=entry.number,
         text=entry.text,
@@ -65,6 +67,6 @@ def parked(entry: Entry, problem: Problem, now: float, retry_at: float | None) -
 
 
 def identity_of(text: str) -> str:
-    """The same for all reports of one event: a job that is run again makes another one, which is not to be kept too."""
+    """Return a digest that all reports of one event share, so that a job that is run again leaves one parked event."""
     same = replace(UsageEvent.from_json(text), reported_at=None).to_json()
     return sha256(same.encode()).hexdigest()

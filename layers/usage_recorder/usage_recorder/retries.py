@@ -8,6 +8,9 @@ from tenacity import RetryCallState, wait_exponential
 
 from usage_recorder.answers import Outcome, Retry
 
+MAX_POSTPONED_LONGEST = 3000.0
+"""Seconds. Buffers take a pause of more than an hour for one that a clock made which was set back since."""
+
 _random = SystemRandom()  # processes restored from one snapshot share the state of any other generator
 
 
@@ -18,8 +21,8 @@ class Pauses:
     The bound is `first`, then doubles up to `longest`. `operator` is the pause, with no jitter below it, while only a
     person can mend the cause: wrong credentials, a wrong URL.
 
-    An event that the service refuses for now is sent again after about `postponed_first`, then after twice as long each
-    time up to `postponed_longest` (at most 3000), until it has been refused for `postponed_for`.
+    An event that is refused for a cause that may pass is retried after about `postponed_first`, then after twice as
+    long each time up to `postponed_longest` (at most 3000), until it has been refused for `postponed_for`.
     """
 
     first: float = 0.5
@@ -28,6 +31,12 @@ class Pauses:
     postponed_first: float = 30.0
     postponed_longest: float = 1800.0
     postponed_for: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.postponed_longest <= MAX_POSTPONED_LONGEST:
+            raise ValueError(
+                f"postponed_longest must be 0 to {MAX_POSTPONED_LONGEST:g} s, not {self.postponed_longest}"
+            )
 
     def after(self, state: RetryCallState) -> float:
         """The pause after a try that gave an `Attempt` or raised."""
@@ -40,9 +49,9 @@ class Pauses:
         return least + _random.uniform(0, self.first if attempt.progressed else bound)
 
     def retry_at(self, since: float, now: float) -> float | None:
-        """When to send an event again that the service has refused since `since`; None if that is too long.
+        """When to retry an event that the service first refused at `since`; None if that is too long ago.
 
-        All times in seconds since 1970. A pause as long as all that went before makes pauses double.
+        All times in seconds since 1970. Each pause is as long as all before it together, so pauses double.
         """
         refused_for = max(0.0, now - since)
         if refused_for >= self.postponed_for:

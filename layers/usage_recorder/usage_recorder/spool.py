@@ -109,12 +109,12 @@ class Spool:
             self._set_due(database, entries, time.time())
 
     def park(self, refused: Sequence[ParkedEntry]) -> list[ParkedEntry]:
-        """There is always room: what is billed late is better than what is never billed."""
+        """There is always room: billed late is better than never billed."""
         with self._transaction() as database:
             for each in refused:
                 was_held = database.execute("DELETE FROM event WHERE number = ?", (each.number,)).rowcount
                 row = (each.problem, each.since, each.retry_at, each.identity)
-                # What waited for a person has begun to be tried anew.
+                # One that waited for a person gets a full day of retries again.
                 same = database.execute(
                     "UPDATE parked SET problem = ?, since = CASE WHEN retry_at IS NULL THEN ? ELSE since END,"
                     " retry_at = ? WHERE identity = ?",
