@@ -83,7 +83,7 @@ def test_it_says_who_may_call(document: dict[str, Any]) -> None:
     schemes = document["components"]["securitySchemes"]
     for _, path, operation in operations(document):
         assert all(set(each) <= set(schemes) for each in operation["security"])
-        assert (operation["security"] == []) == (path in {"/openapi.json", "/docs"})
+        assert (operation["security"] == []) == (path in {"/", "/openapi.json", "/docs"})
         assert ("401" in operation["responses"]) == ("403" in operation["responses"]) == (operation["security"] != [])
 
 
@@ -246,10 +246,10 @@ def test_two_models_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_description_is_all_that_is_public() -> None:
     public = {route.openapi_path for app, route in openapi.routes() if app.contract(route.func).allow is PUBLIC}
-    assert public == {"/openapi.json", "/docs"}
+    assert public == {"/", "/openapi.json", "/docs"}
 
 
-@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/docs"])
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": "wrong"}, bearer("user-1")], ids=["none", "wrong", "a user's"])
 def test_the_description_is_for_everybody(path: str, headers: dict[str, str]) -> None:
     answer = Client().get(path, headers=headers)
@@ -257,8 +257,20 @@ def test_the_description_is_for_everybody(path: str, headers: dict[str, str]) ->
     assert answer.headers["Cache-Control"] == "public, max-age=300"
 
 
+def test_the_root_says_what_this_is_and_links_to_the_description(document: dict[str, Any]) -> None:
+    index = Client().get("/", headers={}).json
+    assert index == {
+        "name": document["info"]["title"],
+        "version": document["info"]["version"],
+        "docs": "docs",
+        "openapi": "openapi.json",
+    }
+    for link in (index["docs"], index["openapi"]):
+        assert ("GET", f"/{link}") in routes()
+
+
 def test_what_reads_no_table_and_no_secret_has_no_right_to() -> None:
-    for name in ("GetOpenapiFunction", "GetDocsFunction", "RefuseRouteFunction"):
+    for name in ("GetIndexFunction", "GetOpenapiFunction", "GetDocsFunction", "RefuseRouteFunction"):
         assert "Policies" not in functions()[name]["Properties"]
 
 

@@ -137,8 +137,8 @@ def _errors(problems: Mapping[str, Any]) -> str:
     """Every code a problem may have, by status."""
     by_status = sorted((each["value"] for each in problems.values()), key=lambda problem: problem["status"])
     rows = "".join(
-        f'<tr><td><code class="s{str(problem["status"])[0]}">{problem["status"]}</code></td>'
-        f"<td><code>{escape(problem['code'])}</code></td><td>{_inline(problem['detail'])}</td></tr>"
+        f'<tr><td><code class="s{str(problem["status"])[0]}">{problem["status"]}</code> '
+        f"<code>{escape(problem['code'])}</code></td><td>{_inline(problem['detail'])}</td></tr>"
         for problem in by_status
     )
     said = (
@@ -169,7 +169,7 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
         content = body["content"][JSON]
         optional = "" if body.get("required") else ' <span class="soft">(may be left out)</span>'
         parts.append(f"<h4>Request body</h4><div>{_type(content['schema'])}{optional}</div>{_example(content)}")
-    parts.append("<h4>Answers</h4><table>")
+    parts.append("<h4>Responses</h4><table>")
     for status, answer in operation["responses"].items():
         parts.append(_answer(status, answer))
     parts.append("</table>")

@@ -159,6 +159,7 @@ DETAILS = {
 """What a problem may say, by its code."""
 
 BODIES: dict[str, dict[str, Any]] = {
+    "Index": {"name": "Usage-based billing", "version": "1.0.0", "docs": "docs", "openapi": "openapi.json"},
     "ReportedUsage": _EVENT,
     "RecordedUsage": _RECORDED,
     "QueuedEvent": {"queued": True, "eventId": "assessment-7f3a"},

@@ -22,11 +22,12 @@ from usage_billing.errors import BillingError, InternalError
 from usage_billing.examples import BODIES, DETAILS, IDS, PARAMETERS
 from usage_billing.http import JSON, PROBLEM_JSON, STATUS, Api, Contract, Problem
 
+NAME = "Usage-based billing"
 VERSION = "1.0.0"
 
 DESCRIPTION = """
 Services report usage events; each is counted, once, in the ledger of its subscription, usage type and billing period,
-and held against the plan's quota. Billing charges what lies beyond it.
+and held against the plan's quota. Billing charges overage.
 
 Instants are ISO 8601 in UTC, periods are half-open. Money is text with a currency, quantities are exact JSON numbers.
 An unknown field or parameter in a request is an error; answers may gain fields. Every error is
@@ -152,7 +153,7 @@ def document() -> dict[str, Any]:
                 field["examples"] = [IDS[name]]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Usage-based billing", "version": VERSION, "description": DESCRIPTION},
+        "info": {"title": NAME, "version": VERSION, "description": DESCRIPTION},
         # Relative to where this document was read, so it is right for every stage and domain.
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
