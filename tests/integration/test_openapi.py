@@ -314,6 +314,8 @@ def test_the_page_shows_every_operation_model_and_error(document: dict[str, Any]
         assert f">{path}<" in page
     for name in document["components"]["schemas"]:
         assert f'<section id="model-{name}">' in page
+    for code in document["components"]["examples"]:
+        assert f"<code>{code}</code></td>" in page
     links = set(re.findall(r'href="#([^"]+)"', page))
     assert links <= set(re.findall(r'id="([^"]+)"', page))
 

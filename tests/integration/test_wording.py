@@ -140,6 +140,16 @@ def test_an_unknown_parameter_is_too(ready: Api) -> None:
     }
 
 
+@pytest.mark.parametrize(("extra", "last"), [(20, None), (21, "and 1 more error"), (25, "and 5 more errors")])
+def test_of_many_errors_the_first_are_reported_and_the_rest_counted(ready: Api, extra: int, last: str | None) -> None:
+    unknown = {f"unheard{number:02}": "1" for number in range(extra)}
+    whole = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
+    for answer in (ready.post("/api/usage/record", whole | unknown), ready.get("/docs", query=unknown)):
+        errors = answer.json["errors"]
+        assert [error["code"] for error in errors[:20]] == ["unknown"] * 20
+        assert [(error["code"], error["message"]) for error in errors[20:]] == ([("more", last)] if last else [])
+
+
 def test_an_identifier_is_told_its_length_and_characters(ready: Api) -> None:
     [error] = ready.record(subscriptionId="a#b").json["errors"]
     assert error == {

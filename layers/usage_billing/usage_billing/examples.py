@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from usage_billing import NAME, VERSION
+
 IDS = {
     "planId": "business",
     "usageType": "assessment",
@@ -159,7 +161,7 @@ DETAILS = {
 """What a problem may say, by its code."""
 
 BODIES: dict[str, dict[str, Any]] = {
-    "Index": {"name": "Usage-based billing", "version": "1.0.0", "docs": "docs", "openapi": "openapi.json"},
+    "Index": {"name": NAME, "version": VERSION, "docs": "docs", "openapi": "openapi.json"},
     "ReportedUsage": _EVENT,
     "RecordedUsage": _RECORDED,
     "QueuedEvent": {"queued": True, "eventId": "assessment-7f3a"},

@@ -5,8 +5,8 @@ type of error that our requests can have stands in a table here, and so does eac
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
@@ -68,6 +68,8 @@ MESSAGES = {
 UNCLEAR = "has a value that is not allowed"
 """For an error that the table does not know. A test keeps our requests from having one."""
 
+FaultT = TypeVar("FaultT")
+
 _EMPTY = {"string_too_short", "too_short"}
 
 
@@ -83,10 +85,12 @@ def invalid(faults: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> V
     `known` are the names of the request's fields: an unknown field is told the nearest of them.
     """
     fields = tuple(known)
-    told = [field_error(fault, fields) for fault in faults[:MAX_FIELD_ERRORS]]
-    if len(faults) > MAX_FIELD_ERRORS:
-        told.append(FieldError(told[0].field, "more", f"and {len(faults) - MAX_FIELD_ERRORS} more errors"))
-    return ValidationFailed(*told)
+    return _report(faults, lambda fault: field_error(fault, fields))
+
+
+def unknown_parameters(names: Sequence[str], known: Collection[str]) -> ValidationFailed:
+    """Query parameters that the endpoint does not have."""
+    return _report(names, lambda name: _unknown(name, known, "is not a parameter of this endpoint"))
 
 
 def field_error(fault: Mapping[str, Any], known: Iterable[str] = ()) -> FieldError:
@@ -95,15 +99,22 @@ def field_error(fault: Mapping[str, Any], known: Iterable[str] = ()) -> FieldErr
     # A path's parameters have Python names in the routes; everything else is named as the caller named it.
     field = ".".join(map(to_camel, location) if where == "path" else location) or where
     if fault["type"] == "extra_forbidden":
-        return unknown_name(field, known, "is not a field of this request")
+        return _unknown(field, known, "is not a field of this request")
     code: FieldCode = "missing" if fault["type"] == "missing" else "invalid"
     return FieldError(legible(field), code, legible(_message(fault)))
 
 
-def unknown_name(name: str, known: Iterable[str], message: str) -> FieldError:
+def _unknown(name: str, known: Iterable[str], message: str) -> FieldError:
     """The error for a field or parameter that does not exist, with the one that was probably meant."""
     meant = _nearest(name, known)
     return FieldError(legible(name), "unknown", f"{message}; did you mean {meant}?" if meant else message)
+
+
+def _report(faults: Sequence[FaultT], explain: Callable[[FaultT], FieldError]) -> ValidationFailed:
+    told = [explain(fault) for fault in faults[:MAX_FIELD_ERRORS]]
+    if rest := len(faults) - len(told):
+        told.append(FieldError(told[0].field, "more", f"and {rest} more error{'s' if rest > 1 else ''}"))
+    return ValidationFailed(*told)
 
 
 def legible(text: str) -> str:

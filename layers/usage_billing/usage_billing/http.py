@@ -28,7 +28,7 @@ from usage_billing import errors, store
 from usage_billing.access import PUBLIC, Allowed, Caller, Scope, authenticate
 from usage_billing.errors import BillingError, FieldError, Unauthenticated
 from usage_billing.exact_json import dumps, loads
-from usage_billing.field_errors import MAX_FIELD_ERRORS, field_names, invalid, legible, unknown_name
+from usage_billing.field_errors import field_names, invalid, legible, unknown_parameters
 from usage_billing.observability import AUTHENTICATION_FAILURES, DATABASE_FAILURES, count, logger, observed
 
 STATUS: Mapping[type[BillingError], HTTPStatus] = {
@@ -193,8 +193,7 @@ class _Gate(OpenAPIRequestValidationMiddleware):
     def _refuse_unknown_parameters(self, app: Api, known: set[str]) -> None:
         unknown = sorted(set(app.current_event.query_string_parameters) - known)
         if unknown:
-            message = "is not a parameter of this endpoint"
-            raise errors.ValidationFailed(*(unknown_name(name, known, message) for name in unknown[:MAX_FIELD_ERRORS]))
+            raise unknown_parameters(unknown, known)
 
     def _get_body(self, app: Api) -> Any:  # type: ignore[override]
         self._refuse_other_formats(app)
