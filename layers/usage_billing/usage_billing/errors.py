@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-FieldCode = Literal["missing", "unknown", "invalid", "out_of_range", "contradiction", "more"]
+FieldCode = Literal["missing", "unknown", "invalid", "out_of_range", "not_in_plan", "contradiction", "more"]
 """What is wrong with a field, for programs: not there; no such field or parameter; a value that is not allowed; an
-instant that is too long ago or ahead; not the same as in another place; there are more errors than are reported."""
+instant that is too long ago or ahead; no usage type of the plan; not the same as in another place; more errors than are
+reported."""
 
 
 class BillingError(Exception):
