@@ -68,6 +68,7 @@ def test_what_is_not_json_is_400(ready: Api, raw: str | bytes) -> None:
         ('{"a": %s}' % ("1" * 5000), "The body is not valid JSON: a number has more than 4300 digits."),
         ('{"a": 1e5000}', "The body is not valid JSON: a number has more than 4300 digits."),
         ("[" * 16_000, "The body is nested too deeply."),
+        ("\ufeff{}", "The body begins with a byte order mark; send it without one."),
     ],
 )
 def test_json_that_is_none_is_told_why_and_where(ready: Api, raw: str, detail: str) -> None:
@@ -175,8 +176,10 @@ def test_base64_that_is_none_is_a_client_error(ready: Api) -> None:
 
     event = {"version": "2.0", "rawPath": RECORD, "headers": INTERNAL, "isBase64Encoded": True,
              "requestContext": {"http": {"method": "POST", "path": RECORD}, "stage": "$default"}}  # fmt: skip
-    for body in ("%%%", "a", "ä"):
-        assert record_usage.handler(event | {"body": body}, Context())["statusCode"] in (400, 422)
+    for body in ("%%%", "a", "ä", "e30=%"):
+        answer = record_usage.handler(event | {"body": body}, Context())
+        assert answer["statusCode"] == 400
+        assert json.loads(answer["body"])["detail"] == "The body is not valid base64."
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ A route is built with `app.get(path, allow=ROLES)`; without `allow` it cannot be
 anything else is looked at, then role and scope, then the request's shape. Only `allow=PUBLIC` lets everybody in.
 """
 
-import binascii
 import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
@@ -258,8 +257,10 @@ def _text(app: Api) -> str:
         text = sent.decode()
     except UnicodeError:
         raise errors.NotJson("The body is not valid UTF-8.") from None
-    except binascii.Error:
+    except ValueError:
         raise errors.NotJson("The body is not valid base64.") from None
+    if text.startswith("\ufeff"):
+        raise errors.NotJson("The body begins with a byte order mark; send it without one.")
     if "\ufffd" in text:
         raise errors.NotJson(
             "The body is not valid UTF-8, or holds U+FFFD, which stands for what is not: write it as \\ufffd."

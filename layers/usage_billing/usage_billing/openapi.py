@@ -83,6 +83,13 @@ _HEADERS: Mapping[int, dict[str, Any]] = {
             "schema": {"type": "string", "pattern": "^Bearer "},
         }
     },
+    415: {
+        "Accept-Encoding": {
+            "description": "What a body may be encoded in",
+            "required": True,
+            "schema": {"const": "identity"},
+        }
+    },
     503: {
         "Retry-After": {
             "description": "Seconds to wait before the same request is sent again; not there if API Gateway gave up",
