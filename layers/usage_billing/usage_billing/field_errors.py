@@ -29,6 +29,9 @@ MAX_FIELD_ERRORS = 20
 MAX_QUOTED = 200
 """Characters of a caller's text that are quoted back."""
 
+MAX_MISTYPED = 40
+"""Characters of an unknown name that is compared with the known ones: no known one is nearly as long."""
+
 PATTERNS = {
     IDENTIFIER_PATTERN: IDENTIFIER_RULE,
     EVENT_ID_CHARACTERS: EVENT_ID_RULE,
@@ -140,10 +143,12 @@ def _message(fault: Mapping[str, Any]) -> str:
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` is probably meant to be: another case, other separators, a slip of the finger."""
+    if len(name) > MAX_MISTYPED:
+        return None
     from difflib import get_close_matches  # noqa: PLC0415 - only where somebody mistyped
 
     alike = {_bare(each): each for each in known}
-    found = get_close_matches(_bare(name[:MAX_QUOTED]), alike, n=1, cutoff=0.75)
+    found = get_close_matches(_bare(name), alike, n=1, cutoff=0.75)
     return alike[found[0]] if found else None
 
 
