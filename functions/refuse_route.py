@@ -13,5 +13,5 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """API Gateway sends here what its other routes do not take. Says no more than /openapi.json does."""
     method, allowed = event["requestContext"]["http"]["method"], methods(event["rawPath"])
     if allowed:
-        return refusal(MethodNotAllowed(f"There is no {method} here, only {' and '.join(allowed)}.", allowed))
-    return refusal(RouteNotFound("There is nothing here."))
+        return refusal(MethodNotAllowed(f"{method} is not allowed here; use {' or '.join(allowed)}.", allowed))
+    return refusal(RouteNotFound("No such route."))

@@ -7,7 +7,10 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from usage_billing.http import PROBLEM_JSON
 from usage_billing.openapi import document
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
 def check(method: str, path: str, status: int, headers: dict[str, str], text: str) -> None:
@@ -22,14 +25,33 @@ def check(method: str, path: str, status: int, headers: dict[str, str], text: st
     assert content_type in promised["content"], f"{where}, not as {content_type}"
     for name, header in promised.get("headers", {}).items():
         assert name in headers or not header.get("required"), f"{where}, without {name}"
-    if "json" in content_type:
-        faults = list(validator(promised["content"][content_type]["schema"]).iter_errors(json.loads(text)))
-        assert not faults, f"{where}: {faults[0].message} at {faults[0].json_path}"
+    if "json" not in content_type:
+        return
+    body, content = json.loads(text), promised["content"][content_type]
+    schema = PROBLEM if content_type == PROBLEM_JSON else content["schema"]
+    faults = list(_closed_validator(schema).iter_errors(body))
+    assert not faults, f"{where}: {faults[0].message} at {faults[0].json_path}"
+    if content_type == PROBLEM_JSON:
+        assert body["status"] == status, where
+        assert body["code"] in content["examples"], f"{where}, whose code is not declared"
 
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:
     """For a schema that may refer to the description's components."""
     return Draft202012Validator(schema | {"components": document()["components"]})
+
+
+def _closed_validator(schema: dict[str, Any]) -> Draft202012Validator:
+    """The same, and a field that is not declared is an error: callers must bear new fields, we must declare them."""
+    return Draft202012Validator(closed(schema | {"components": {"schemas": document()["components"]["schemas"]}}))
+
+
+def closed(schema: Any) -> Any:
+    """A schema in which no object that spells out its properties may have others."""
+    if isinstance(schema, dict):
+        inner = {name: closed(value) for name, value in schema.items()}
+        return {"additionalProperties": False} | inner if isinstance(schema.get("properties"), dict) else inner
+    return [closed(each) for each in schema] if isinstance(schema, list) else schema
 
 
 def _operation(method: str, path: str) -> Any:

@@ -1,5 +1,6 @@
 """Bodies and parameters that are not what an endpoint takes: always a 4xx that names the field, never a 5xx."""
 
+import gzip
 import json
 from decimal import Decimal
 from typing import Any
@@ -43,8 +44,6 @@ def faults(answer: Answer) -> dict[str, str]:
         pytest.param('{"quantity": 1e999999999}', id="an exponent that would fill the memory"),
         pytest.param('{"metadata": {"a": 1e999999999}}', id="the same, in the metadata"),
         pytest.param('{"quantity": 1e99999999999999999999}', id="an exponent that no number can have"),
-        pytest.param(b"\xff\xfe{}", id="no UTF-8"),
-        pytest.param(b'{"userId": "\xe4"}', id="Latin-1"),
         pytest.param("\ufeff{}", id="a byte order mark"),
         pytest.param("\x00", id="a null byte"),
     ],
@@ -53,6 +52,61 @@ def test_what_is_not_json_is_400(ready: Api, raw: str | bytes) -> None:
     answer = ready.post(RECORD, raw=raw)
     assert (answer.status, answer.code) == (400, "not_json"), answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("raw", "detail"),
+    [
+        ("{", "The body is not valid JSON: expecting property name enclosed in double quotes, line 1, column 2."),
+        (
+            '{"a":\n1,}',
+            "The body is not valid JSON: expecting property name enclosed in double quotes, line 2, column 3.",
+        ),
+        ("nonsense", "The body is not valid JSON: expecting value, line 1, column 1."),
+        ('{"a": NaN}', "The body is not valid JSON: NaN is not a JSON number."),
+        ('{"a": 1, "a": 2}', "The body is not valid JSON: the key 'a' occurs twice in one object."),
+        ('{"a": %s}' % ("1" * 5000), "The body is not valid JSON: a number has more than 4300 digits."),
+        ('{"a": 1e5000}', "The body is not valid JSON: a number has more than 4300 digits."),
+        ("[" * 16_000, "The body is nested too deeply."),
+        ("\ufeff{}", "The body begins with a byte order mark; send it without one."),
+    ],
+)
+def test_json_that_is_none_is_told_why_and_where(ready: Api, raw: str, detail: str) -> None:
+    assert ready.post(RECORD, raw=raw).json["detail"] == detail
+
+
+NOT_UTF8 = {
+    "a byte that never occurs": b'{"userId": "\xff"}',
+    "Latin-1": b'{"userId": "\xe4"}',
+    "cut off": b'{"userId": "\xf0\x9f\x92"}',
+    "overlong": b'{"userId": "\xc0\xaf"}',
+    "half a character": b'{"userId": "\xed\xa0\x80"}',
+    "UTF-16": '{"userId": "user-1"}'.encode("utf-16"),
+    "in the metadata": b'{"metadata": {"a": "\xff"}}',
+    "as the name of a field": b'{"\xff": 1}',
+}
+
+
+@pytest.mark.parametrize("path", [RECORD, "/api/usage/batch"])
+@pytest.mark.parametrize("raw", NOT_UTF8.values(), ids=NOT_UTF8)
+@pytest.mark.parametrize("as_text", [False, True], ids=["in base64", "as API Gateway makes text of it"])
+def test_a_body_that_is_not_utf_8_is_never_taken_for_something_else(
+    ready: Api, path: str, raw: bytes, *, as_text: bool
+) -> None:
+    answer = ready.post(path, raw=raw.decode(errors="replace") if as_text else raw)
+    assert (answer.status, answer.code) == (400, "not_json"), answer.text
+    assert answer.json["detail"].startswith("The body is not valid UTF-8")
+
+
+def test_half_a_character_in_text_is_not_utf_8(ready: Api) -> None:
+    answer = ready.post(RECORD, raw='{"userId": "\ud800"}')
+    assert (answer.status, answer.code, answer.json["detail"]) == (400, "not_json", "The body is not valid UTF-8.")
+
+
+def test_the_replacement_character_can_be_sent_as_an_escape(ready: Api) -> None:
+    assert send(ready, metadata='{"a": "\\ufffd"}').status == 201
+    [record] = ready.get("/api/usage/subscription/sub-1/records").json["records"]
+    assert record["metadata"] == {"a": "\ufffd"}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +130,34 @@ def test_another_content_type_is_415(ready: Api, content_type: str) -> None:
     assert (answer.status, answer.code) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;"])
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "deflate", "zstd", "gzip, identity", "unheard-of"])
+def test_a_compressed_body_is_415_and_says_so(ready: Api, coding: str) -> None:
+    headers = INTERNAL | {"content-type": "application/json", "content-encoding": coding}
+    for raw in (gzip.compress(json.dumps(EVENT).encode()), json.dumps(EVENT)):
+        answer = ready.post(RECORD, raw=raw, headers=headers)
+        assert (answer.status, answer.code) == (415, "unsupported_media_type")
+        assert answer.json["detail"] == f"Send the body uncompressed: Content-Encoding {coding} is not supported."
+        assert answer.headers["Accept-Encoding"] == "identity"
+
+
+def test_a_body_that_says_it_is_not_compressed_is_taken(ready: Api) -> None:
+    headers = INTERNAL | {"content-encoding": "identity"}
+    assert ready.post(RECORD, raw=json.dumps(EVENT), headers=headers).status == 201
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "windows-1252", '"latin1"', "UTF-7", "", "unheard-of"])
+def test_another_charset_is_415_and_says_so(ready: Api, charset: str) -> None:
+    headers = INTERNAL | {"content-type": f"application/json; charset={charset}"}
+    answer = ready.post(RECORD, raw=json.dumps(EVENT), headers=headers)
+    assert (answer.status, answer.code) == (415, "unsupported_media_type")
+    assert answer.json["detail"].startswith("Send the body in UTF-8: charset=")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json; charset=utf-8", 'application/json;charset="UTF-8"', "application/json; charset=UTF8",
+     "application/json; charset=us-ascii", "Application/JSON", "application/json;", "application/json; version=1"],
+)  # fmt: skip
 def test_json_may_be_named_in_many_ways(ready: Api, content_type: str) -> None:
     answer = ready.post(RECORD, raw=json.dumps(EVENT), headers=INTERNAL | {"content-type": content_type})
     assert answer.status == 201
@@ -95,8 +176,10 @@ def test_base64_that_is_none_is_a_client_error(ready: Api) -> None:
 
     event = {"version": "2.0", "rawPath": RECORD, "headers": INTERNAL, "isBase64Encoded": True,
              "requestContext": {"http": {"method": "POST", "path": RECORD}, "stage": "$default"}}  # fmt: skip
-    for body in ("%%%", "a", "ä"):
-        assert record_usage.handler(event | {"body": body}, Context())["statusCode"] in (400, 422)
+    for body in ("%%%", "a", "ä", "e30=%"):
+        answer = record_usage.handler(event | {"body": body}, Context())
+        assert answer["statusCode"] == 400
+        assert json.loads(answer["body"])["detail"] == "The body is not valid base64."
 
 
 @pytest.mark.parametrize(
@@ -172,8 +255,8 @@ def test_every_fault_is_told_at_once(ready: Api) -> None:
 def test_a_fault_is_told_by_path_and_code(ready: Api) -> None:
     answer = ready.post(RECORD, {"quantity": "1"} | {name: EVENT[name] for name in ("userId", "usageType")})
     assert answer.json["errors"] == [
-        {"field": "subscriptionId", "code": "missing", "message": "field required"},
-        {"field": "quantity", "code": "value_error", "message": "must be a JSON number"},
+        {"field": "subscriptionId", "code": "missing", "message": "is required"},
+        {"field": "quantity", "code": "invalid", "message": "must be a JSON number"},
     ]
 
 

@@ -9,6 +9,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 import get_docs
+import get_index
 import get_openapi
 from tests.api import Answer, Api, bearer, token
 from usage_billing import billing, catalog, errors, http, intake, invoices, recording, retries, store, tables
@@ -162,6 +163,7 @@ FAILURES = {
     "record_batch": Failure(intake, "take", lambda api: api.post("/api/usage/batch", {"events": [
         {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "report", "quantity": 1}]})),
     "get_openapi": Failure(get_openapi, "_text", lambda api: api.get("/openapi.json")),
+    "get_index": Failure(get_index, "_index", lambda api: api.get("/")),
     "get_docs": Failure(get_docs, "_page", lambda api: api.get("/docs")),
     "get_user_usage": Failure(catalog, "subscriptions_of", lambda api: api.get("/api/usage/user/user-1")),
     "get_subscription_usage": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1")),

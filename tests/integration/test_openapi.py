@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from tests import contract
 from tests.api import Api as Client
 from tests.api import bearer, routes
-from tests.contract import validator
+from tests.contract import closed, validator
 from tests.template import ROOT, functions, variables
 from usage_billing import docs_page, errors, examples, openapi
 from usage_billing.access import PUBLIC, Role
@@ -82,7 +83,7 @@ def test_it_says_who_may_call(document: dict[str, Any]) -> None:
     schemes = document["components"]["securitySchemes"]
     for _, path, operation in operations(document):
         assert all(set(each) <= set(schemes) for each in operation["security"])
-        assert (operation["security"] == []) == (path in {"/openapi.json", "/docs"})
+        assert (operation["security"] == []) == (path in {"/", "/openapi.json", "/docs"})
         assert ("401" in operation["responses"]) == ("403" in operation["responses"]) == (operation["security"] != [])
 
 
@@ -102,17 +103,20 @@ def test_every_refusal_is_a_problem_with_the_codes_it_may_have(document: dict[st
             if status == "429":  # API Gateway's own
                 assert set(answer["content"]) == {"application/json"}
             elif int(status) >= 400:
-                reference, about = answer["content"]["application/problem+json"]["schema"]["allOf"]
-                assert reference == {"$ref": "#/components/schemas/Problem"}
-                assert about["properties"]["status"] == {"const": int(status)}
-                assert set(about["properties"]["code"]["enum"]) <= codes, (method, path, status)
+                content = answer["content"]["application/problem+json"]
+                schema = content["schema"]
+                assert schema.get("anyOf", [schema])[0] == {"$ref": "#/components/schemas/Problem"}
+                assert set(content["examples"]) <= codes, (method, path, status)
+                for code, example in content["examples"].items():
+                    assert example == {"$ref": f"#/components/examples/{code}"}
 
 
 def test_every_error_is_declared_somewhere(document: dict[str, Any]) -> None:
     declared = {
         code
-        for each in schemas(document["paths"])
-        for code in each.get("properties", {}).get("code", {}).get("enum", [])
+        for _, _, operation in operations(document)
+        for answer in operation["responses"].values()
+        for code in answer["content"].get("application/problem+json", {}).get("examples", {})
     }
     # What meets no route has no operation; a batch's events carry their problems themselves; a settlement's
     # fail inside a billing run; a hot ledger's events go to the queue.
@@ -132,17 +136,75 @@ def test_what_may_be_asked_again_says_when(document: dict[str, Any]) -> None:
             assert operation["responses"]["401"]["headers"]["WWW-Authenticate"]["required"]
 
 
-def test_no_model_is_open_or_unused(document: dict[str, Any]) -> None:
+def test_every_error_has_an_example_that_fits(document: dict[str, Any]) -> None:
+    found = document["components"]["examples"]
+    assert set(found) == {error.code for error in STATUS}
+    for error, status in STATUS.items():
+        example = found[error.code]["value"]
+        assert (example["code"], example["status"]) == (error.code, status)
+        validator({"$ref": "#/components/schemas/Problem"}).validate(example)
+
+
+def models_in(document: dict[str, Any], value: Any) -> set[str]:
+    """The models that a part of the document refers to, and those that they refer to."""
+    found: set[str] = set()
+    waiting = [value]
+    while waiting:
+        references = [each["$ref"] for each in schemas(waiting.pop()) if isinstance(each.get("$ref"), str)]
+        names = {name.rpartition("/")[2] for name in references if name.startswith("#/components/schemas/")} - found
+        found |= names
+        waiting += [document["components"]["schemas"][name] for name in names]
+    return found
+
+
+def test_requests_are_closed_and_answers_may_grow(document: dict[str, Any]) -> None:
     models = document["components"]["schemas"]
-    used = {each["$ref"].rpartition("/")[2] for each in schemas(document) if isinstance(each.get("$ref"), str)}
-    assert used == set(models)
-    # Every answer and request is spelled out; the errors may grow.
+    taken = models_in(document, [operation.get("requestBody") for _, _, operation in operations(document)])
+    assert taken
+    assert models_in(document, document["paths"]) == set(models), "no model is unused"
     for name, model in models.items():
         if "enum" in model:
             continue
         assert model["type"] == "object"
         assert model["properties"], name
-        assert model.get("additionalProperties") is False or name in {"Problem", "FieldProblem", "GatewayMessage"}
+        assert model.get("additionalProperties") == (False if name in taken else None), name
+
+
+def test_our_own_answers_must_be_declared_in_full() -> None:
+    answer = {"message": "Too Many Requests"}
+    headers = {"Content-Type": "application/json"}
+    contract.check("GET", "/api/invoices", 429, headers, json.dumps(answer))
+    with pytest.raises(AssertionError, match="'more' was unexpected"):
+        contract.check("GET", "/api/invoices", 429, headers, json.dumps(answer | {"more": 1}))
+    assert closed({"properties": {"a": {"anyOf": [{"properties": {}}]}}}) == {
+        "properties": {"a": {"anyOf": [{"properties": {}, "additionalProperties": False}]}},
+        "additionalProperties": False,
+    }
+
+
+def test_an_error_must_be_one_that_is_declared() -> None:
+    headers = {"Content-Type": "application/problem+json", "Retry-After": "1"}
+
+    def problem(**fields: Any) -> str:
+        return json.dumps(openapi.document()["components"]["examples"]["database_unavailable"]["value"] | fields)
+
+    contract.check("GET", "/api/invoices", 503, headers, problem())
+    for wrong in ({"code": "queue_unavailable"}, {"status": 500}, {"message": "Service Unavailable"}):
+        with pytest.raises(AssertionError):
+            contract.check("GET", "/api/invoices", 503, headers, problem(**wrong))
+
+
+# --- What generators of clients can bear ---
+
+
+def test_a_generator_finds_plain_schemas(document: dict[str, Any]) -> None:
+    """Nothing that has to be merged, and one schema for a status: openapi-python-client and others take no more."""
+    for each in schemas(document):
+        assert "allOf" not in each, "models are referred to as they are"
+    for _, _, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            found = {json.dumps(content["schema"]) for content in answer["content"].values()}
+            assert len(found) == 1, (operation["operationId"], status)
 
 
 def test_every_request_and_answer_has_an_example_that_fits(document: dict[str, Any]) -> None:
@@ -184,10 +246,10 @@ def test_two_models_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_description_is_all_that_is_public() -> None:
     public = {route.openapi_path for app, route in openapi.routes() if app.contract(route.func).allow is PUBLIC}
-    assert public == {"/openapi.json", "/docs"}
+    assert public == {"/", "/openapi.json", "/docs"}
 
 
-@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/docs"])
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": "wrong"}, bearer("user-1")], ids=["none", "wrong", "a user's"])
 def test_the_description_is_for_everybody(path: str, headers: dict[str, str]) -> None:
     answer = Client().get(path, headers=headers)
@@ -195,8 +257,20 @@ def test_the_description_is_for_everybody(path: str, headers: dict[str, str]) ->
     assert answer.headers["Cache-Control"] == "public, max-age=300"
 
 
+def test_the_root_says_what_this_is_and_links_to_the_description(document: dict[str, Any]) -> None:
+    index = Client().get("/", headers={}).json
+    assert index == {
+        "name": document["info"]["title"],
+        "version": document["info"]["version"],
+        "docs": "docs",
+        "openapi": "openapi.json",
+    }
+    for link in (index["docs"], index["openapi"]):
+        assert ("GET", f"/{link}") in routes()
+
+
 def test_what_reads_no_table_and_no_secret_has_no_right_to() -> None:
-    for name in ("GetOpenapiFunction", "GetDocsFunction", "RefuseRouteFunction"):
+    for name in ("GetIndexFunction", "GetOpenapiFunction", "GetDocsFunction", "RefuseRouteFunction"):
         assert "Policies" not in functions()[name]["Properties"]
 
 
@@ -240,6 +314,8 @@ def test_the_page_shows_every_operation_model_and_error(document: dict[str, Any]
         assert f">{path}<" in page
     for name in document["components"]["schemas"]:
         assert f'<section id="model-{name}">' in page
+    for code in document["components"]["examples"]:
+        assert f"<code>{code}</code></td>" in page
     links = set(re.findall(r'href="#([^"]+)"', page))
     assert links <= set(re.findall(r'id="([^"]+)"', page))
 

@@ -41,7 +41,7 @@ EXPECTED = {
 }  # fmt: skip
 
 RECORDING = {("POST", "/api/usage/record"), ("POST", "/api/usage/batch")}
-FOR_EVERYBODY = {("GET", "/openapi.json"), ("GET", "/docs")}
+FOR_EVERYBODY = {("GET", "/"), ("GET", "/openapi.json"), ("GET", "/docs")}
 
 # The same endpoints, asked for what does not exist: (request, what an operator gets). A user always gets 403.
 MISSING = {

@@ -1,6 +1,7 @@
 """What is written twice must agree: settings, models, routes, errors - and the template that deploys them."""
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -181,6 +182,36 @@ def test_a_function_that_answers_http_ends_before_api_gateway_hangs_up() -> None
         events = function["Properties"].get("Events", {}).values()
         if any(event["Type"] == "HttpApi" for event in events):
             assert function["Properties"].get("Timeout", default) < 30
+
+
+NOT_FOR_CALLERS_TO_WORD = {
+    "requestId",
+    "requestTime",
+    "identity.sourceIp",  # of the connection, not of a header
+    "routeKey",  # the route as the template writes it, $default for every path that has none
+    "status",
+    "responseLength",
+    "responseLatency",
+    "integrationLatency",
+    "integrationStatus",
+    "integration.requestId",
+    "error.responseType",  # one of API Gateway's own names
+}
+"""API Gateway escapes nothing: whoever could put a quote into a line could forge another."""
+
+
+def test_an_access_log_line_holds_nothing_that_a_caller_words() -> None:
+    line = template()["Resources"]["Api"]["Properties"]["AccessLogSettings"]["Format"]
+    assert set(re.findall(r"\$(?:context\.)?([\w.]+)", line)) == NOT_FOR_CALLERS_TO_WORD
+    written = re.sub(r"\$context\.([\w.]+)", r"\1", line)
+    assert "$" not in written, "other sources than the context"
+    assert set(json.loads(written).values()) == NOT_FOR_CALLERS_TO_WORD, "each stands between quotes of its own"
+
+
+def test_the_queries_ask_for_what_the_access_log_has() -> None:
+    line = json.loads(template()["Resources"]["Api"]["Properties"]["AccessLogSettings"]["Format"])
+    [query] = re.findall(r"vendedlogs[^`]*`[^`]*```\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    assert set(re.findall(r"by ([\w, ]+?) \|", query)[0].split(", ")) <= set(line)
 
 
 def test_the_daily_schedule_and_the_queue_start_the_same_function() -> None:

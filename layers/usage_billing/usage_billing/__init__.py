@@ -1,6 +1,10 @@
-"""Usage-based billing: record usage, compare it with the plan, bill what lies beyond it. See README.md."""
+"""Usage-based billing: record usage, compare it with the plan, bill overage. See README.md."""
 
 import gc
+
+NAME = "Usage-based billing"
+VERSION = "1.0.0"
+"""The API's, and the project's in pyproject.toml: a test compares the two."""
 
 THRESHOLDS = gc.get_threshold()
 """When Python usually looks for garbage."""

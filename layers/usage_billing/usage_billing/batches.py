@@ -10,7 +10,7 @@ from usage_billing import intake
 from usage_billing.access import Caller
 from usage_billing.answers.batch import BatchResult, BatchResults
 from usage_billing.errors import FieldError, ValidationFailed
-from usage_billing.http import invalid
+from usage_billing.field_errors import field_names, invalid
 from usage_billing.intake import Taken
 from usage_billing.ledger import UsageEvent
 from usage_billing.requests import ReportedUsage, UsageBatch
@@ -47,13 +47,14 @@ def _event(report: object) -> UsageEvent:
         ValidationFailed: it reports none.
     """
     if not isinstance(report, dict):
-        raise ValidationFailed(FieldError("event", "dict_type", "must be a JSON object"))
+        raise ValidationFailed(FieldError("event", "invalid", "must be a JSON object"))
     if len(report) > MOST_FIELDS:
-        raise ValidationFailed(FieldError("event", "too_many_fields", f"must have at most {MOST_FIELDS} fields"))
+        raise ValidationFailed(FieldError("event", "invalid", f"must have at most {MOST_FIELDS} fields"))
     try:
         return ReportedUsage.model_validate(report).event()
     except ValidationError as error:
-        raise invalid([{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]) from None
+        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+        raise invalid(faults, field_names(ReportedUsage)) from None
 
 
 def _event_id(report: object, event: UsageEvent | None) -> str | None:

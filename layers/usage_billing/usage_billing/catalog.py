@@ -75,7 +75,7 @@ def change_subscription(subscription_id: str, change: Callable[[Subscription | N
         new = change(seen)
         if save_subscription(new, seen):
             return new
-    raise DatabaseUnavailable("Others keep changing this subscription; send the same request again.")
+    raise DatabaseUnavailable("Too many concurrent changes to this subscription; send the same request again.")
 
 
 def save_subscription(new: Subscription, seen: Subscription | None = None) -> bool:

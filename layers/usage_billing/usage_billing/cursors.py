@@ -29,4 +29,4 @@ def decode(cursor: str, *shape: type[str] | type[int]) -> list[str | int]:
 
 def foreign() -> ValidationFailed:
     """What is wrong with a cursor that is not this list's."""
-    return ValidationFailed(FieldError("cursor", "invalid", "must be the nextCursor of the page before"))
+    return ValidationFailed(FieldError("cursor", "invalid", "must be the nextCursor of the previous page"))

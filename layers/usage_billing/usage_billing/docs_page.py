@@ -101,6 +101,7 @@ def render(document: Mapping[str, Any]) -> str:
             f'<a href="openapi.json">openapi.json</a></p>{_paragraphs(info["description"])}',
             _authentication(document["components"]["securitySchemes"]),
             *(_chapter(name, *chapter) for name, chapter in by_tag.items()),
+            _errors(document["components"]["examples"]),
             '<h2 id="models">Models</h2>',
             *(_model(name, schema) for name, schema in schemas.items()),
             "</main></body></html>\n",
@@ -119,7 +120,7 @@ def _contents(by_tag: Mapping[str, tuple[str, list[tuple[str, str, Any]]]]) -> s
         + "</ul>"
         for name, (_, operations) in by_tag.items()
     )
-    more = '<li><a href="#authentication">Authentication</a></li><li><a href="#models">Models</a></li>'
+    more = "".join(f'<li><a href="#{name.lower()}">{name}</a></li>' for name in ("Authentication", "Errors", "Models"))
     return f"{chapters}<h2>More</h2><ul>{more}</ul>"
 
 
@@ -130,6 +131,21 @@ def _authentication(schemes: Mapping[str, Any]) -> str:
         for each in schemes.values()
     )
     return f'<h2 id="authentication">Authentication</h2><p>Send one of these headers.</p><table>{rows}</table>'
+
+
+def _errors(problems: Mapping[str, Any]) -> str:
+    """Every code a problem may have, by status."""
+    by_status = sorted((each["value"] for each in problems.values()), key=lambda problem: problem["status"])
+    rows = "".join(
+        f'<tr><td><code class="s{str(problem["status"])[0]}">{problem["status"]}</code> '
+        f"<code>{escape(problem['code'])}</code></td><td>{_inline(problem['detail'])}</td></tr>"
+        for problem in by_status
+    )
+    said = (
+        'Every error is a <a href="#model-Problem">Problem</a>. Its <code>code</code> is stable; <code>detail</code>, '
+        "of which this table shows an example each, is for people."
+    )
+    return f'<h2 id="errors">Errors</h2><p>{said}</p><table>{rows}</table>'
 
 
 def _chapter(name: str, description: str, operations: list[tuple[str, str, Any]]) -> str:
@@ -153,7 +169,7 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
         content = body["content"][JSON]
         optional = "" if body.get("required") else ' <span class="soft">(may be left out)</span>'
         parts.append(f"<h4>Request body</h4><div>{_type(content['schema'])}{optional}</div>{_example(content)}")
-    parts.append("<h4>Answers</h4><table>")
+    parts.append("<h4>Responses</h4><table>")
     for status, answer in operation["responses"].items():
         parts.append(_answer(status, answer))
     parts.append("</table>")

@@ -2,6 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+FieldCode = Literal["missing", "unknown", "invalid", "out_of_range", "not_in_plan", "contradiction", "more"]
+"""What is wrong with a field, for programs: not there; no such field or parameter; a value that is not allowed; an
+instant that is too long ago or ahead; no usage type of the plan; not the same as in another place; more errors than are
+reported."""
 
 
 class BillingError(Exception):
@@ -16,10 +22,10 @@ class BillingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field, in JSON names joined by dots."""
+    """What is wrong with one field, in JSON names joined by dots. `message` goes on where the field's name ends."""
 
     field: str
-    code: str
+    code: FieldCode
     message: str
 
 
@@ -36,7 +42,7 @@ class UnsupportedMediaType(BillingError):
 
 
 class ValidationFailed(BillingError):
-    """The request is JSON but not what the endpoint takes. One entry in `fields` a fault."""
+    """The request is JSON but not what the endpoint takes. `fields` has an entry for each error."""
 
     code = "validation_error"
 

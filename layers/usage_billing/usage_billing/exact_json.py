@@ -40,7 +40,7 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise ValueError(f"the key {key[:64]!r} stands twice in one object")
+            raise ValueError(f"the key {key[:64]!r} occurs twice in one object")
         result[key] = value
     return result
 
@@ -52,12 +52,22 @@ def _number(text: str) -> Decimal:
     except InvalidOperation:
         number = None
     if number is None or abs(number.adjusted()) > MAX_DIGITS:
-        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
+        raise _too_long()
     return number
 
 
+def _integer(text: str) -> int:
+    if len(text.removeprefix("-")) > MAX_DIGITS:
+        raise _too_long()
+    return int(text)
+
+
+def _too_long() -> ValueError:
+    return ValueError(f"a number has more than {MAX_DIGITS} digits")
+
+
 def _not_json(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def loads(text: str | bytes) -> Any:
@@ -67,4 +77,4 @@ def loads(text: str | bytes) -> Any:
         ValueError: not JSON, NaN or Infinity, a key twice in one object, or a number of more than `MAX_DIGITS` digits.
         RecursionError: nested beyond what Python's parser takes.
     """
-    return json.loads(text, parse_float=_number, parse_constant=_not_json, object_pairs_hook=_once)
+    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=_not_json, object_pairs_hook=_once)

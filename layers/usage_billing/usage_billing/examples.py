@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from usage_billing import NAME, VERSION
+
 IDS = {
     "planId": "business",
     "usageType": "assessment",
@@ -129,7 +131,38 @@ _RECORD = {
 
 _SUBSCRIPTION = {"userId": "user-123", "planId": "business", "status": "active", "billingAnchorDay": 1}
 
+DETAILS = {
+    "not_json": "The body is not valid JSON: expecting value, line 1, column 14.",
+    "credentials_missing": "Send a token as 'Authorization: Bearer ...' or an internal key as 'x-api-key: ...'.",
+    "credentials_invalid": "This x-api-key is not known.",
+    "credentials_expired": "The token has expired; get a new one.",
+    "forbidden": "You do not have access to this resource, or it does not exist.",
+    "subscription_not_owned": "The subscription sub-456 does not belong to the user user-789.",
+    "not_found": "No such route.",
+    "method_not_allowed": "DELETE is not allowed here; use GET or PUT.",
+    "subscription_not_found": "There is no subscription sub-456.",
+    "quota_not_found": "The plan business has no quota for assessment.",
+    "invoice_not_found": "There is no invoice sub-456-20261101T000000Z.",
+    "event_id_conflict": "The event id assessment-7f3a names another event of this subscription.",
+    "subscription_inactive": "The subscription sub-456 is paused.",
+    "subscription_user_fixed": "A subscription keeps its user; cancel it and create one for the other user.",
+    "plan_currency_mismatch": "The plan business is in USD, because its quota for report is.",
+    "invoice_not_draft": "The invoice sub-456-20261101T000000Z is final and takes no more items.",
+    "invoice_currency_mismatch": "The invoice sub-456-20261101T000000Z is in USD, the charge for assessment in EUR.",
+    "body_too_large": "The body has more than 16384 bytes.",
+    "unsupported_media_type": "Send the body as application/json.",
+    "validation_error": "quantity: must be greater than 0",
+    "too_many_usage_types": "The subscription sub-456 has 200 usage types in this period; report would be one more.",
+    "internal_error": "Something failed on our side.",
+    "ledger_busy": "Too many concurrent writes for usage type assessment of this subscription.",
+    "database_unavailable": "The database did not answer; send the same request again.",
+    "queue_unavailable": "The queue did not take the event; send the same request again.",
+    "identity_provider_unavailable": "The token cannot be checked right now.",
+}
+"""What a problem may say, by its code."""
+
 BODIES: dict[str, dict[str, Any]] = {
+    "Index": {"name": NAME, "version": VERSION, "docs": "docs", "openapi": "openapi.json"},
     "ReportedUsage": _EVENT,
     "RecordedUsage": _RECORDED,
     "QueuedEvent": {"queued": True, "eventId": "assessment-7f3a"},

@@ -5,10 +5,12 @@ anything else is looked at, then role and scope, then the request's shape. Only 
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
+from json import JSONDecodeError
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -25,6 +27,7 @@ from usage_billing import errors, store
 from usage_billing.access import PUBLIC, Allowed, Caller, Scope, authenticate
 from usage_billing.errors import BillingError, FieldError, Unauthenticated
 from usage_billing.exact_json import dumps, loads
+from usage_billing.field_errors import field_names, invalid, legible, unknown_parameters
 from usage_billing.observability import AUTHENTICATION_FAILURES, DATABASE_FAILURES, count, logger, observed
 
 STATUS: Mapping[type[BillingError], HTTPStatus] = {
@@ -58,14 +61,14 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
 """How HTTP says what went wrong."""
 
 RETRY_AFTER_SECONDS = 1
+UTF8_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+"""Names for what is read right as UTF-8."""
+
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
 
 MOST_BYTES = 16 * 1024
 """Of a body, where a route does not say otherwise: several times the largest event there can be."""
-
-MOST_FAULTS = 20
-"""How many faults of a request are told."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
@@ -148,7 +151,7 @@ class Api(APIGatewayHttpResolver):
         caller = authenticate({name.lower(): value for name, value in self.current_event.headers.items()})
         logger.append_keys(caller=caller.sub, role=caller.role)
         if contract is None:
-            raise errors.RouteNotFound("There is nothing here.")
+            raise errors.RouteNotFound("No such route.")
         caller.require_role(allow)
         caller.require_scope(contract.scope)
         self.append_context(caller=caller)  # type: ignore[no-untyped-call]
@@ -178,31 +181,54 @@ class _Gate(OpenAPIRequestValidationMiddleware):
 
     def handler(self, app: Api, next_middleware: NextMiddleware) -> Response[Any]:  # type: ignore[override]
         app.admit()
-        self._refuse_unknown_parameters(app)
-        return super().handler(app, next_middleware)
+        dependant = app.context["_route"].dependant
+        self._refuse_unknown_parameters(app, {each.alias for each in dependant.query_params})
+        try:
+            return super().handler(app, next_middleware)
+        except RequestValidationError as error:
+            known = [name for body in dependant.body_params for name in field_names(body.type_)]
+            raise invalid(error.errors(), known) from None
 
-    def _refuse_unknown_parameters(self, app: Api) -> None:
-        known = {each.alias for each in app.context["_route"].dependant.query_params}
+    def _refuse_unknown_parameters(self, app: Api, known: set[str]) -> None:
         unknown = sorted(set(app.current_event.query_string_parameters) - known)
         if unknown:
-            message = "is not a parameter of this endpoint"
-            raise errors.ValidationFailed(*(FieldError(_legible(name), "extra_forbidden", message) for name in unknown))
+            raise unknown_parameters(unknown, known)
 
     def _get_body(self, app: Api) -> Any:  # type: ignore[override]
-        media_type = app.current_event.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-        if media_type != JSON:
-            raise errors.UnsupportedMediaType(f"Send the body as {JSON}.")
+        self._refuse_other_formats(app)
         self._refuse_large_body(app)
         try:
-            text = app.current_event.decoded_body
+            text = _text(app)
             body = loads(text) if text else None
         except RecursionError:
             raise errors.NotJson("The body is nested too deeply.") from None
+        except JSONDecodeError as error:
+            where = f"line {error.lineno}, column {error.colno}"
+            raise errors.NotJson(
+                f"The body is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]}, {where}."
+            ) from None
         except ValueError as error:
-            raise errors.NotJson(f"The body is not JSON that can be taken: {_legible(str(error))}.") from None
+            raise errors.NotJson(f"The body is not valid JSON: {legible(str(error))}.") from None
         if body is not None and not isinstance(body, dict):
-            raise errors.ValidationFailed(FieldError("body", "dict_type", "must be a JSON object"))
+            raise errors.ValidationFailed(FieldError("body", "invalid", "must be a JSON object"))
         return body
+
+    def _refuse_other_formats(self, app: Api) -> None:
+        """A body is JSON in UTF-8, not compressed. Says which of these it is not."""
+        headers = app.current_event.headers
+        coding = headers.get("content-encoding", "").strip()
+        if coding.lower() not in ("", "identity"):
+            raise errors.UnsupportedMediaType(
+                f"Send the body uncompressed: Content-Encoding {legible(coding)} is not supported."
+            )
+        media_type, _, parameters = headers.get("content-type", JSON).partition(";")
+        if media_type.strip().lower() != JSON:
+            raise errors.UnsupportedMediaType(f"Send the body as {JSON}.")
+        charset = re.search(r'(?:^|;)\s*charset\s*=\s*"?([^";]*)', parameters, re.IGNORECASE)
+        if charset and charset[1].strip().lower() not in UTF8_CHARSETS:
+            raise errors.UnsupportedMediaType(
+                f"Send the body in UTF-8: charset={legible(charset[1])} is not supported."
+            )
 
     def _refuse_large_body(self, app: Api) -> None:
         """Looks at the size alone: what is too large is neither decoded nor parsed."""
@@ -214,6 +240,32 @@ class _Gate(OpenAPIRequestValidationMiddleware):
             size = len(body.encode(errors="surrogatepass"))
         if size > most:
             raise errors.BodyTooLarge(f"The body has more than {most} bytes.")
+
+
+def _text(app: Api) -> str:
+    """The body as it was sent.
+
+    API Gateway hands JSON on as text, and what is not UTF-8 in it as U+FFFD: the body is then not what was sent, and
+    must not be recorded. A caller who means U+FFFD can still write it as an escape.
+
+    Raises:
+        NotJson: the body is not UTF-8.
+    """
+    body = app.current_event.body or ""
+    try:
+        sent = b64decode(body, validate=True) if app.current_event.is_base64_encoded else body.encode()
+        text = sent.decode()
+    except UnicodeError:
+        raise errors.NotJson("The body is not valid UTF-8.") from None
+    except ValueError:
+        raise errors.NotJson("The body is not valid base64.") from None
+    if text.startswith("\ufeff"):
+        raise errors.NotJson("The body begins with a byte order mark; send it without one.")
+    if "\ufffd" in text:
+        raise errors.NotJson(
+            "The body is not valid UTF-8, or holds U+FFFD, which stands for what is not: write it as \\ufffd."
+        )
+    return text
 
 
 class _Renderer(BaseMiddlewareHandler[Api]):
@@ -267,6 +319,8 @@ def _problem(error: Exception) -> Response[str]:
         headers["WWW-Authenticate"] = 'Bearer realm="usage-billing"'
         if not isinstance(known, errors.CredentialsMissing):
             headers["WWW-Authenticate"] += ', error="invalid_token"'
+    if isinstance(known, errors.UnsupportedMediaType):
+        headers |= {"Accept-Encoding": "identity"}  # RFC 9110, 12.5.3: what a request may be encoded in
     if isinstance(known, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(known.allowed)
     if isinstance(known, errors.DatabaseUnavailable) and known is not error:
@@ -291,30 +345,7 @@ def refusal(error: BillingError) -> dict[str, Any]:
 def _in_billing_words(error: Exception) -> BillingError:
     if isinstance(error, BillingError):
         return error
-    if isinstance(error, RequestValidationError):
-        return invalid(error.errors())
     return store.unavailable(error) or errors.InternalError()
-
-
-def invalid(faults: Sequence[Mapping[str, Any]]) -> errors.ValidationFailed:
-    """What pydantic found wrong with a request, told in the request's names; the first faults where there are many."""
-    told = [_field_error(fault) for fault in faults[:MOST_FAULTS]]
-    if len(faults) > MOST_FAULTS:
-        told.append(FieldError(told[0].field, "more", f"and {len(faults) - MOST_FAULTS} more faults"))
-    return errors.ValidationFailed(*told)
-
-
-def _field_error(fault: Mapping[str, Any]) -> FieldError:
-    where, *location = map(str, fault["loc"])
-    # A path's parameters have Python names in the routes; everything else is named as the caller named it.
-    field = ".".join(map(to_camel, location) if where == "path" else location) or where
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return FieldError(_legible(field), str(fault["type"]), _legible(message[:1].lower() + message[1:]))
-
-
-def _legible(text: str) -> str:
-    """`text` short enough and clean enough to be quoted back."""
-    return text[:200].encode("ascii", "backslashreplace").decode()
 
 
 def _answer_problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[str]:

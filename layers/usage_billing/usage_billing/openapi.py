@@ -16,21 +16,20 @@ from typing import Any
 from aws_lambda_powertools.event_handler.api_gateway import Route
 from pydantic.alias_generators import to_camel
 
-from usage_billing import errors
+from usage_billing import NAME, VERSION, errors
 from usage_billing.access import PUBLIC, Role, Scope
 from usage_billing.errors import BillingError, InternalError
-from usage_billing.examples import BODIES, IDS, PARAMETERS
+from usage_billing.examples import BODIES, DETAILS, IDS, PARAMETERS
 from usage_billing.http import JSON, PROBLEM_JSON, STATUS, Api, Contract, Problem
-
-VERSION = "1.0.0"
 
 DESCRIPTION = """
 Services report usage events; each is counted, once, in the ledger of its subscription, usage type and billing period,
-and held against the plan's quota. Billing charges what lies beyond it.
+and held against the plan's quota. Billing charges overage.
 
 Instants are ISO 8601 in UTC, periods are half-open. Money is text with a currency, quantities are exact JSON numbers.
-An unknown field or parameter is an error. Every error is `application/problem+json` with a stable `code`; what API
-Gateway answers by itself is `application/json` with a `message`.
+An unknown field or parameter in a request is an error; answers may gain fields. Every error is
+`application/problem+json` with a stable `code`; what API Gateway answers by itself is `application/json` with a
+`message`.
 
 A request that got 429, 500 or 503, or no answer, can be sent again as it was: with the same `eventId` an event is
 counted once.
@@ -84,6 +83,13 @@ _HEADERS: Mapping[int, dict[str, Any]] = {
             "schema": {"type": "string", "pattern": "^Bearer "},
         }
     },
+    415: {
+        "Accept-Encoding": {
+            "description": "What a body may be encoded in",
+            "required": True,
+            "schema": {"const": "identity"},
+        }
+    },
     503: {
         "Retry-After": {
             "description": "Seconds to wait before the same request is sent again; not there if API Gateway gave up",
@@ -91,6 +97,10 @@ _HEADERS: Mapping[int, dict[str, Any]] = {
         }
     },
 }
+
+_SCHEMAS = "#/components/schemas/"
+_PROBLEM = {"$ref": f"{_SCHEMAS}Problem"}
+_MESSAGE = {"$ref": f"{_SCHEMAS}GatewayMessage"}
 
 _BY_GATEWAY = {429: "Too many requests at a time; wait and send it again", 500: None, 503: None, 413: None}
 """What API Gateway may answer for us: above the stage's rate, when a function fails or takes too long, above 10 MB."""
@@ -140,19 +150,43 @@ def document() -> dict[str, Any]:
         for name, schema in _referred(operation, part["components"]["schemas"]):
             if schemas.setdefault(name, schema) != schema:
                 raise ValueError(f"two models are called {name}")
+    _open_answers(schemas, paths)
     for schema in schemas.values():
         for name, field in schema.get("properties", {}).items():
             if name in IDS:
                 field["examples"] = [IDS[name]]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Usage-based billing", "version": VERSION, "description": DESCRIPTION},
+        "info": {"title": NAME, "version": VERSION, "description": DESCRIPTION},
         # Relative to where this document was read, so it is right for every stage and domain.
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": dict(paths),
-        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": SECURITY_SCHEMES},
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "examples": {error.code: _problem_example(error) for error in STATUS},
+            "securitySchemes": SECURITY_SCHEMES,
+        },
     }
+
+
+def _open_answers(schemas: dict[str, Any], paths: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let answers gain fields without breaking a client that was generated before. Requests stay strict."""
+    bodies = [operation.get("requestBody") for methods in paths.values() for operation in methods.values()]
+    taken = {name for name, _ in _referred(bodies, schemas)}
+    for name, schema in schemas.items():
+        if name not in taken and schema.get("additionalProperties") is False:
+            del schema["additionalProperties"]
+
+
+def _problem_example(error: type[BillingError]) -> dict[str, Any]:
+    status = STATUS[error]
+    value: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": status.value, "code": error.code}
+    value["detail"] = DETAILS[error.code]
+    if error is errors.ValidationFailed:
+        field, _, message = DETAILS[error.code].partition(": ")
+        value["errors"] = [{"field": field, "code": "invalid", "message": message}]
+    return {"value": value}
 
 
 def _apis() -> Iterator[Api]:
@@ -248,11 +282,17 @@ def _refusals(route: Route, contract: Contract, *, has_body: bool) -> dict[str, 
     found = {}
     for status in codes.keys() | {429}:
         content: dict[str, Any] = {}
+        # The codes are named examples: a schema that narrowed Problem to them would be another class for every
+        # status of every operation in a generated client, and many generators cannot merge it at all.
         if status in codes:
-            about = {"properties": {"status": {"const": status}, "code": {"enum": sorted(codes[status])}}}
-            content[PROBLEM_JSON] = {"schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, about]}}
+            examples = {code: {"$ref": f"#/components/examples/{code}"} for code in sorted(codes[status])}
+            content[PROBLEM_JSON] = {"schema": _PROBLEM, "examples": examples}
         if status in _BY_GATEWAY:
-            content[JSON] = {"schema": {"$ref": "#/components/schemas/GatewayMessage"}}
+            content[JSON] = {"schema": _MESSAGE}
+        if len(content) == 2:
+            # Generated clients take the first schema of a status, whatever the content type of the answer.
+            for each in content.values():
+                each["schema"] = {"anyOf": [_PROBLEM, _MESSAGE]}
         description = _BY_GATEWAY.get(status) or ", ".join(f"`{code}`" for code in sorted(codes[status]))
         found[str(status)] = {"description": description, "content": content}
         if status in _HEADERS:
@@ -272,7 +312,7 @@ def _refused_for(route: Route, contract: Contract, *, has_body: bool) -> Iterato
 
 
 def _problem_schema() -> dict[str, Any]:
-    return Problem.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+    return Problem.model_json_schema(ref_template=f"{_SCHEMAS}{{model}}", mode="serialization")
 
 
 def _referred(value: object, schemas: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -288,8 +328,9 @@ def _referred(value: object, schemas: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 def _references(value: object) -> Iterator[str]:
     if isinstance(value, dict):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"].rpartition("/")[2]
+        reference = value.get("$ref")
+        if isinstance(reference, str) and reference.startswith(_SCHEMAS):
+            yield reference.removeprefix(_SCHEMAS)
         value = list(value.values())
     if isinstance(value, list):
         for each in value:

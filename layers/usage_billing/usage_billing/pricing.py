@@ -25,18 +25,21 @@ _CURRENCIES_BY_DIGITS = {
 }
 MINOR_UNIT_DIGITS = {code: digits for digits, codes in _CURRENCIES_BY_DIGITS.items() for code in codes.split()}
 
+CURRENCY_PATTERN = "^[A-Z]{3}$"
+CURRENCY_RULE = "must be an ISO 4217 currency code such as USD"
+
 _ROUNDING = Context(prec=100, rounding=ROUND_HALF_UP)
 
 
 def _known_currency(code: str) -> str:
     if code not in MINOR_UNIT_DIGITS:
-        raise ValueError("must be an ISO 4217 currency code such as USD")
+        raise ValueError(CURRENCY_RULE)
     return code
 
 
 Currency = Annotated[
     str,
-    Field(pattern="^[A-Z]{3}$", examples=["USD"], json_schema_extra={"enum": [*sorted(MINOR_UNIT_DIGITS)]}),
+    Field(pattern=CURRENCY_PATTERN, examples=["USD"], json_schema_extra={"enum": [*sorted(MINOR_UNIT_DIGITS)]}),
     AfterValidator(_known_currency),
 ]
 

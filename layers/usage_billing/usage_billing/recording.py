@@ -198,7 +198,7 @@ class _Batch:
             failure = in_billing_words(error)
         else:
             usage_type = share.opened.key.usage_type
-            failure = LedgerBusy(f"Too many others record {usage_type} for this subscription right now.")
+            failure = LedgerBusy(f"Too many concurrent writes for usage type {usage_type} of this subscription.")
         return dict.fromkeys(share.numbers, failure) | outcomes
 
     def look_up(self, late: tuple[int, BillingError]) -> tuple[int, Outcome]:
@@ -226,7 +226,7 @@ class _Batch:
 
     def _require_time(self) -> None:
         if self.seconds_left() <= 0:
-            raise LedgerBusy("There was no time left for it.")
+            raise LedgerBusy("Ran out of time before recording.")
 
     def _append(self, share: _Share) -> Iterator[tuple[int, Outcome]]:
         """Append the events of one ledger; what became of each as soon as it is certain, until the tries are spent."""
@@ -323,7 +323,9 @@ def in_billing_words(error: Exception) -> BillingError:
 
 def _require_admitted(event: UsageEvent, subscription: Subscription, now: datetime) -> None:
     if event.user_id != subscription.user_id:
-        raise SubscriptionNotOwned(f"The subscription {event.subscription_id} is not the user {event.user_id}'s.")
+        raise SubscriptionNotOwned(
+            f"The subscription {event.subscription_id} does not belong to the user {event.user_id}."
+        )
     if not subscription.is_active:
         raise SubscriptionInactive(f"The subscription {event.subscription_id} is {subscription.status}.")
     require_timely(event, now)

@@ -14,6 +14,7 @@ from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Currency, Quota
 from usage_billing.subscriptions import Subscription, SubscriptionStatus
 from usage_billing.values import (
+    INVOICE_ID_PATTERN,
     EventId,
     Identifier,
     Instant,
@@ -26,11 +27,11 @@ from usage_billing.values import (
 )
 
 PathIdentifier = Annotated[Identifier, Path()]
-PathInvoiceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,159}$")]
+PathInvoiceId = Annotated[str, Path(pattern=INVOICE_ID_PATTERN)]
 QueriedSubscription = Annotated[Identifier, Query(alias="subscriptionId")]
 QueriedUsageType = Annotated[Identifier | None, Query(alias="usageType")]
 PageSize = Annotated[int, Query(ge=1, le=100, description="how many at most")]
-Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCursor of the page before")]
+Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCursor of the previous page")]
 
 
 def _noon(text: object) -> datetime | None:

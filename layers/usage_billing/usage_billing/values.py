@@ -36,6 +36,13 @@ METADATA_DEPTH = 3
 
 # Not with a dot first: `.` and `..` are steps in a URL, which clients take before they send it.
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,127}$"
+_IDENTIFIER_CHARACTERS = "letters, digits and . _ ~ : @ | + = , - (ASCII only), not starting with a dot"
+IDENTIFIER_RULE = f"must be 1 to 128 characters: {_IDENTIFIER_CHARACTERS}"
+
+INVOICE_ID_PATTERN = r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,159}$"
+INVOICE_ID_RULE = f"must be 1 to 160 characters: {_IDENTIFIER_CHARACTERS}"
+
+INSTANT_RULE = "must be an ISO 8601 instant with a time zone, such as 2026-11-01T12:00:00Z"
 
 
 class Strict(BaseModel):
@@ -188,6 +195,9 @@ CUSTOMER_PREFIX = "customer:"
 RESERVED_PREFIXES = (CUSTOMER_PREFIX, "reversal:", "rating:", "closing:")
 """Begin the ids that are ours to give."""
 
+EVENT_ID_CHARACTERS = r"^[\x21-\x7e]{1,128}$"
+EVENT_ID_RULE = "must be 1 to 128 printable ASCII characters without spaces"
+
 EVENT_ID_PATTERN = rf"^(?!{'|'.join(RESERVED_PREFIXES)})[\x21-\x7e]{{1,128}}$"
 
 
@@ -200,7 +210,7 @@ def _unreserved(event_id: str) -> str:
 
 EventId = Annotated[
     str,
-    Field(pattern=r"^[\x21-\x7e]{1,128}$"),
+    Field(pattern=EVENT_ID_CHARACTERS),
     AfterValidator(_unreserved),
     WithJsonSchema(
         {
@@ -236,7 +246,7 @@ def _iso_text(value: object) -> object:
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str) or len(value) < len("2026-01-01T00:00Z"):
-        raise ValueError("must be an ISO 8601 instant with a time zone, such as 2026-11-01T12:00:00Z")
+        raise ValueError(INSTANT_RULE)
     return value
 
 

@@ -1,0 +1,24 @@
+"""GET /: this API's name and version, and where it is described."""
+
+from functools import cache
+
+from usage_billing import NAME, VERSION
+from usage_billing.access import PUBLIC
+from usage_billing.answers.index import Index
+from usage_billing.http import JSON, Api, Response, says
+
+app = Api()
+
+
+@app.get("/", allow=PUBLIC, responses={200: says(Index, "What this is, with links")})
+def get_index() -> Response[Index]:
+    return Response(200, JSON, _index(), headers={"Cache-Control": "public, max-age=300"})
+
+
+@cache
+def _index() -> Index:
+    # Relative to the address of this answer, so they are right for every stage and domain.
+    return Index(name=NAME, version=VERSION, docs="docs", openapi="openapi.json")
+
+
+handler = app.handler

@@ -1,0 +1,165 @@
+"""Every validation error says in our words which field is wrong and what is allowed; nothing in pydantic's."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic_core._pydantic_core import list_all_errors
+
+from tests.api import ADMIN, Answer, Api, bearer, routes
+from usage_billing import openapi
+from usage_billing.errors import FieldError
+from usage_billing.field_errors import MAX_QUOTED, PATTERNS, UNCLEAR, field_error, field_names
+from usage_billing.requests import ReportedUsage
+from usage_billing.values import EVENT_ID_CHARACTERS
+
+PYDANTICS = ("input should", "string should", "list should", "after validation", "extra inputs", "not permitted",
+             "should match", "pattern", "field required", "valid string", "valid dictionary", "value error", "tuple",
+             "dictionary", "datetime", "timezone info", "unable to parse", "[A-Z", "{0,", "\\x21", "None")  # fmt: skip
+
+BAD: list[Any] = [
+    None, True, 5, -1, 0, 32, 1.5, 1e30, "", " ", "a b", "a#b", ".a", "\ud800", "\x00", "x" * 5000, "ä", "gold",
+    "ACTIVE", "1e5", "usd", "XXX", [], [1], [[]], {}, {"a": {"b": {"c": {"d": 1}}}}, {"a": "\ud800"},
+    {f"k{n}": n for n in range(60)}, "2026-11-01", "2026-11-01T12:00:00", "2026-13-01T12:00:00Z",
+    "2026-11-01T12:00:00Zx", "9999-12-31T23:59:59-23:00", list(range(501)),
+]  # fmt: skip
+
+OPERATIONS = {f"{method} {path}": (method, path) for method, path in routes()}
+
+
+def text(value: Any) -> str:
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+def answers(api: Api, method: str, path: str) -> Iterator[Answer]:
+    """What each field of an operation's body, and each of its parameters, gets for each bad value."""
+    admin = bearer(*ADMIN)
+    [takes] = [
+        route.dependant
+        for _, route in openapi.routes()
+        if route.method == method and re.sub(r"{\w+}", "{}", route.openapi_path) == re.sub(r"{\w+}", "{}", path)
+    ]
+    good, body = re.sub(r"{\w+}", "a", path), {} if takes.body_params else None
+    for bad in bad_bodies([each.type_ for each in takes.body_params]):
+        yield api(method, good, bad, headers=admin)
+    for name in [parameter.alias for parameter in takes.query_params] + ["unknown"]:
+        yield from (api(method, good, body, headers=admin, query={name: text(value)}) for value in BAD)
+    for name in [parameter.alias for parameter in takes.header_params]:
+        yield from (api(method, good, body, headers=admin | {name: text(value)}) for value in BAD)
+    for name in re.findall(r"{\w+}", path):
+        wrong = [re.sub(r"{\w+}", "a", path.replace(name, value)) for value in ("x" * 200, ".a", "a b")]
+        yield from (api(method, each, body, headers=admin) for each in wrong)
+
+
+def bad_bodies(models: list[Any]) -> Iterator[Any]:
+    for model in models:
+        yield from ({name: value} for name in field_names(model) for value in BAD)
+        yield from BAD
+        yield {"unknown": 1}
+
+
+def explain_each(errors: list[dict[str, str]]) -> None:
+    for error in errors:
+        message = error["message"]
+        assert not [phrase for phrase in PYDANTICS if phrase.lower() in message.lower()], error
+        assert message not in ("", UNCLEAR), error
+        assert len(message) <= MAX_QUOTED
+        assert re.match(r"(must|is|and) ", message), error
+        assert error["code"] in FieldError.__annotations__["code"].__args__
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def test_every_bad_value_of_every_field_and_parameter_is_explained(api: Api, operation: tuple[str, str]) -> None:
+    refused = 0
+    for answer in answers(api, *operation):
+        assert answer.status < 500, answer.text
+        if answer.code == "validation_error":
+            refused += 1
+            explain_each(answer.json["errors"])
+    assert refused, "an unknown parameter, if nothing else"
+
+
+def test_so_is_every_bad_event_of_a_batch(ready: Api) -> None:
+    events = [{name: value} for name in field_names(ReportedUsage) for value in BAD]
+    results = ready.post("/api/usage/batch", {"events": events}).json["results"]
+    assert len(results) == len(events)
+    for result in results:
+        explain_each(result["problem"]["errors"])
+
+
+def test_no_error_that_pydantic_has_can_show_its_wording() -> None:
+    for error in list_all_errors():
+        fault = {"type": error["type"], "loc": ("body", "field"), "msg": error["message_template_python"], "ctx": {}}
+        with_limits = fault | {"ctx": error.get("example_context") or {}}
+        for told in (field_error(fault), field_error(with_limits)):
+            assert told.message != fault["msg"]
+            assert not [phrase for phrase in PYDANTICS if phrase.lower() in told.message.lower()], told
+
+
+def test_every_pattern_is_told_in_words() -> None:
+    def patterns(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            yield from [value["pattern"]] if isinstance(value.get("pattern"), str) else []
+            value = list(value.values())
+        if isinstance(value, list):
+            for each in value:
+                yield from patterns(each)
+
+    # Those of money, days and reserved ids, and of what is answered, are only described: code checks them.
+    described = {"^-?[0-9]+", "^[0-9]{1,12}", "^(?!", "^Bearer "}
+    found = {each for each in patterns(openapi.document()) if not each.startswith(tuple(described))}
+    assert found | {EVENT_ID_CHARACTERS} == set(PATTERNS)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("user_id", "userId"),
+        ("UserID", "userId"),
+        ("subscription", "subscriptionId"),
+        ("ocurredAt", "occurredAt"),
+        ("quantities", "quantity"),
+        ("x" * 10_000, None),
+        ("price", None),
+    ],
+)
+def test_an_unknown_field_is_told_the_one_that_was_probably_meant(ready: Api, name: str, meant: str | None) -> None:
+    [error] = [each for each in ready.post("/api/usage/record", {name: 1}).json["errors"] if each["code"] == "unknown"]
+    assert error["field"] == name[:MAX_QUOTED]
+    expected = f"is not a field of this request; did you mean {meant}?" if meant else "is not a field of this request"
+    assert error["message"] == expected
+
+
+def test_an_unknown_parameter_is_too(ready: Api) -> None:
+    [error] = ready.get("/api/usage/user/user-1", query={"Limit": "1"}).json["errors"]
+    assert error == {
+        "field": "Limit",
+        "code": "unknown",
+        "message": "is not a parameter of this endpoint; did you mean limit?",
+    }
+
+
+@pytest.mark.parametrize(("extra", "last"), [(20, None), (21, "and 1 more error"), (25, "and 5 more errors")])
+def test_of_many_errors_the_first_are_reported_and_the_rest_counted(ready: Api, extra: int, last: str | None) -> None:
+    unknown = {f"unheard{number:02}": "1" for number in range(extra)}
+    whole = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
+    for answer in (ready.post("/api/usage/record", whole | unknown), ready.get("/docs", query=unknown)):
+        errors = answer.json["errors"]
+        assert [error["code"] for error in errors[:20]] == ["unknown"] * 20
+        assert [(error["code"], error["message"]) for error in errors[20:]] == ([("more", last)] if last else [])
+
+
+def test_an_identifier_is_told_its_length_and_characters(ready: Api) -> None:
+    [error] = ready.record(subscriptionId="a#b").json["errors"]
+    assert error == {
+        "field": "subscriptionId",
+        "code": "invalid",
+        "message": "must be 1 to 128 characters: letters, digits and . _ ~ : @ | + = , - (ASCII only), "
+        "not starting with a dot",
+    }
+
+
+def test_a_status_is_told_the_ones_there_are(ready: Api) -> None:
+    [error] = ready.subscribe(status="gold").json["errors"]
+    assert (error["field"], error["message"]) == ("status", "must be active, paused or canceled")
