@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from pynamodb.exceptions import DoesNotExist, PutError
+from pynamodb.exceptions import DoesNotExist, PutError, TransactWriteError
 
 from usage_billing.errors import DatabaseUnavailable, PlanCurrencyMismatch, QuotaNotFound, SubscriptionNotFound
 from usage_billing.exact_json import dumps, loads
@@ -11,6 +11,7 @@ from usage_billing.pricing import Quota, Terms
 from usage_billing.retries import tries
 from usage_billing.subscriptions import EarlierAnchor, Subscription, SubscriptionStatus
 from usage_billing.tables import SubscriptionTable, SubscriptionUserIndex, UsageQuotaTable, error_code
+from usage_billing.transactions import cancellation, old_item, write
 from usage_billing.values import instant, iso
 
 SUBSCRIPTION_CACHE_SECONDS = 60.0
@@ -145,29 +146,39 @@ def terms(plan_id: str, usage_type: str) -> Terms | None:
 
 def quotas(plan_id: str, after: str | None = None, limit: int | None = None) -> list[Quota]:
     """The quotas of a plan by usage type: up to `limit` of them, beginning behind the usage type `after`."""
-    behind = UsageQuotaTable.usage_type > after if after else None
+    behind = UsageQuotaTable.usage_type > (after or UsageQuotaTable.PLAN)
     return [_quota(row) for row in UsageQuotaTable.query(plan_id, behind, consistent_read=True, limit=limit)]
 
 
 def save_quota(new: Quota) -> None:
     """Create or replace a quota. Ledgers that are open keep the terms they have.
 
+    The first quota of a plan fixes the plan's currency, for ever: it is written in the same transaction as the quota,
+    on condition that the plan has no other. So two currencies cannot get into a plan, whoever comes in between.
+
     Raises:
-        PlanCurrencyMismatch: another quota of the plan is in another currency.
+        PlanCurrencyMismatch: the plan is in another currency.
+        DatabaseUnavailable: others kept changing the plan; the same quota can be saved again.
     """
-    for other in quotas(new.plan_id):
-        if other.usage_type != new.usage_type and other.currency != new.currency:
-            raise PlanCurrencyMismatch(
-                f"The plan {new.plan_id} is in {other.currency}, because its quota for {other.usage_type} is."
-            )
-    UsageQuotaTable(
-        new.plan_id,
-        new.usage_type,
-        monthly_limit=new.monthly_limit,
-        unit_price=new.unit_price,
-        unit_name=new.unit_name,
-        currency=new.currency,
-    ).save()
+    row = UsageQuotaTable
+    quota = row(new.plan_id, new.usage_type).change(
+        [
+            row.monthly_limit.set(new.monthly_limit),
+            row.unit_price.set(new.unit_price),
+            row.unit_name.set(new.unit_name),
+            row.currency.set(new.currency),
+        ]
+    )
+    in_its_currency = row.currency.does_not_exist() | (row.currency == new.currency)
+    plan = row(new.plan_id, row.PLAN).change([row.currency.set(new.currency)], in_its_currency)
+    for _ in tries():
+        try:
+            return write([], [quota, plan])
+        except TransactWriteError as error:
+            if stored := old_item(cancellation(error)[1]):
+                currency = UsageQuotaTable.from_raw_data(stored).currency
+                raise PlanCurrencyMismatch(f"The plan {new.plan_id} is in {currency} and keeps it.") from None
+    raise DatabaseUnavailable("Others keep changing this plan; send the same request again.")
 
 
 def _quota(row: UsageQuotaTable) -> Quota:

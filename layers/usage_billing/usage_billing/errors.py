@@ -122,7 +122,7 @@ class SubscriptionUserFixed(BillingError):
 
 
 class PlanCurrencyMismatch(BillingError):
-    """All quotas of a plan are in one currency, because an invoice is."""
+    """All quotas of a plan are in the currency of its first, because an invoice has one currency."""
 
     code = "plan_currency_mismatch"
 

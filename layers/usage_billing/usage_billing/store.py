@@ -26,9 +26,9 @@ from usage_billing.tables import (
     UsageInvoiceItemTable,
     UsageSummaryTable,
     UsageTable,
-    connection,
     error_code,
 )
+from usage_billing.transactions import cancellation, old_item, write
 from usage_billing.values import instant, iso
 
 SHARDS = 16
@@ -158,43 +158,17 @@ def append(seen: Head, new: Sequence[Entry], after: Head) -> None:
         actions.append(row.terms.set(_terms_attribute(after)))
         condition &= row.terms.does_not_exist()
     try:
-        _write([_put_entry(each) for each in new], [_summary(after.key).change(actions, condition)])
+        write([_put_entry(each) for each in new], [_summary(after.key).change(actions, condition)])
     except TransactWriteError as error:
-        *entry_reasons, head_reason = _cancellation(error)
-        stored = [_entry(UsageTable.from_raw_data(item)) for item in map(_old_item, entry_reasons) if item]
+        *entry_reasons, head_reason = cancellation(error)
+        stored = [_entry(UsageTable.from_raw_data(item)) for item in map(old_item, entry_reasons) if item]
         if stored:
             raise EventsExist(stored) from None
         raise HeadMoved(_head_of(head_reason)) from None
 
 
-def _write(puts: Sequence[dict[str, Any]], updates: Sequence[dict[str, Any]]) -> None:
-    """Write all of it in one transaction, or nothing. The reasons of a refusal come in this order."""
-    connection().transact_write_items(condition_check_items=(), delete_items=(), put_items=puts, update_items=updates)
-
-
-def _cancellation(error: TransactWriteError) -> list[CancellationReason | None]:
-    """Why a transaction lost a race, one reason an item.
-
-    Raises:
-        TransactWriteError: it did not; it failed.
-    """
-    reasons = error.cancellation_reasons
-    if not reasons or any(each and each.code not in _RACES for each in reasons):
-        raise error
-    return reasons
-
-
-_CONDITION_FAILED = "ConditionalCheckFailed"
-_RACES = (_CONDITION_FAILED, "TransactionConflict")
-
-
-def _old_item(reason: CancellationReason | None) -> dict[str, Any] | None:
-    """The item that made a condition fail, if there was one."""
-    return reason.raw_item if reason and reason.code == _CONDITION_FAILED else None
-
-
 def _head_of(reason: CancellationReason | None) -> Head | None:
-    item = _old_item(reason)
+    item = old_item(reason)
     return _head(UsageSummaryTable.from_raw_data(item)) if item else None
 
 
@@ -340,14 +314,14 @@ def _write_settlement(new: Settlement, seen: Head, *, keep_pending: bool) -> Non
     if item:
         updates.append(_added_to_invoice(after, item))
     try:
-        _write([_put_item(item)] if item else [], updates)
+        write([_put_item(item)] if item else [], updates)
     except TransactWriteError as error:
         if item:
-            _, head_reason, invoice_reason = _cancellation(error)
-            taken = _old_item(invoice_reason)
+            _, head_reason, invoice_reason = cancellation(error)
+            taken = old_item(invoice_reason)
         else:
-            [head_reason], taken = _cancellation(error), None
-        if item and taken and not _old_item(head_reason):
+            [head_reason], taken = cancellation(error), None
+        if item and taken and not old_item(head_reason):
             raise _refusal(item, InvoiceTable.from_raw_data(taken)) from None
         raise HeadMoved(_head_of(head_reason)) from None
 

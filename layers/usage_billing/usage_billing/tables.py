@@ -100,7 +100,7 @@ class Table(Model):
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    def change(self, actions: Sequence[Action], condition: Condition) -> dict[str, Any]:
+    def change(self, actions: Sequence[Action], condition: Condition | None = None) -> dict[str, Any]:
         """A transaction's update of this item, of which only the key counts; a refusal shows the item as it was."""
         return self.get_update_kwargs_from_instance(
             list(actions), condition=condition, return_values_on_condition_failure="ALL_OLD"
@@ -183,9 +183,11 @@ class UsageSummaryTable(Table):
 
 
 class UsageQuotaTable(Table):
-    """Quotas."""
+    """Quotas, and for each plan one item at `PLAN` that holds the plan's currency and nothing else."""
 
     setting = "usage_quota_table"
+    PLAN = "#plan"
+    """No usage type can be called this. It sorts before all of them."""
 
     class Meta:
         table_name = ""
