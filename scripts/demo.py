@@ -243,12 +243,15 @@ def _show_invoice(actor: Actor, total: str, charges: Sequence[tuple[int, str, st
     """`charges` are the items' quantities, unit prices and amounts."""
     answer = actor.own.get("/api/invoices", subscriptionId=actor.subscription)
     (invoice,) = entirely(answer, f"The invoices of {actor.subscription}")["invoices"]
-    items = invoice["items"]
+    path = f"/api/invoices/{invoice['invoiceId']}"
+    lines = entirely(actor.own.get(path), f"The invoice {invoice['invoiceId']}")["lines"]
+    items = entirely(actor.own.get(f"{path}/items"), f"The items of {invoice['invoiceId']}")["items"]
     got = [(item["quantity"], item["unitPrice"], item["amount"]) for item in items]
     _expect(f"{invoice['invoiceId']}: charges", got, list(charges))
     _expect(f"{invoice['invoiceId']}: total", invoice["total"], total)
-    items_sum = sum((Decimal(item["amount"]) for item in items), Decimal("0.00"))
-    _expect(f"{invoice['invoiceId']}: sum of the items", as_text(items_sum), total)
+    for name, parts in (("lines", lines), ("items", items)):
+        whole = sum((Decimal(part["amount"]) for part in parts), Decimal("0.00"))
+        _expect(f"{invoice['invoiceId']}: sum of the {name}", as_text(whole), total)
     table = _table(
         f"Invoice {invoice['invoiceId']} ({invoice['status']})", "charge for", "entries", "unit price >", "amount >"
     )

@@ -180,10 +180,11 @@ class Smoke:
 
     def _invoices(self) -> str:
         invoices = _must_be(self._api.get("/api/invoices", subscriptionId=self._subject.subscription), 200)["invoices"]
-        for invoice in invoices:
-            if sum(Decimal(item["amount"]) for item in invoice["items"]) != Decimal(invoice["total"]):
-                raise Failure(f"the items of {invoice['invoiceId']} do not sum to {invoice['total']}")
-        return f"200, {len(invoices)} found, each the sum of its items"
+        for listed in invoices:
+            invoice = _must_be(self._api.get(f"/api/invoices/{listed['invoiceId']}"), 200)
+            if sum(Decimal(line["amount"]) for line in invoice["lines"]) != Decimal(invoice["total"]):
+                raise Failure(f"the lines of {invoice['invoiceId']} do not sum to {invoice['total']}")
+        return f"200, {len(invoices)} found, each the sum of its lines"
 
     @property
     def _path_of_subscription(self) -> str:

@@ -173,4 +173,5 @@ def _look(api: Api) -> None:
     for path in paths:
         assert api.get(path).status == 200
     [invoice] = api.get("/api/invoices", query={"subscriptionId": "a"}).json["invoices"]
-    assert api.get(f"/api/invoices/{invoice['invoiceId']}").status == 200
+    for path in (f"/api/invoices/{invoice['invoiceId']}", f"/api/invoices/{invoice['invoiceId']}/items"):
+        assert api.get(path).status == 200

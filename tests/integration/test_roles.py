@@ -37,6 +37,7 @@ EXPECTED = {
     ("GET", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/sub-1", None, 403, 200),
     ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/sub-1", SUBSCRIPTION, 403, 200),
     ("GET", "/api/invoices/{invoiceId}"): ("/api/invoices/{invoice}", None, 200, 200),
+    ("GET", "/api/invoices/{invoiceId}/items"): ("/api/invoices/{invoice}/items", None, 200, 200),
     ("GET", "/api/invoices"): ("/api/invoices?subscriptionId=sub-1", None, 200, 200),
 }  # fmt: skip
 
@@ -51,6 +52,8 @@ MISSING = {
     "an invoice of one's own subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z", None, 404),
     "an invoice of no subscription": ("GET", "/api/invoices/nothing-20261101T000000Z", None, 404),
     "what is no invoice id": ("GET", "/api/invoices/nothing", None, 404),
+    "items of an invoice of one's own subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z/items", None, 404),
+    "items of no invoice": ("GET", "/api/invoices/nothing/items", None, 404),
     "invoices": ("GET", "/api/invoices?subscriptionId=nothing", None, 404),
     "billing": ("POST", "/api/usage/process-billing", {"subscriptionId": "nothing"}, 404),
     "a quota": ("GET", "/api/usage/quotas/business/nothing", None, 404),
@@ -139,6 +142,7 @@ def test_a_user_cannot_tell_what_is_anothers_from_what_does_not_exist(api: Api, 
         ("/api/usage/subscription/sub-1", "/api/usage/subscription/nothing"),
         ("/api/usage/subscription/sub-1/records", "/api/usage/subscription/nothing/records"),
         (f"/api/invoices/{invoice}", "/api/invoices/nothing"),
+        (f"/api/invoices/{invoice}/items", "/api/invoices/nothing/items"),
         ("/api/invoices?subscriptionId=sub-1", "/api/invoices?subscriptionId=nothing"),
     ]:
         one, other = (ask(api, "GET", path, None, bearer("user-2")) for path in (theirs, nothing))

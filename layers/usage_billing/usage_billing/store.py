@@ -14,11 +14,10 @@ from pynamodb.expressions.update import Action
 
 from usage_billing.errors import DatabaseUnavailable, InvoiceCurrencyMismatch, InvoiceNotDraft
 from usage_billing.exact_json import dumps, loads
-from usage_billing.invoices import DRAFT
 from usage_billing.ledger import Entry, Head, LedgerKey
 from usage_billing.periods import Period
 from usage_billing.pricing import Terms
-from usage_billing.settlement import InvoiceItem, Settlement
+from usage_billing.settlement import DRAFT, InvoiceItem, Settlement
 from usage_billing.tables import (
     InvoiceTable,
     LedgerIndex,
@@ -153,6 +152,7 @@ def append(seen: Head, new: Sequence[Entry], after: Head) -> None:
             row.billed_through.set(after.billed_through),
             row.billed_quantity.set(after.billed_quantity),
             row.billed_amount.set(after.billed_amount),
+            row.billed_items.set(after.billed_items),
         ]
     if after.terms != seen.terms or (opens and after.terms):
         actions.append(row.terms.set(_terms_attribute(after)))
@@ -224,6 +224,7 @@ def _head(row: UsageSummaryTable) -> Head:
         billed_through=row.billed_through,
         billed_quantity=row.billed_quantity,
         billed_amount=row.billed_amount,
+        billed_items=row.billed_items,
     )
 
 
@@ -303,6 +304,7 @@ def _write_settlement(new: Settlement, seen: Head, *, keep_pending: bool) -> Non
         row.billed_through.set(after.billed_through),
         row.billed_quantity.set(after.billed_quantity),
         row.billed_amount.set(after.billed_amount),
+        row.billed_items.set(after.billed_items),
     ]
     if not keep_pending:
         condition &= row.last_sequence == seen.last_sequence
@@ -357,6 +359,8 @@ def _put_item(item: InvoiceItem) -> dict[str, Any]:
         invoice_id=item.invoice_id,
         item_id=item.item_id,
         usage_type=item.usage_type,
+        period_start=item.period.key,
+        period_end=iso(item.period.end),
         description=item.description,
         quantity=item.quantity,
         unit_price=item.unit_price,

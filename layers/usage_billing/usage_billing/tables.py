@@ -177,6 +177,7 @@ class UsageSummaryTable(Table):
     billed_through = IntegerAttribute()
     billed_quantity = DecimalAttribute()
     billed_amount = DecimalAttribute()
+    billed_items = IntegerAttribute()
 
     terms = TermsAttribute(null=True)  # type: ignore[no-untyped-call]
     pending_index = PendingIndex()
@@ -211,6 +212,8 @@ class UsageInvoiceItemTable(Table):
     invoice_id = UnicodeAttribute(hash_key=True)
     item_id = UnicodeAttribute(range_key=True)
     usage_type = UnicodeAttribute()
+    period_start = UnicodeAttribute()
+    period_end = UnicodeAttribute()
     description = UnicodeAttribute()
     quantity = DecimalAttribute()
     unit_price = DecimalAttribute()
