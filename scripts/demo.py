@@ -124,8 +124,8 @@ def _bills(business: Actor, starter: Actor, now: datetime) -> None:
     _bill("after more usage", business, Run(settled=1, items=1, total="30.00"), starter, Run(1, 1, "0.12"))
 
     _chapter("What each user sees")
-    _show_usage(business, {"assessment": (55, 5, "50.00"), "report": (30, 0, "0.00")})
-    _show_usage(starter, {"analysis": (62, 2, "0.25"), "report": (12, 2, "4.00")})
+    _show_usage(business, {"analysis": (0, 0, "0.00"), "assessment": (55, 5, "50.00"), "report": (30, 0, "0.00")})
+    _show_usage(starter, {"analysis": (62, 2, "0.25"), "assessment": (0, 0, "0.00"), "report": (12, 2, "4.00")})
     _show_invoice(business, "50.00", [(2, "10.00", "20.00"), (3, "10.00", "30.00")])
     _show_invoice(starter, "4.25", [(1, "0.125", "0.13"), (1, "0.125", "0.12"), (2, "2.00", "4.00")])
     console.print("  Two minutes at 0.125 are 0.13 and 0.12: items sum to the rounded whole.")

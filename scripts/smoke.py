@@ -198,11 +198,15 @@ class Smoke:
     def _ledger(self) -> Any:
         """The ledger that the event went to, as it is now."""
         day = self._needed()["occurredAt"][:10]
-        usage = _must_be(self._api.get(self._path_of_subscription, period=day), 200)["usage"]
-        found = [ledger for ledger in usage if ledger["usageType"] == self._subject.usage_type]
-        if not found:
-            raise Failure(f"no usage of {self._subject.usage_type}, and some was recorded")
-        return found[0]
+        query = {"period": day}
+        while True:
+            page = _must_be(self._api.get(self._path_of_subscription, **query), 200)
+            for ledger in page["usage"]:
+                if ledger["usageType"] == self._subject.usage_type:
+                    return ledger
+            if "nextCursor" not in page:
+                raise Failure(f"no usage of {self._subject.usage_type}, and some was recorded")
+            query["cursor"] = page["nextCursor"]
 
 
 def _must_be(answer: Answer, status: int, code: str | None = None) -> Any:

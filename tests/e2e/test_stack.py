@@ -36,7 +36,8 @@ def record(http: httpx.Client, subscription: str, event: str, quantity: float) -
 
 
 def usage(http: httpx.Client, subscription: str) -> dict[str, Any]:
-    [of_type] = http.get(f"/api/usage/subscription/{subscription}").json()["usage"]
+    found = http.get(f"/api/usage/subscription/{subscription}").json()["usage"]
+    [of_type] = [each for each in found if each["usageType"] == "assessment"]
     return of_type
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.api import Answer, Api
 from tests.faults import When, watched
 from tests.ledgers import check, clear
-from usage_billing import retries, store
+from usage_billing import cursors, retries, store
 from usage_billing.settlement import item_id
 from usage_billing.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
 
@@ -193,6 +193,14 @@ def test_the_items_of_a_line_are_as_many_as_it_says_and_sum_to_it(itemized: Api)
 def test_a_list_of_invoices_has_neither_items_nor_lines(itemized: Api) -> None:
     [listed] = itemized.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
     assert listed == {name: value for name, value in itemized.invoice().items() if name != "lines"}
+
+
+@pytest.mark.parametrize("after", ["", "!", "#", "zzz", "\U0010ffff"])
+def test_a_cursor_that_somebody_made_up_breaks_nothing(itemized: Api, after: str) -> None:
+    for usage_type in ("", "report"):
+        cursor = cursors.encode(itemized.invoice()["invoiceId"], usage_type, after)
+        query = {"cursor": cursor} | ({"usageType": usage_type} if usage_type else {})
+        assert itemized.get(ITEMS, query=query).status == 200
 
 
 def test_a_cursor_of_items_is_of_its_list_only(itemized: Api) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from pynamodb.exceptions import DoesNotExist, PutError, TransactWriteError
 
@@ -14,8 +15,10 @@ from usage_billing.tables import SubscriptionTable, SubscriptionUserIndex, Usage
 from usage_billing.transactions import cancellation, old_item, write
 from usage_billing.values import instant, iso
 
-SUBSCRIPTION_CACHE_SECONDS = 60.0
-SUBSCRIPTION_CACHE_SIZE = 10_000
+CACHE_SECONDS = 60.0
+
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
 
 
 def subscription(subscription_id: str) -> Subscription:
@@ -30,7 +33,34 @@ def subscription(subscription_id: str) -> Subscription:
         raise SubscriptionNotFound(f"There is no subscription {subscription_id}.") from None
 
 
-_subscriptions: dict[str, tuple[float, Subscription]] = {}
+class _Recent(Generic[KeyT, ValueT]):
+    """What this process read in the last minute, by key."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._read: dict[KeyT, tuple[float, ValueT]] = {}
+
+    def get(self, key: KeyT, load: Callable[[], ValueT]) -> ValueT:
+        """What is remembered, else what `load` returns; if it raises, nothing is remembered."""
+        now = time.monotonic()
+        read_at, value = self._read.get(key, (None, None))
+        if value is None or read_at is None or now - read_at >= CACHE_SECONDS:
+            value = load()
+            if len(self._read) >= self._size:
+                self._read.clear()
+            self._read[key] = (now, value)
+        return value
+
+    def forget(self, key: KeyT) -> None:
+        self._read.pop(key, None)
+
+    def clear(self) -> None:
+        self._read.clear()
+
+
+_subscriptions = _Recent[str, Subscription](10_000)
+_quotas = _Recent[tuple[str, str | None, int], list[Quota]](100)
+"""Pages of a plan's quotas."""
 
 
 def recent_subscription(subscription_id: str) -> Subscription:
@@ -39,19 +69,13 @@ def recent_subscription(subscription_id: str) -> Subscription:
     Raises:
         SubscriptionNotFound: there is none; that is not remembered.
     """
-    now = time.monotonic()
-    read_at, found = _subscriptions.get(subscription_id, (0.0, None))
-    if found is None or now - read_at >= SUBSCRIPTION_CACHE_SECONDS:
-        found = subscription(subscription_id)
-        if len(_subscriptions) >= SUBSCRIPTION_CACHE_SIZE:
-            _subscriptions.clear()
-        _subscriptions[subscription_id] = (now, found)
-    return found
+    return _subscriptions.get(subscription_id, lambda: subscription(subscription_id))
 
 
 def forget_subscriptions() -> None:
-    """Empty what `recent_subscription` remembers."""
+    """Empty what `recent_subscription` and `recent_quotas` remember."""
     _subscriptions.clear()
+    _quotas.clear()
 
 
 def subscriptions_of(user_id: str, after: str | None, limit: int) -> list[Subscription]:
@@ -59,6 +83,12 @@ def subscriptions_of(user_id: str, after: str | None, limit: int) -> list[Subscr
     behind = SubscriptionUserIndex.subscription_id > after if after else None
     rows = SubscriptionTable.user_index.query(user_id, behind, limit=limit)
     return [_subscription(row) for row in rows]
+
+
+def has_subscription_on(user_id: str, plan_id: str) -> bool:
+    """Whether one of the user's subscriptions, in whatever status, is on the plan."""
+    on_plan = SubscriptionTable.plan_id == plan_id
+    return next(iter(SubscriptionTable.user_index.query(user_id, filter_condition=on_plan)), None) is not None
 
 
 def change_subscription(subscription_id: str, change: Callable[[Subscription | None], Subscription]) -> Subscription:
@@ -95,7 +125,7 @@ def save_subscription(new: Subscription, seen: Subscription | None = None) -> bo
         if error_code(error) != "ConditionalCheckFailedException":
             raise
         return False
-    _subscriptions.pop(new.subscription_id, None)
+    _subscriptions.forget(new.subscription_id)
     return True
 
 
@@ -146,8 +176,13 @@ def terms(plan_id: str, usage_type: str) -> Terms | None:
 
 def quotas(plan_id: str, after: str | None = None, limit: int | None = None) -> list[Quota]:
     """The quotas of a plan by usage type: up to `limit` of them, beginning behind the usage type `after`."""
-    behind = UsageQuotaTable.usage_type > (after or UsageQuotaTable.PLAN)
+    behind = UsageQuotaTable.usage_type > max(after or "", UsageQuotaTable.PLAN)
     return [_quota(row) for row in UsageQuotaTable.query(plan_id, behind, consistent_read=True, limit=limit)]
+
+
+def recent_quotas(plan_id: str, after: str | None, limit: int) -> list[Quota]:
+    """The same as they were at most a minute ago, remembered by this process."""
+    return _quotas.get((plan_id, after, limit), lambda: quotas(plan_id, after, limit))
 
 
 def save_quota(new: Quota) -> None:
@@ -173,11 +208,14 @@ def save_quota(new: Quota) -> None:
     plan = row(new.plan_id, row.PLAN).change([row.currency.set(new.currency)], in_its_currency)
     for _ in tries():
         try:
-            return write([], [quota, plan])
+            write([], [quota, plan])
         except TransactWriteError as error:
             if stored := old_item(cancellation(error)[1]):
                 currency = UsageQuotaTable.from_raw_data(stored).currency
                 raise PlanCurrencyMismatch(f"The plan {new.plan_id} is in {currency} and keeps it.") from None
+        else:
+            _quotas.clear()
+            return
     raise DatabaseUnavailable("Others keep changing this plan; send the same request again.")
 
 

@@ -97,7 +97,10 @@ def items(invoice: Invoice, usage_type: str | None, after: str | None, limit: in
     if usage_type is not None:
         key = LedgerKey.of(invoice.subscription_id, invoice.period, usage_type)
         # No id lies between an item's and the one with a `!` behind it: BETWEEN includes its bounds.
-        condition = name.between(f"{after}!" if after else item_id(key, 0), last_item_id(key))
+        first, last = max(item_id(key, 0), f"{after or ''}!"), last_item_id(key)
+        if first > last:
+            return []
+        condition = name.between(first, last)
     rows = UsageInvoiceItemTable.query(invoice.invoice_id, condition, consistent_read=True, limit=limit)
     return [_item(row) for row in rows]
 

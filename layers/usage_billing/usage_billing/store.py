@@ -93,10 +93,15 @@ def heads_of(keys: Sequence[LedgerKey]) -> dict[LedgerKey, Head]:
     return {head.key: head for head in map(_head, rows)}
 
 
-def heads(subscription_id: str, period_start: str) -> list[Head]:
-    """The heads of a subscription in one period, by usage type, read consistently."""
-    in_period = UsageSummaryTable.ledger.startswith(f"{period_start}#")
-    return [_head(row) for row in UsageSummaryTable.query(subscription_id, in_period, consistent_read=True)]
+def heads(subscription_id: str, period_start: str, after: str = "", limit: int | None = None) -> list[Head]:
+    """The heads of a subscription in one period, by usage type, read consistently.
+
+    Up to `limit` of them, if that is given, beginning behind the usage type `after`.
+    """
+    # BETWEEN includes its bounds. `!` and `$` lie around `#`, and all of them before what a usage type may hold.
+    in_period = UsageSummaryTable.ledger.between(f"{period_start}#{after}!", f"{period_start}$")
+    rows = UsageSummaryTable.query(subscription_id, in_period, consistent_read=True, limit=limit)
+    return [_head(row) for row in rows]
 
 
 def has_heads(subscription_id: str, period_start: str, count: int) -> bool:
