@@ -99,6 +99,7 @@ def head(used: int) -> dict[str, Any]:
         "billed_through": {"N": "0"},
         "billed_quantity": {"N": "0"},
         "billed_amount": {"N": "0"},
+        "billed_items": {"N": "0"},
         "terms": {"M": terms},
     }
 

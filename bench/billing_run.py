@@ -15,6 +15,7 @@ from bench import bare, surroundings
 from bench.crowd import Crowd, quiet
 from bench.surroundings import Environment, context
 from usage_billing.billing import THREADS
+from usage_billing.ledger import LedgerKey
 from usage_billing.settlement import invoice_id, item_id
 from usage_billing.store import shard_of
 
@@ -122,16 +123,25 @@ def _settle(client: Any, environment: Environment, subscription: str) -> None:
     head = {
         "TableName": environment["USAGE_SUMMARY_TABLE"],
         "Key": {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{surroundings.USAGE_TYPE}"}},
-        "UpdateExpression": "SET billed_through = :n, billed_quantity = :q, billed_amount = :a REMOVE pending",
+        "UpdateExpression": "SET billed_through = :n, billed_quantity = :q, billed_amount = :a, billed_items = :one "
+        "REMOVE pending",
         "ConditionExpression": "billed_through = :zero AND last_sequence = :n",
-        "ExpressionAttributeValues": {":n": through, ":q": {"N": "7"}, ":a": charge, ":zero": {"N": "0"}},
+        "ExpressionAttributeValues": {
+            ":n": through,
+            ":q": {"N": "7"},
+            ":a": charge,
+            ":zero": {"N": "0"},
+            ":one": {"N": "1"},
+        },
     }
     item = {
         "TableName": environment["USAGE_INVOICE_ITEM_TABLE"],
         "Item": {
             "invoice_id": {"S": invoice_id(subscription, bare.PERIOD)},
-            "item_id": {"S": item_id(surroundings.USAGE_TYPE, ENTRIES)},
+            "item_id": {"S": item_id(LedgerKey(subscription, bare.PERIOD, surroundings.USAGE_TYPE), ENTRIES)},
             "usage_type": {"S": surroundings.USAGE_TYPE},
+            "period_start": {"S": bare.PERIOD},
+            "period_end": {"S": bare.PERIOD_END},
             "description": {"S": "7 assessment beyond the included 5, at 2.50 USD each"},
             "quantity": {"N": "7"},
             "unit_price": {"N": str(surroundings.UNIT_PRICE)},

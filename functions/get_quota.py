@@ -1,7 +1,7 @@
 """GET /api/usage/quotas/{planId}/{usageType}: one quota of a plan."""
 
 from usage_billing import catalog
-from usage_billing.access import OPERATORS
+from usage_billing.access import ANYONE
 from usage_billing.errors import QuotaNotFound
 from usage_billing.http import Api
 from usage_billing.pricing import Quota
@@ -10,8 +10,9 @@ from usage_billing.requests import PathIdentifier
 app = Api()
 
 
-@app.get("/api/usage/quotas/<plan_id>/<usage_type>", allow=OPERATORS, raises=[QuotaNotFound])
+@app.get("/api/usage/quotas/<plan_id>/<usage_type>", allow=ANYONE, raises=[QuotaNotFound])
 def get_quota(plan_id: PathIdentifier, usage_type: PathIdentifier) -> Quota:
+    app.caller.require_that(lambda: catalog.has_subscription_on(app.caller.sub, plan_id))
     return catalog.quota(plan_id, usage_type)
 
 

@@ -1,20 +1,21 @@
 """GET /api/usage/subscription/{subscriptionId}: what a subscription used in a period, by usage type."""
 
-from usage_billing import catalog, clock, store
+from usage_billing import catalog, clock, listing
 from usage_billing.access import ANYONE
 from usage_billing.answers.usage import SubscriptionUsage
 from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
-from usage_billing.requests import Day, PathIdentifier
+from usage_billing.requests import Cursor, Day, PageSize, PathIdentifier
 
 app = Api()
 
 
 @app.get("/api/usage/subscription/<subscription_id>", allow=ANYONE, raises=[SubscriptionNotFound])
-def get_subscription_usage(subscription_id: PathIdentifier, period: Day = None) -> SubscriptionUsage:
+def get_subscription_usage(
+    subscription_id: PathIdentifier, period: Day = None, limit: PageSize = 100, cursor: Cursor = None
+) -> SubscriptionUsage:
     subscription = app.caller.reach(lambda: catalog.recent_subscription(subscription_id))
-    cut = subscription.cycle.period_of(period or clock.now())
-    return SubscriptionUsage.of(subscription, cut, store.heads(subscription_id, cut.key))
+    return listing.usage(subscription, clock.now(), limit, cursor, period)
 
 
 handler = app.handler

@@ -2,7 +2,7 @@
 
 from usage_billing import catalog, cursors, invoices
 from usage_billing.access import ANYONE
-from usage_billing.answers.billed import InvoicesOfSubscription, InvoiceWithItems
+from usage_billing.answers.billed import InvoicesOfSubscription, InvoiceSummary
 from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
 from usage_billing.requests import Cursor, PageSize, QueriedSubscription
@@ -19,7 +19,7 @@ def list_invoices(
     found = invoices.invoices(subscription_id, before, limit + 1)
     page = found[:limit]
     return InvoicesOfSubscription(
-        invoices=[InvoiceWithItems.of(each, invoices.items(each.invoice_id)) for each in page],
+        invoices=[InvoiceSummary.of(each) for each in page],
         next_cursor=cursors.encode(page[-1].period.key) if len(found) > limit else None,
     )
 

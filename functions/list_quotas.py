@@ -1,7 +1,7 @@
 """GET /api/usage/quotas/{planId}: the quotas of a plan."""
 
 from usage_billing import catalog, cursors
-from usage_billing.access import OPERATORS
+from usage_billing.access import ANYONE
 from usage_billing.answers.quotas import Quotas
 from usage_billing.http import Api
 from usage_billing.requests import Cursor, PageSize, PathIdentifier
@@ -9,8 +9,9 @@ from usage_billing.requests import Cursor, PageSize, PathIdentifier
 app = Api()
 
 
-@app.get("/api/usage/quotas/<plan_id>", allow=OPERATORS)
+@app.get("/api/usage/quotas/<plan_id>", allow=ANYONE)
 def list_quotas(plan_id: PathIdentifier, limit: PageSize = 100, cursor: Cursor = None) -> Quotas:
+    app.caller.require_that(lambda: catalog.has_subscription_on(app.caller.sub, plan_id))
     after = str(cursors.decode(cursor, str)[0]) if cursor else None
     quotas = catalog.quotas(plan_id, after, limit + 1)
     more = len(quotas) > limit

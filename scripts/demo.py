@@ -124,8 +124,8 @@ def _bills(business: Actor, starter: Actor, now: datetime) -> None:
     _bill("after more usage", business, Run(settled=1, items=1, total="30.00"), starter, Run(1, 1, "0.12"))
 
     _chapter("What each user sees")
-    _show_usage(business, {"assessment": (55, 5, "50.00"), "report": (30, 0, "0.00")})
-    _show_usage(starter, {"analysis": (62, 2, "0.25"), "report": (12, 2, "4.00")})
+    _show_usage(business, {"analysis": (0, 0, "0.00"), "assessment": (55, 5, "50.00"), "report": (30, 0, "0.00")})
+    _show_usage(starter, {"analysis": (62, 2, "0.25"), "assessment": (0, 0, "0.00"), "report": (12, 2, "4.00")})
     _show_invoice(business, "50.00", [(2, "10.00", "20.00"), (3, "10.00", "30.00")])
     _show_invoice(starter, "4.25", [(1, "0.125", "0.13"), (1, "0.125", "0.12"), (2, "2.00", "4.00")])
     console.print("  Two minutes at 0.125 are 0.13 and 0.12: items sum to the rounded whole.")
@@ -243,12 +243,15 @@ def _show_invoice(actor: Actor, total: str, charges: Sequence[tuple[int, str, st
     """`charges` are the items' quantities, unit prices and amounts."""
     answer = actor.own.get("/api/invoices", subscriptionId=actor.subscription)
     (invoice,) = entirely(answer, f"The invoices of {actor.subscription}")["invoices"]
-    items = invoice["items"]
+    path = f"/api/invoices/{invoice['invoiceId']}"
+    lines = entirely(actor.own.get(path), f"The invoice {invoice['invoiceId']}")["lines"]
+    items = entirely(actor.own.get(f"{path}/items"), f"The items of {invoice['invoiceId']}")["items"]
     got = [(item["quantity"], item["unitPrice"], item["amount"]) for item in items]
     _expect(f"{invoice['invoiceId']}: charges", got, list(charges))
     _expect(f"{invoice['invoiceId']}: total", invoice["total"], total)
-    items_sum = sum((Decimal(item["amount"]) for item in items), Decimal("0.00"))
-    _expect(f"{invoice['invoiceId']}: sum of the items", as_text(items_sum), total)
+    for name, parts in (("lines", lines), ("items", items)):
+        whole = sum((Decimal(part["amount"]) for part in parts), Decimal("0.00"))
+        _expect(f"{invoice['invoiceId']}: sum of the {name}", as_text(whole), total)
     table = _table(
         f"Invoice {invoice['invoiceId']} ({invoice['status']})", "charge for", "entries", "unit price >", "amount >"
     )

@@ -150,13 +150,12 @@ def _currencies_in_file(quotas: Sequence[Quota]) -> Iterator[Fault]:
 
 
 def _currencies_in_store(api: Client, quotas: Sequence[Quota]) -> Iterator[Fault]:
-    stored = {plan_id: list(_stored_quotas(api, plan_id)) for plan_id in {quota.plan_id for quota in quotas}}
+    """A plan that is there keeps the currency of its first quota."""
+    first = {plan_id: next(_stored_quotas(api, plan_id), None) for plan_id in {quota.plan_id for quota in quotas}}
     for index, quota in enumerate(quotas):
-        for other in stored[quota.plan_id]:
-            if other["currency"] != quota.currency and other["usageType"] != quota.usage_type:
-                reason = f"the plan {quota.plan_id} is in {other['currency']} by its quota for {other['usageType']}"
-                yield Fault(index, "currency", reason)
-                break
+        stored = first[quota.plan_id]
+        if stored and stored["currency"] != quota.currency:
+            yield Fault(index, "currency", f"the plan {quota.plan_id} is in {stored['currency']} and keeps it")
 
 
 def _stored_quotas(api: Client, plan_id: str) -> Iterator[Any]:

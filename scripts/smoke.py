@@ -180,10 +180,11 @@ class Smoke:
 
     def _invoices(self) -> str:
         invoices = _must_be(self._api.get("/api/invoices", subscriptionId=self._subject.subscription), 200)["invoices"]
-        for invoice in invoices:
-            if sum(Decimal(item["amount"]) for item in invoice["items"]) != Decimal(invoice["total"]):
-                raise Failure(f"the items of {invoice['invoiceId']} do not sum to {invoice['total']}")
-        return f"200, {len(invoices)} found, each the sum of its items"
+        for listed in invoices:
+            invoice = _must_be(self._api.get(f"/api/invoices/{listed['invoiceId']}"), 200)
+            if sum(Decimal(line["amount"]) for line in invoice["lines"]) != Decimal(invoice["total"]):
+                raise Failure(f"the lines of {invoice['invoiceId']} do not sum to {invoice['total']}")
+        return f"200, {len(invoices)} found, each the sum of its lines"
 
     @property
     def _path_of_subscription(self) -> str:
@@ -197,11 +198,15 @@ class Smoke:
     def _ledger(self) -> Any:
         """The ledger that the event went to, as it is now."""
         day = self._needed()["occurredAt"][:10]
-        usage = _must_be(self._api.get(self._path_of_subscription, period=day), 200)["usage"]
-        found = [ledger for ledger in usage if ledger["usageType"] == self._subject.usage_type]
-        if not found:
-            raise Failure(f"no usage of {self._subject.usage_type}, and some was recorded")
-        return found[0]
+        query = {"period": day}
+        while True:
+            page = _must_be(self._api.get(self._path_of_subscription, **query), 200)
+            for ledger in page["usage"]:
+                if ledger["usageType"] == self._subject.usage_type:
+                    return ledger
+            if "nextCursor" not in page:
+                raise Failure(f"no usage of {self._subject.usage_type}, and some was recorded")
+            query["cursor"] = page["nextCursor"]
 
 
 def _must_be(answer: Answer, status: int, code: str | None = None) -> Any:

@@ -185,5 +185,15 @@ class Api:
         sent = {name: value for name, value in (body | more).items() if value is not None}
         return self.post("/api/usage/record", sent, headers=headers)
 
+    def invoice(self, subscription: str = "sub-1") -> Any:
+        """The newest invoice of a subscription, with its lines."""
+        newest, *_ = self.get("/api/invoices", query={"subscriptionId": subscription}).json["invoices"]
+        return self.get(f"/api/invoices/{newest['invoiceId']}").json
+
+    def items(self, subscription: str = "sub-1", **query: str) -> list[Any]:
+        """All items of that invoice."""
+        path = f"/api/invoices/{self.invoice(subscription)['invoiceId']}/items"
+        return [item for page in self.walk(path, "items", limit=100, **query) for item in page]
+
     def bill(self, **scope: Any) -> Answer:
         return self.post("/api/usage/process-billing", scope or None)

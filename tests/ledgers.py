@@ -84,6 +84,8 @@ def read(prefix: str = "") -> list[Ledger]:
         entries[row["ledger_id"]].append(row)
     items: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for row in rows("USAGE_INVOICE_ITEM_TABLE"):
+        period_start, usage_type, sequence = row["item_id"].split("#")
+        assert (period_start, usage_type, int(sequence)) == (row["period_start"], row["usage_type"], row["to_sequence"])
         items[row["invoice_id"], row["usage_type"]].append(row)
     found = []
     for head in rows("USAGE_SUMMARY_TABLE"):
@@ -160,6 +162,7 @@ def _check_billing(ledger: Ledger) -> None:
     charged = half_up(ledger.charge(ledger.total_at(through)), MINOR[head["terms"]["currency"]])
     assert sum((Fraction(i["amount"]) for i in ledger.items), Fraction(0)) == charged, ledger.name
     assert Fraction(head["billed_amount"]) == charged, ledger.name
+    assert head["billed_items"] == len(ledger.items), ledger.name
     included = Fraction(head["terms"]["included"])
     assert Fraction(head["billed_quantity"]) == max(Fraction(0), Fraction(ledger.total_at(through)) - included)
     if head["terms"]["unit_price"]:

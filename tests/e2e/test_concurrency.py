@@ -1,6 +1,7 @@
 """Many at once on the local cloud, whose transactions are exact under threads: nothing is lost, nothing doubles."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
@@ -9,8 +10,8 @@ import pytest
 
 from tests import ledgers
 from tests.recording import record
-from usage_billing import billing, catalog
-from usage_billing.errors import LedgerBusy
+from usage_billing import billing, catalog, invoices
+from usage_billing.errors import InvoiceBusy, LedgerBusy, PlanCurrencyMismatch
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
 from usage_billing.recording import Recorded
@@ -91,3 +92,54 @@ def test_runs_while_events_pour_in_settle_all_of_it_in_the_end() -> None:
     found = ledgers.check()
     assert list(ledgers.unsettled(found)) == []
     assert sum(len(ledger.entries) for ledger in found) == 240
+
+
+def test_an_invoice_that_is_read_while_runs_add_to_it_always_adds_up() -> None:
+    subscription = subscribe("sub-1")
+    report(subscription, "first", Decimal(30))
+    bill()
+    [named] = invoices.invoices("sub-1", None, 1)
+
+    def bill_on(worker: int) -> int:
+        made = 0
+        for number in range(20):
+            report(subscription, f"event-{worker}-{number}", Decimal("0.7"))
+            made += bill().items
+        return made
+
+    read: list[int] = []
+    with ThreadPoolExecutor(3) as pool:
+        billing_on = [pool.submit(bill_on, worker) for worker in range(3)]
+        while not all(each.done() for each in billing_on):
+            with suppress(InvoiceBusy):
+                invoice, lines = invoices.with_lines(named)
+                assert sum(line.amount for line in lines) == invoice.total
+                assert sum(line.item_count for line in lines) == invoice.item_count
+                read.append(invoice.item_count)
+    assert len(set(read)) >= 3, "it grew while it was read"
+    assert read == sorted(read)
+    invoice, [line] = invoices.with_lines(named)
+    assert line.item_count == 1 + sum(each.result() for each in billing_on)
+    ledgers.check()
+
+
+@pytest.mark.parametrize("plan_is_new", [True, False])
+def test_two_currencies_at_once_never_get_into_a_plan(plan_is_new: bool) -> None:
+    terms = {"plan_id": "plan", "monthly_limit": Decimal(1), "unit_price": Decimal(1), "unit_name": "unit"}
+    if not plan_is_new:
+        catalog.save_quota(Quota(usage_type="first", currency="USD", **terms))
+
+    def save(number: int) -> str | None:
+        currency = ("USD", "EUR")[number % 2]
+        try:
+            catalog.save_quota(Quota(usage_type=f"type-{number}", currency=currency, **terms))
+        except PlanCurrencyMismatch:
+            return None
+        return currency
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        saved = list(pool.map(save, range(THREADS)))
+    [currency] = {each for each in saved if each}
+    assert saved == [currency if ("USD", "EUR")[number % 2] == currency else None for number in range(THREADS)]
+    assert {quota.currency for quota in catalog.quotas("plan")} == {currency}
+    assert plan_is_new or currency == "USD"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.api import Api
+from tests.api import Api, bearer
 from tests.meter import metered
 
 pytestmark = pytest.mark.usefixtures("account")
@@ -10,17 +10,45 @@ pytestmark = pytest.mark.usefixtures("account")
 USAGE = "/api/usage/subscription/sub-1"
 
 
-def test_the_usage_of_a_known_subscription_is_one_query_of_one_unit() -> None:
+def test_the_usage_of_a_known_subscription_and_plan_is_one_query_of_one_unit() -> None:
     api = Api()
     for usage_type in ("report", "assessment", "analysis"):
         api.plan(usage_type=usage_type)
     api.subscribe()
     for usage_type in ("report", "assessment", "analysis"):
         api.record(f"of-{usage_type}", usageType=usage_type)
+    for calls, units in [({"Query": 2}, 2), ({"Query": 1}, 1)]:  # the plan's quotas are remembered
+        with metered() as meter:
+            assert len(api.get(USAGE).json["usage"]) == 3
+        assert meter.calls == calls
+        assert (meter.read_units, meter.write_units) == (units, 0)
+
+
+@pytest.mark.parametrize("runs", [1, 30])
+def test_an_invoice_is_one_read_and_one_query_however_often_it_was_billed(runs: int) -> None:
+    api = Api()
+    api.plan(limit=0)
+    api.subscribe()
+    for number in range(runs):
+        api.record(f"e{number}")
+        api.bill()
+    invoice = api.invoice()
     with metered() as meter:
-        assert len(api.get(USAGE).json["usage"]) == 3
-    assert meter.calls == {"Query": 1}
-    assert (meter.read_units, meter.write_units) == (1, 0)
+        assert api.get(f"/api/invoices/{invoice['invoiceId']}").json["itemCount"] == runs
+    assert meter.calls == {"GetItem": 1, "Query": 1}
+    assert (meter.read_units, meter.write_units) == (2, 0)
+    with metered() as meter:
+        assert len(api.get(f"/api/invoices/{invoice['invoiceId']}/items").json["items"]) == runs
+    assert meter.calls == {"GetItem": 1, "Query": 1}
+
+
+def test_a_users_look_at_their_plan_is_one_query_more() -> None:
+    api = Api()
+    api.plan()
+    api.subscribe()
+    with metered() as meter:
+        assert api.get("/api/usage/quotas/business", headers=bearer("user-1")).status == 200
+    assert meter.calls == {"Query": 2}
 
 
 def test_a_replay_through_the_endpoint_is_two_calls_and_writes_nothing() -> None:

@@ -26,8 +26,7 @@ def event(subscription: str, name: str, quantity: int = 1) -> dict[str, Any]:
 
 
 def used(http: httpx.Client, subscription: str) -> int:
-    found = http.get(f"/api/usage/subscription/{subscription}").json()["usage"]
-    return found[0]["used"] if found else 0
+    return usage(http, subscription)["used"]
 
 
 def test_a_batch_over_http(http: httpx.Client, subscription: str) -> None:

@@ -67,10 +67,35 @@ def test_an_invoice_is_told_in_every_detail(ready: Api, at: At) -> None:
         "periodEnd": "2026-12-01T00:00:00Z",
         "currency": "USD",
         "total": "150.13",
+        "itemCount": 2,
+    }
+    month = {"periodStart": "2026-11-01T00:00:00Z", "periodEnd": "2026-12-01T00:00:00Z"}
+    lines = [
+        {
+            "usageType": "assessment",
+            **month,
+            "unitName": "assessment",
+            "quantity": 15,
+            "unitPrice": "10.00",
+            "amount": "150.00",
+            "itemCount": 1,
+        },
+        {
+            "usageType": "report",
+            **month,
+            "unitName": "report",
+            "quantity": 1,
+            "unitPrice": "0.125",
+            "amount": "0.13",
+            "itemCount": 1,
+        },
+    ]
+    items = {
         "items": [
             {
-                "itemId": "assessment#000000000000002",
+                "itemId": "2026-11-01T00:00:00Z#assessment#000000000000002",
                 "usageType": "assessment",
+                **month,
                 "description": "15 x assessment beyond the 50 included",
                 "quantity": 15,
                 "unitPrice": "10.00",
@@ -81,8 +106,9 @@ def test_an_invoice_is_told_in_every_detail(ready: Api, at: At) -> None:
                 "createdAt": "2026-11-21T00:00:00Z",
             },
             {
-                "itemId": "report#000000000000001",
+                "itemId": "2026-11-01T00:00:00Z#report#000000000000001",
                 "usageType": "report",
+                **month,
                 "description": "1 x report beyond the 5 included",
                 "quantity": 1,
                 "unitPrice": "0.125",
@@ -94,7 +120,8 @@ def test_an_invoice_is_told_in_every_detail(ready: Api, at: At) -> None:
             },
         ],
     }
-    assert ready.get("/api/invoices/sub-1-20261101T000000Z").json == expected
+    assert ready.get("/api/invoices/sub-1-20261101T000000Z").json == expected | {"lines": lines}
+    assert ready.get("/api/invoices/sub-1-20261101T000000Z/items").json == items
     assert ready.get("/api/invoices", query={"subscriptionId": "sub-1"}).json == {"invoices": [expected]}
 
 
@@ -110,7 +137,7 @@ def test_each_run_bills_what_came_since_the_last(ready: Api) -> None:
         ready.record(f"e{number}", quantity)
         ready.bill()
     [invoice] = invoices(ready)
-    assert [(item["quantity"], item["amount"], item["fromSequence"], item["toSequence"]) for item in invoice["items"]] \
+    assert [(item["quantity"], item["amount"], item["fromSequence"], item["toSequence"]) for item in ready.items()] \
         == [(10, "100.00", 2, 2), (5, "50.00", 3, 3)]  # fmt: skip
     assert invoice["total"] == "150.00"
     check()
@@ -136,7 +163,8 @@ def test_the_items_of_three_runs_sum_to_the_rounded_charge(
         ready.record(f"e{number}", Decimal(quantity))
         ready.bill()
     [invoice] = invoices(ready)
-    assert [item["amount"] for item in invoice["items"]] == amounts
+    assert [item["amount"] for item in ready.items()] == amounts
+    assert [line["amount"] for line in ready.invoice()["lines"]] == [total]
     assert invoice["total"] == total
     [usage] = ready.get("/api/usage/subscription/sub-1").json["usage"]
     assert usage["charge"] == total
@@ -220,7 +248,7 @@ def test_a_final_invoice_takes_no_more_and_stops_no_other(ready: Api, at: At, ca
         "ledgersSettled": 1, "itemsCreated": 1, "failures": 1, "totals": {"USD": "10.00"}}  # fmt: skip
     assert "invoice_not_draft" in [getattr(record, "code", None) for record in caplog.records]
     [invoice] = invoices(ready)
-    assert (invoice["status"], invoice["total"], len(invoice["items"])) == ("finalized", "100.00", 1)
+    assert (invoice["status"], invoice["total"], invoice["itemCount"]) == ("finalized", "100.00", 1)
     assert len(list(unsettled(check()))) == 1, "the charge waits and is not lost"
     assert ready.get("/api/usage/subscription/sub-1").json["usage"][0]["billedQuantity"] == 10
 

@@ -1,11 +1,17 @@
 """Quotas and subscriptions: what is put is what is got."""
 
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.api import Api
+from tests.api import Answer, Api
+from tests.faults import FAULTS, Killed, When, conflict, watched
+from tests.ledgers import clear, rows
+from usage_billing import retries
 
 QUOTA = {"monthlyLimit": 50, "unitPrice": "10.00", "unitName": "assessment"}
 QUOTA_PATH = "/api/usage/quotas/business/assessment"
@@ -98,9 +104,73 @@ def test_all_quotas_of_a_plan_are_in_one_currency(api: Api) -> None:
     assert api.put("/api/usage/quotas/european/report", QUOTA | {"currency": "EUR"}).status == 200
 
 
-def test_the_only_quota_of_a_plan_may_change_its_currency(api: Api) -> None:
+def test_a_plan_keeps_the_currency_of_its_first_quota(api: Api) -> None:
+    """Also while it has only one: a ledger or an invoice may be in that currency by now."""
     api.put(QUOTA_PATH, QUOTA)
-    assert api.put(QUOTA_PATH, QUOTA | {"currency": "EUR"}).json["currency"] == "EUR"
+    answer = api.put(QUOTA_PATH, QUOTA | {"currency": "EUR"})
+    assert (answer.status, answer.code) == (409, "plan_currency_mismatch")
+    assert api.get(QUOTA_PATH).json["currency"] == "USD"
+    assert api.put(QUOTA_PATH, QUOTA | {"unitPrice": "12.00"}).json["unitPrice"] == "12.00"
+
+
+def in_euro(api: Api, usage_type: str) -> Answer:
+    return api.put(f"/api/usage/quotas/business/{usage_type}", QUOTA | {"currency": "EUR"})
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("plan_is_new", [True, False])
+def test_of_two_currencies_that_race_into_a_plan_one_is_refused(api: Api, when: When, plan_is_new: bool) -> None:
+    """At every call that a PUT makes, another PUT comes in between, of a quota in another currency."""
+    for number in itertools.count(1):
+        clear()
+        if not plan_is_new:
+            api.plan(usage_type="report")
+        others: list[Answer] = []
+        with watched() as calls:
+            calls.at(number, when, lambda _, others=others: others.append(in_euro(api, "analysis")))
+            answer = api.put(QUOTA_PATH, QUOTA)
+        quotas = api.get("/api/usage/quotas/business").json["quotas"]
+        assert len({quota["currency"] for quota in quotas}) == 1, quotas
+        if not others:
+            break
+        assert {answer.status, others[0].status} == {200, 409}
+        assert {answer.code, others[0].code} == {None, "plan_currency_mismatch"}
+    assert number >= 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("error", [*FAULTS.values(), None], ids=[*FAULTS, "conflict"])
+def test_a_quota_whose_put_failed_anywhere_can_be_put_again(
+    api: Api, when: When, error: Callable[[], BaseException] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
+    for number in itertools.count(1):
+        clear()
+        with watched() as calls:
+            if error:
+                calls.fail(number, when, error)
+            else:
+                calls.at(number, "before", conflict)
+            with suppress(Killed):
+                assert api.put(QUOTA_PATH, QUOTA).status in (200, 503)
+            made = len(calls.made)
+        stored = api.get("/api/usage/quotas/business").json["quotas"]
+        other = in_euro(api, "analysis")
+        assert other.status == (409 if stored else 200), "the quota and its plan's currency are written together"
+        again = api.put(QUOTA_PATH, QUOTA)
+        assert again.status == (200 if stored else 409)
+        if made < number:
+            break
+    assert number >= 2
+
+
+def test_what_holds_a_plans_currency_is_no_quota(api: Api) -> None:
+    api.plan(usage_type="plan")
+    assert [quota["usageType"] for quota in api.get("/api/usage/quotas/business").json["quotas"]] == ["plan"]
+    assert len(rows("USAGE_QUOTA_TABLE")) == 2
+    for name in ("%23plan", "%23", "#plan"):
+        assert api.get(f"/api/usage/quotas/business/{name}").status in (404, 422)
+        assert api.put(f"/api/usage/quotas/business/{name}", QUOTA).status in (404, 422)
 
 
 def test_a_plan_without_quotas_is_an_empty_list(api: Api) -> None:

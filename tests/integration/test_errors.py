@@ -84,6 +84,15 @@ def plan_currency_mismatch(api: Api, _: pytest.MonkeyPatch) -> Answer:
     return api.put("/api/usage/quotas/business/report", body)
 
 
+def invoice_busy(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Heads that never agree with the invoice, as if something were billed between any two reads."""
+    api.record(quantity=60)
+    api.bill()
+    invoice = api.invoice()
+    monkeypatch.setattr(store, "heads", lambda *_: [])
+    return api.get(f"/api/invoices/{invoice['invoiceId']}")
+
+
 WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.NotJson: lambda api, _: api.post("/api/usage/record", raw="{"),
     errors.UnsupportedMediaType: lambda api, _: api.post("/api/usage/record", raw="{}", headers={
@@ -98,6 +107,7 @@ WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.SubscriptionNotFound: lambda api, _: api.get("/api/subscriptions/nothing"),
     errors.QuotaNotFound: lambda api, _: api.get("/api/usage/quotas/business/nothing"),
     errors.InvoiceNotFound: lambda api, _: api.get("/api/invoices/nothing"),
+    errors.InvoiceBusy: invoice_busy,
     errors.EventIdConflict: event_id_conflict,
     errors.SubscriptionInactive: subscription_inactive,
     errors.TooManyUsageTypes: too_many_usage_types,
@@ -176,6 +186,7 @@ FAILURES = {
     "get_subscription": Failure(catalog, "subscription", lambda api: api.get("/api/subscriptions/sub-1")),
     "put_subscription": Failure(catalog, "save_subscription", lambda api: api.subscribe()),
     "get_invoice": Failure(invoices, "named", lambda api: api.get("/api/invoices/nothing")),
+    "list_invoice_items": Failure(invoices, "named", lambda api: api.get("/api/invoices/nothing/items")),
     "list_invoices": Failure(invoices, "invoices", lambda api: api.get("/api/invoices", query={
         "subscriptionId": "sub-1"})),
 }  # fmt: skip

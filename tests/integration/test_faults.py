@@ -13,7 +13,7 @@ import pytest
 from tests import ledgers, queue
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import billing, catalog, queueing, retries, store
+from usage_billing import billing, catalog, queueing, retries, store, tables
 from usage_billing.access import Caller, Role
 from usage_billing.consumption import Message, consume
 from usage_billing.errors import (
@@ -241,7 +241,7 @@ def test_a_transaction_conflict_is_tried_again_until_it_is_over() -> None:
             if model.name == "TransactWriteItems" and next(for_three_tries, None) is not None:
                 raise transaction_conflict(items=2)
 
-        store.connection().client.meta.events.register("before-call.dynamodb", conflict)
+        tables.connection().client.meta.events.register("before-call.dynamodb", conflict)
         assert report("second").entry.sequence == 2
     assert calls.made.count("TransactWriteItems") == 4
     ledgers.check()
@@ -250,10 +250,10 @@ def test_a_transaction_conflict_is_tried_again_until_it_is_over() -> None:
 def test_a_ledger_that_never_comes_free_is_refused_with_nothing_written() -> None:
     report("first")
     conflict = partial(_conflict, items=2)
-    store.connection().client.meta.events.register("before-call.dynamodb.TransactWriteItems", conflict)
+    tables.connection().client.meta.events.register("before-call.dynamodb.TransactWriteItems", conflict)
     with pytest.raises(LedgerBusy):
         report("second")
-    store.connection().client.meta.events.unregister("before-call.dynamodb.TransactWriteItems", conflict)
+    tables.connection().client.meta.events.unregister("before-call.dynamodb.TransactWriteItems", conflict)
     [ledger] = ledgers.check()
     assert [entry["event_id"] for entry in ledger.entries] == ["first"]
     assert not report("second").replayed

@@ -6,6 +6,7 @@ differ, periods turn, and the subscription changes its anchor.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,9 +22,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests import ledgers, queue
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
-from usage_billing import billing, catalog, contention, retries
+from usage_billing import billing, catalog, contention, invoices, retries, store
 from usage_billing.access import Caller, Role
-from usage_billing.errors import BillingError, DatabaseUnavailable, EventIdConflict, QueueUnavailable
+from usage_billing.errors import (
+    BillingError,
+    DatabaseUnavailable,
+    EventIdConflict,
+    PlanCurrencyMismatch,
+    QueueUnavailable,
+)
 from usage_billing.intake import Queued, Taken, take
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
@@ -67,11 +74,36 @@ class Faulty(RuleBasedStateMachine):
         catalog.change_subscription(self.name, lambda seen: (seen or new).with_anchor_day(anchor, self.now))
         catalog.forget_subscriptions()
 
-    @rule(usage_type=st.sampled_from(TYPES))
-    def add_quota(self, usage_type: str) -> None:
+    @rule(usage_type=st.sampled_from(TYPES), trouble=TROUBLE)
+    def add_quota(self, usage_type: str, trouble: Trouble = None) -> None:
+        self.troubled(trouble, lambda: catalog.save_quota(self.quota(usage_type, "USD")))
+
+    @rule(usage_type=st.sampled_from(TYPES), trouble=TROUBLE)
+    def add_quota_in_another_currency(self, usage_type: str, trouble: Trouble) -> None:
+        """The plan is in USD since its first quota."""
+        other = self.quota(usage_type, "EUR")
+        with suppress(PlanCurrencyMismatch):
+            self.troubled(trouble, lambda: catalog.save_quota(other))
+        with pytest.raises(PlanCurrencyMismatch):
+            catalog.save_quota(other)
+        assert {quota.currency for quota in catalog.quotas(self.name)} == {"USD"}
+
+    def quota(self, usage_type: str, currency: str) -> Quota:
         limit, price = PRICES[usage_type]
         terms = {"monthly_limit": Decimal(limit), "unit_price": Decimal(price), "unit_name": usage_type}
-        catalog.save_quota(Quota(plan_id=self.name, usage_type=usage_type, **terms))
+        return Quota(plan_id=self.name, usage_type=usage_type, currency=currency, **terms)
+
+    @rule(trouble=TROUBLE)
+    def read_invoices(self, trouble: Trouble) -> None:
+        """Whatever happens meanwhile, the lines of an invoice sum to its total."""
+
+        def read() -> None:
+            for each in invoices.invoices(self.name, None, 100):
+                invoice, lines = invoices.with_lines(each)
+                assert sum(line.amount for line in lines) == invoice.total
+                assert sum(line.item_count for line in lines) == invoice.item_count
+
+        self.troubled(trouble, read)
 
     @rule(minutes=st.sampled_from([1, 30, 61, 2000]))
     def wait(self, minutes: int) -> None:
@@ -178,6 +210,10 @@ class Faulty(RuleBasedStateMachine):
                 return work()
             except (Killed, DatabaseUnavailable, QueueUnavailable):
                 return None
+            except Exception as error:
+                if store.unavailable(error):  # what HTTP makes of it
+                    return None
+                raise
             finally:
                 self.calls.calm()
 

@@ -172,5 +172,8 @@ def _look(api: Api) -> None:
     paths += ["/api/usage/quotas/business", "/api/usage/quotas/business/assessment", "/api/subscriptions/a"]
     for path in paths:
         assert api.get(path).status == 200
+        # For a user more is looked up: whether it is theirs.
+        assert api.get(path, headers=bearer()).status == (403 if path == "/api/subscriptions/a" else 200)
     [invoice] = api.get("/api/invoices", query={"subscriptionId": "a"}).json["invoices"]
-    assert api.get(f"/api/invoices/{invoice['invoiceId']}").status == 200
+    for path in (f"/api/invoices/{invoice['invoiceId']}", f"/api/invoices/{invoice['invoiceId']}/items"):
+        assert api.get(path).status == 200

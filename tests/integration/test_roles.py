@@ -31,12 +31,13 @@ EXPECTED = {
     ("GET", "/api/usage/subscription/{subscriptionId}/records"): (
         "/api/usage/subscription/sub-1/records", None, 200, 200),
     ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", None, 403, 200),
-    ("GET", "/api/usage/quotas/{planId}"): ("/api/usage/quotas/business", None, 403, 200),
-    ("GET", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/assessment", None, 403, 200),
+    ("GET", "/api/usage/quotas/{planId}"): ("/api/usage/quotas/business", None, 200, 200),
+    ("GET", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/assessment", None, 200, 200),
     ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/report", QUOTA, 403, 200),
     ("GET", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/sub-1", None, 403, 200),
     ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/sub-1", SUBSCRIPTION, 403, 200),
     ("GET", "/api/invoices/{invoiceId}"): ("/api/invoices/{invoice}", None, 200, 200),
+    ("GET", "/api/invoices/{invoiceId}/items"): ("/api/invoices/{invoice}/items", None, 200, 200),
     ("GET", "/api/invoices"): ("/api/invoices?subscriptionId=sub-1", None, 200, 200),
 }  # fmt: skip
 
@@ -51,9 +52,11 @@ MISSING = {
     "an invoice of one's own subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z", None, 404),
     "an invoice of no subscription": ("GET", "/api/invoices/nothing-20261101T000000Z", None, 404),
     "what is no invoice id": ("GET", "/api/invoices/nothing", None, 404),
+    "items of an invoice of one's own subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z/items", None, 404),
+    "items of no invoice": ("GET", "/api/invoices/nothing/items", None, 404),
     "invoices": ("GET", "/api/invoices?subscriptionId=nothing", None, 404),
     "billing": ("POST", "/api/usage/process-billing", {"subscriptionId": "nothing"}, 404),
-    "a quota": ("GET", "/api/usage/quotas/business/nothing", None, 404),
+    "a quota of another plan": ("GET", "/api/usage/quotas/nothing/assessment", None, 404),
     "a subscription": ("GET", "/api/subscriptions/nothing", None, 404),
 }
 
@@ -63,7 +66,8 @@ def invoice(api: Api) -> str:
     """user-1 has a subscription with a billed invoice; user-2 has a subscription of their own."""
     api.plan()
     api.subscribe()
-    api.subscribe("sub-2", "user-2")
+    api.plan("starter")
+    api.subscribe("sub-2", "user-2", "starter")
     api.record(quantity=60)
     api.bill(subscriptionId="sub-1")
     [found] = api.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
@@ -139,10 +143,28 @@ def test_a_user_cannot_tell_what_is_anothers_from_what_does_not_exist(api: Api, 
         ("/api/usage/subscription/sub-1", "/api/usage/subscription/nothing"),
         ("/api/usage/subscription/sub-1/records", "/api/usage/subscription/nothing/records"),
         (f"/api/invoices/{invoice}", "/api/invoices/nothing"),
+        ("/api/usage/quotas/business", "/api/usage/quotas/nothing"),
+        ("/api/usage/quotas/business/assessment", "/api/usage/quotas/business/nothing"),
+        ("/api/usage/quotas/business/assessment", "/api/usage/quotas/nothing/nothing"),
+        (f"/api/invoices/{invoice}/items", "/api/invoices/nothing/items"),
         ("/api/invoices?subscriptionId=sub-1", "/api/invoices?subscriptionId=nothing"),
     ]:
         one, other = (ask(api, "GET", path, None, bearer("user-2")) for path in (theirs, nothing))
         assert (one.status, one.text, one.headers) == (other.status, other.text, other.headers)
+
+
+def test_a_user_reads_the_quotas_of_the_plans_of_their_subscriptions(api: Api, invoice: str) -> None:
+    def statuses(plan: str) -> list[int]:
+        paths = (f"/api/usage/quotas/{plan}", f"/api/usage/quotas/{plan}/assessment")
+        return [api.get(path, headers=bearer("user-1")).status for path in paths]
+
+    assert (statuses("business"), statuses("starter")) == ([200, 200], [403, 403])
+    api.subscribe("sub-3", "user-1", "starter", status="canceled")
+    assert (statuses("business"), statuses("starter")) == ([200, 200], [200, 200])
+    api.subscribe("sub-1", "user-1", "starter")
+    assert (statuses("business"), statuses("starter")) == ([403, 403], [200, 200])
+    nothing = api.get("/api/usage/quotas/starter/nothing", headers=bearer("user-1"))
+    assert nothing.code == "quota_not_found", "they may read the whole list, so this tells nothing more"
 
 
 def test_credentials_that_may_too_little_are_told_what_is_missing(api: Api, invoice: str) -> None:

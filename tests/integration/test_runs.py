@@ -83,7 +83,7 @@ def test_what_there_is_no_time_for_goes_to_the_queue_until_all_is_settled(many: 
     assert list(unsettled(check())) == []
     assert max(settled) <= 2
     assert len(runs) == 1, "it is one run"
-    assert {item["runId"] for n in range(LEDGERS) for item in invoice_of(many, n)["items"]} == runs
+    assert {item["runId"] for n in range(LEDGERS) for item in many.items(f"sub-{n}")} == runs
 
 
 def invoice_of(api: Api, number: int) -> dict[str, Any]:

@@ -23,8 +23,10 @@ ENTRY = {
 }
 CHARGE = {
     "invoice_id": "sub-1~20261101T000000Z",
-    "item_id": "report~00000012",
+    "item_id": "2026-11-01T00:00:00Z#report#00000012",
     "usage_type": "report",
+    "period_start": "2026-11-01T00:00:00Z",
+    "period_end": "2026-12-01T00:00:00Z",
     "description": "7 reports beyond the included 5, at 2.50 USD each",
     "quantity": Decimal(7),
     "unit_price": Decimal("2.50"),

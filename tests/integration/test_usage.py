@@ -1,12 +1,22 @@
 """Reading usage and records: every field, every page, every period."""
 
+import json
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.api import Api
+from tests.faults import watched
+from usage_billing import catalog, cursors
+from usage_billing.answers.usage import SubscriptionUsage
+from usage_billing.exact_json import dumps
+from usage_billing.ledger import Head, LedgerKey
+from usage_billing.pricing import Terms
+from usage_billing.subscriptions import Subscription
 
 At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
@@ -20,18 +30,163 @@ EMPTY = {
     "periodEnd": "2026-12-01T00:00:00Z",
     "usage": [],
 }
+UNUSED = {
+    "usageType": "assessment",
+    "unitName": "assessment",
+    "used": 0,
+    "limit": 50,
+    "remaining": 50,
+    "exceeded": False,
+    "billableQuantity": 0,
+    "billedQuantity": 0,
+    "unitPrice": "10.00",
+    "charge": "0.00",
+    "currency": "USD",
+}
 
 
 def ids(pages: list[list[dict[str, Any]]]) -> list[str]:
     return [record["eventId"] for page in pages for record in page]
 
 
-def test_no_usage_is_an_empty_list(ready: Api, at: At) -> None:
+def test_without_usage_it_is_what_the_plan_offers(ready: Api, at: At) -> None:
     at(NOON)
-    assert ready.get(USAGE).json == EMPTY
-    assert ready.get("/api/usage/user/user-1").json == {"userId": "user-1", "subscriptions": [EMPTY]}
+    unused = EMPTY | {"usage": [UNUSED]}
+    assert ready.get(USAGE).json == unused
+    assert ready.get(USAGE, query={"period": "2027-01-01"}).json["usage"] == [UNUSED]
+    assert ready.get("/api/usage/user/user-1").json == {"userId": "user-1", "subscriptions": [unused]}
     assert ready.get("/api/usage/user/nobody").json == {"userId": "nobody", "subscriptions": []}
     assert ready.get(RECORDS).json == {"records": []}
+
+
+def test_a_period_that_has_ended_shows_only_what_was_used(ready: Api, at: At) -> None:
+    at(NOON)
+    ready.plan(usage_type="report")
+    ready.record("e1", 7, occurredAt="2026-10-20T00:00:00Z")
+    october = ready.get(USAGE, query={"period": "2026-10-20"}).json["usage"]
+    assert [(each["usageType"], each["used"]) for each in october] == [("assessment", 7)]
+    assert ready.get(USAGE, query={"period": "2026-09-01"}).json["usage"] == []
+    at("2026-11-30T23:59:59.999Z")
+    assert [each["usageType"] for each in ready.get(USAGE).json["usage"]] == ["assessment", "report"]
+    at("2026-12-01T00:00:00Z")
+    assert ready.get(USAGE, query={"period": "2026-11-30"}).json["usage"] == []
+
+
+def test_a_subscription_on_a_plan_without_quotas_has_an_empty_list(api: Api, at: At) -> None:
+    at(NOON)
+    api.subscribe()
+    assert api.get(USAGE).json == EMPTY
+
+
+def test_a_ledger_shows_its_own_terms_and_what_is_unused_those_of_today(ready: Api, at: At) -> None:
+    at(NOON)
+    ready.plan(usage_type="report", limit=5)
+    ready.record("e1", 7)
+    ready.record("e2", usageType="unrated")
+    for usage_type in ("assessment", "report", "unrated"):
+        ready.plan(usage_type=usage_type, limit=1, price="99.00")
+    shown = ready.get(USAGE).json["usage"]
+    assert [(each["usageType"], each["used"], each["limit"], each["unitPrice"]) for each in shown] == [
+        ("assessment", 7, 50, "10.00"), ("report", 0, 1, "99.00"), ("unrated", 1, None, None)]  # fmt: skip
+    ready.plan("starter", "photo", limit=9)
+    ready.subscribe(plan="starter")
+    moved = [(each["usageType"], each["limit"]) for each in ready.get(USAGE).json["usage"]]
+    assert moved == [("assessment", 50), ("photo", 9), ("unrated", None)], "of another plan only what was used"
+
+
+def test_quotas_are_remembered_for_a_minute(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, 59.9, 59.9, 60.0, 60.0])
+    monkeypatch.setattr(catalog, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    first = ["GetItem", "Query", "Query"]
+    for calls_made in (first, ["Query"], first):
+        with watched() as calls:
+            assert ready.get(USAGE).json["usage"] == [UNUSED]
+        assert calls.made == calls_made
+
+
+@pytest.fixture
+def mixed(ready: Api, at: At) -> Api:
+    """Usage types with ledger and quota (assessment, report), with a ledger (c, x), with a quota (b, report+, z)."""
+    at(NOON)
+    for usage_type in ("b", "report", "report+", "z"):
+        ready.plan(usage_type=usage_type)
+    for usage_type in ("assessment", "c", "report", "x"):
+        ready.record(f"e-{usage_type}", usageType=usage_type)
+    return ready
+
+
+MIXED = ["assessment", "b", "c", "report", "report+", "x", "z"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 100])
+def test_usage_comes_by_usage_type_page_by_page(mixed: Api, limit: int) -> None:
+    pages = mixed.walk(USAGE, "usage", limit=limit)
+    assert [each["usageType"] for page in pages for each in page] == MIXED
+    assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
+    assert [each["used"] for page in pages for each in page] == [1, 0, 1, 1, 0, 1, 0]
+
+
+def test_usage_of_a_day_comes_page_by_page_too(mixed: Api, at: At) -> None:
+    at("2026-12-20T00:00:00Z")
+    pages = mixed.walk(USAGE, "usage", limit=3, period="2026-11-20")
+    assert [[each["usageType"] for each in page] for page in pages] == [["assessment", "c", "report"], ["x"]]
+
+
+def test_a_list_goes_on_in_the_period_in_which_it_began(mixed: Api, at: At) -> None:
+    first = mixed.get(USAGE, query={"limit": "1"}).json
+    at("2026-12-01T00:00:00Z")
+    rest = mixed.get(USAGE, query={"cursor": first["nextCursor"]}).json
+    assert rest["periodStart"] == first["periodStart"]
+    assert [each["usageType"] for each in rest["usage"]] == ["c", "report", "x"], "it has ended meanwhile"
+    answer = mixed.get(USAGE, query={"cursor": first["nextCursor"], "period": "2026-12-01"})
+    assert (answer.status, answer.code) == (422, "validation_error")
+
+
+def test_a_users_usage_begins_each_subscription_and_says_where_it_goes_on(mixed: Api, monkeypatch: Any) -> None:
+    import get_user_usage
+
+    monkeypatch.setattr(get_user_usage, "USAGE_TYPES", 3)
+    mixed.plan("starter", "photo")
+    mixed.subscribe("sub-2", plan="starter")
+    first, other = mixed.get("/api/usage/user/user-1").json["subscriptions"]
+    assert [each["usageType"] for each in first["usage"]] == MIXED[:3]
+    assert "nextCursor" not in other
+    rest = mixed.get(USAGE, query={"cursor": first["nextCursor"]}).json
+    assert [each["usageType"] for each in rest["usage"]] == MIXED[3:]
+
+
+def test_the_largest_answers_fit_through_lambda() -> None:
+    """The worst ids, names and numbers there can be, 200 in a period; as Lambda sends them: JSON in a JSON text."""
+    import get_user_usage
+
+    subscription = Subscription(subscription_id="s" * 128, user_id="u" * 128, plan_id="p" * 128)
+    period = subscription.cycle.period_of(datetime.fromisoformat(NOON))
+    nines = Decimal("999999999999.999999999")
+    terms = Terms("p" * 128, nines, nines, "\U0001f600" * 128, "CLF")
+    head = Head(LedgerKey.of("s" * 128, period, "t" * 128), "u" * 128, period, terms, 10**12, nines * 10**9,
+                10**12, nines * 10**9, nines * 10**18)  # fmt: skip
+
+    def size(usage_types: int) -> int:
+        of_one = SubscriptionUsage.of(subscription, period, [head] * usage_types, "c" * 512)
+        return len(json.dumps({"body": dumps(of_one.model_dump(by_alias=True))}))
+
+    most = 6 * 1024 * 1024 * 9 // 10
+    assert size(100) < most, "a page"
+    assert 100 * size(get_user_usage.USAGE_TYPES) < most, "a hundred subscriptions"
+
+
+@pytest.mark.parametrize("after", ["", "!", "#", "#plan", "zzz", "\U0010ffff"])
+def test_a_cursor_that_somebody_made_up_breaks_nothing(mixed: Api, after: str) -> None:
+    for path, cursor in [
+        (USAGE, ("2026-11-01T00:00:00Z", after)),
+        ("/api/usage/quotas/business", (after,)),
+        ("/api/usage/user/user-1", (after,)),
+    ]:
+        assert mixed.get(path, query={"cursor": cursors.encode(*cursor)}).status == 200
+    for start in (after, "2026-11-01", "2026-11-01T00:00:00", "0001-01-15T00:00:00Z", "9999-12-31T00:00:00Z",
+                  "2026-11-02T00:00:00Z"):  # fmt: skip
+        answer = mixed.get(USAGE, query={"cursor": cursors.encode(start, "report")})
+        assert (answer.status, answer.code) == (422, "validation_error")
 
 
 def test_usage_is_told_by_usage_type_in_every_detail(ready: Api, at: At) -> None:
@@ -115,7 +270,7 @@ def test_a_day_selects_the_period_that_holds_it(
     api.record("e2", 1, occurredAt="2026-11-15T00:00:00Z")
     usage = api.get(USAGE, query={"period": day}).json
     assert (usage["periodStart"], usage["periodEnd"]) == (f"{start}T00:00:00Z", f"{end}T00:00:00Z")
-    assert [each["used"] for each in usage["usage"]] == ([] if used is None else [used])
+    assert [each["used"] for each in usage["usage"] if each["used"]] == ([] if used is None else [used])
     records = api.get(RECORDS, query={"period": day}).json["records"]
     assert [record["quantity"] for record in records] == ([] if used is None else [used])
 
@@ -124,8 +279,8 @@ def test_without_a_day_it_is_the_current_period(ready: Api, at: At) -> None:
     at("2026-11-30T23:59:59Z")
     ready.record("e1", 7)
     at("2026-12-01T00:00:00Z")
-    assert ready.get(USAGE).json["usage"] == []
-    assert ready.get("/api/usage/user/user-1").json["subscriptions"][0]["usage"] == []
+    assert ready.get(USAGE).json["usage"] == [UNUSED]
+    assert ready.get("/api/usage/user/user-1").json["subscriptions"][0]["usage"] == [UNUSED]
     assert ready.get(RECORDS).json == {"records": []}
 
 
@@ -170,7 +325,7 @@ def test_a_record_is_told_in_every_detail(ready: Api, at: At) -> None:
     assert ready.get(RECORDS).json == {"records": [record]}
     ready.bill()
     [invoice] = ready.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
-    billed = {"processed": True, "invoiceId": invoice["invoiceId"], "invoiceItemId": invoice["items"][0]["itemId"]}
+    billed = {"processed": True, "invoiceId": invoice["invoiceId"], "invoiceItemId": ready.items()[0]["itemId"]}
     assert ready.get(RECORDS).json == {"records": [record | billed]}
 
 
@@ -180,8 +335,7 @@ def test_each_record_names_the_item_that_charged_it(ready: Api) -> None:
         ready.record(f"e{number}", quantity)
         if number in (2, 3, 5):
             ready.bill()
-    [invoice] = ready.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
-    first, second = (item["itemId"] for item in invoice["items"])
+    first, second = (item["itemId"] for item in ready.items())
     expected = [(True, None), (True, None), (True, first), (True, second), (True, second), (False, None)]
     for limit in (1, 2, 4, 100):
         records = [record for page in ready.walk(RECORDS, "records", limit=limit) for record in page]

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from usage_billing.ledger import Head, LedgerKey, UsageEvent
 from usage_billing.periods import MonthlyCycle
 from usage_billing.pricing import MINOR_UNIT_DIGITS, Terms
-from usage_billing.settlement import InvoiceItem, invoice_id, item_id, last_item_id, parse_invoice_id, settle
+from usage_billing.settlement import InvoiceItem, invoice_id, item_id, last_item_id, line_of, parse_invoice_id, settle
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)
+KEY = LedgerKey.of("sub-1", PERIOD, "assessment")
 TERMS = Terms("business", Decimal(50), Decimal("10.00"), "assessment", "USD")
 
 
 def head(terms: Terms | None = TERMS) -> Head:
-    return Head(key=LedgerKey.of("sub-1", PERIOD, "assessment"), user_id="user-1", period=PERIOD, terms=terms)
+    return Head(key=KEY, user_id="user-1", period=PERIOD, terms=terms)
 
 
 def used(current: Head, *quantities: str | Decimal) -> Head:
@@ -33,8 +34,9 @@ def test_an_item_names_everything_that_is_charged() -> None:
     settlement = settle(used(head(), "45", "15"), "run-1", NOW)
     assert settlement.item == InvoiceItem(
         invoice_id="sub-1-20261101T000000Z",
-        item_id="assessment#000000000000002",
+        item_id="2026-11-01T00:00:00Z#assessment#000000000000002",
         usage_type="assessment",
+        period=PERIOD,
         description="10 x assessment beyond the 50 included",
         quantity=Decimal(10),
         unit_price=Decimal("10.00"),
@@ -46,7 +48,11 @@ def test_an_item_names_everything_that_is_charged() -> None:
         created_at=NOW,
     )
     assert settlement.after == replace(
-        used(head(), "45", "15"), billed_through=2, billed_quantity=Decimal(10), billed_amount=Decimal("100.00")
+        used(head(), "45", "15"),
+        billed_through=2,
+        billed_quantity=Decimal(10),
+        billed_amount=Decimal("100.00"),
+        billed_items=1,
     )
 
 
@@ -61,6 +67,7 @@ def test_a_range_that_charges_nothing_is_settled_without_an_item(terms: Terms, q
     settlement = settle(used(head(terms), quantity), "run-1", NOW)
     assert settlement.item is None
     assert settlement.after.is_settled
+    assert line_of(settlement.after) is None
 
 
 def test_the_next_item_begins_behind_the_watermark() -> None:
@@ -101,7 +108,7 @@ def test_items_are_disjoint_and_sum_to_the_rounded_charge_however_often_billing_
     runs: list[list[Decimal]], included: Decimal, price: Decimal, currency: str
 ) -> None:
     current = head(Terms("p", included, price, "unit", currency))
-    charged, billed, settled_to = Fraction(0), Fraction(0), 0
+    charged, billed, settled_to, items = Fraction(0), Fraction(0), 0, 0
     for number, quantities in enumerate(runs):
         before = current
         current = used(current, *quantities)
@@ -118,6 +125,7 @@ def test_items_are_disjoint_and_sum_to_the_rounded_charge_however_often_billing_
             assert item.to_sequence == current.last_sequence
             charged += Fraction(item.amount)
             billed += Fraction(item.quantity)
+            items += 1
         settled_to = current.billed_through
         assert current.is_settled
         scale = 10 ** MINOR_UNIT_DIGITS[currency]
@@ -126,12 +134,24 @@ def test_items_are_disjoint_and_sum_to_the_rounded_charge_however_often_billing_
         assert charged == Fraction(current.billed_amount)
         assert Fraction(current.billed_quantity) == beyond
         assert billed == (beyond if price else 0)
+        line = line_of(current)
+        assert (line is None) == (items == 0)
+        if line:
+            assert (line.item_count, Fraction(line.amount), Fraction(line.quantity)) == (items, charged, billed)
 
 
 @given(st.integers(1, 10**15 - 2), st.integers(1, 10**15 - 2))
 def test_item_ids_sort_by_the_range_they_charge(one: int, other: int) -> None:
-    assert (item_id("t", one) < item_id("t", other)) == (one < other)
-    assert item_id("t", one) < last_item_id("t")
+    assert (item_id(KEY, one) < item_id(KEY, other)) == (one < other)
+    assert item_id(KEY, one) < last_item_id(KEY)
+
+
+@given(st.integers(1, 10**15 - 2))
+def test_item_ids_of_a_ledger_lie_together(sequence: int) -> None:
+    """Also beside usage types that begin alike, and other periods."""
+    for period_start, usage_type in [(KEY.period_start, "assessment+x"), ("2026-12-01T00:00:00Z", "assessment")]:
+        other = LedgerKey("sub-1", period_start, usage_type)
+        assert last_item_id(KEY) < item_id(other, sequence)
 
 
 @given(

@@ -124,6 +124,11 @@ class Caller:
         if self.role not in OPERATORS and self.sub != user_id:
             raise _not_yours()
 
+    def require_that(self, theirs: Callable[[], bool]) -> None:
+        """Raises Forbidden for a user to whom it does not belong, according to `theirs`."""
+        if self.role not in OPERATORS and not theirs():
+            raise _not_yours()
+
     def require_role(self, allowed: frozenset[Role]) -> None:
         """Raises Forbidden unless the caller's role is among those allowed."""
         if self.role not in allowed:

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from pynamodb.exceptions import DoesNotExist, PutError
+from pynamodb.exceptions import DoesNotExist, PutError, TransactWriteError
 
 from usage_billing.errors import DatabaseUnavailable, PlanCurrencyMismatch, QuotaNotFound, SubscriptionNotFound
 from usage_billing.exact_json import dumps, loads
@@ -11,10 +12,13 @@ from usage_billing.pricing import Quota, Terms
 from usage_billing.retries import tries
 from usage_billing.subscriptions import EarlierAnchor, Subscription, SubscriptionStatus
 from usage_billing.tables import SubscriptionTable, SubscriptionUserIndex, UsageQuotaTable, error_code
+from usage_billing.transactions import cancellation, old_item, write
 from usage_billing.values import instant, iso
 
-SUBSCRIPTION_CACHE_SECONDS = 60.0
-SUBSCRIPTION_CACHE_SIZE = 10_000
+CACHE_SECONDS = 60.0
+
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
 
 
 def subscription(subscription_id: str) -> Subscription:
@@ -29,7 +33,34 @@ def subscription(subscription_id: str) -> Subscription:
         raise SubscriptionNotFound(f"There is no subscription {subscription_id}.") from None
 
 
-_subscriptions: dict[str, tuple[float, Subscription]] = {}
+class _Recent(Generic[KeyT, ValueT]):
+    """What this process read in the last minute, by key."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._read: dict[KeyT, tuple[float, ValueT]] = {}
+
+    def get(self, key: KeyT, load: Callable[[], ValueT]) -> ValueT:
+        """What is remembered, else what `load` returns; if it raises, nothing is remembered."""
+        now = time.monotonic()
+        read_at, value = self._read.get(key, (None, None))
+        if value is None or read_at is None or now - read_at >= CACHE_SECONDS:
+            value = load()
+            if len(self._read) >= self._size:
+                self._read.clear()
+            self._read[key] = (now, value)
+        return value
+
+    def forget(self, key: KeyT) -> None:
+        self._read.pop(key, None)
+
+    def clear(self) -> None:
+        self._read.clear()
+
+
+_subscriptions = _Recent[str, Subscription](10_000)
+_quotas = _Recent[tuple[str, str | None, int], list[Quota]](100)
+"""Pages of a plan's quotas."""
 
 
 def recent_subscription(subscription_id: str) -> Subscription:
@@ -38,19 +69,13 @@ def recent_subscription(subscription_id: str) -> Subscription:
     Raises:
         SubscriptionNotFound: there is none; that is not remembered.
     """
-    now = time.monotonic()
-    read_at, found = _subscriptions.get(subscription_id, (0.0, None))
-    if found is None or now - read_at >= SUBSCRIPTION_CACHE_SECONDS:
-        found = subscription(subscription_id)
-        if len(_subscriptions) >= SUBSCRIPTION_CACHE_SIZE:
-            _subscriptions.clear()
-        _subscriptions[subscription_id] = (now, found)
-    return found
+    return _subscriptions.get(subscription_id, lambda: subscription(subscription_id))
 
 
 def forget_subscriptions() -> None:
-    """Empty what `recent_subscription` remembers."""
+    """Empty what `recent_subscription` and `recent_quotas` remember."""
     _subscriptions.clear()
+    _quotas.clear()
 
 
 def subscriptions_of(user_id: str, after: str | None, limit: int) -> list[Subscription]:
@@ -58,6 +83,12 @@ def subscriptions_of(user_id: str, after: str | None, limit: int) -> list[Subscr
     behind = SubscriptionUserIndex.subscription_id > after if after else None
     rows = SubscriptionTable.user_index.query(user_id, behind, limit=limit)
     return [_subscription(row) for row in rows]
+
+
+def has_subscription_on(user_id: str, plan_id: str) -> bool:
+    """Whether one of the user's subscriptions, in whatever status, is on the plan."""
+    on_plan = SubscriptionTable.plan_id == plan_id
+    return next(iter(SubscriptionTable.user_index.query(user_id, filter_condition=on_plan)), None) is not None
 
 
 def change_subscription(subscription_id: str, change: Callable[[Subscription | None], Subscription]) -> Subscription:
@@ -94,7 +125,7 @@ def save_subscription(new: Subscription, seen: Subscription | None = None) -> bo
         if error_code(error) != "ConditionalCheckFailedException":
             raise
         return False
-    _subscriptions.pop(new.subscription_id, None)
+    _subscriptions.forget(new.subscription_id)
     return True
 
 
@@ -145,29 +176,47 @@ def terms(plan_id: str, usage_type: str) -> Terms | None:
 
 def quotas(plan_id: str, after: str | None = None, limit: int | None = None) -> list[Quota]:
     """The quotas of a plan by usage type: up to `limit` of them, beginning behind the usage type `after`."""
-    behind = UsageQuotaTable.usage_type > after if after else None
+    behind = UsageQuotaTable.usage_type > max(after or "", UsageQuotaTable.PLAN)
     return [_quota(row) for row in UsageQuotaTable.query(plan_id, behind, consistent_read=True, limit=limit)]
+
+
+def recent_quotas(plan_id: str, after: str | None, limit: int) -> list[Quota]:
+    """The same as they were at most a minute ago, remembered by this process."""
+    return _quotas.get((plan_id, after, limit), lambda: quotas(plan_id, after, limit))
 
 
 def save_quota(new: Quota) -> None:
     """Create or replace a quota. Ledgers that are open keep the terms they have.
 
+    The first quota of a plan fixes the plan's currency, for ever: it is written in the same transaction as the quota,
+    on condition that the plan has no other. So two currencies cannot get into a plan, whoever comes in between.
+
     Raises:
-        PlanCurrencyMismatch: another quota of the plan is in another currency.
+        PlanCurrencyMismatch: the plan is in another currency.
+        DatabaseUnavailable: others kept changing the plan; the same quota can be saved again.
     """
-    for other in quotas(new.plan_id):
-        if other.usage_type != new.usage_type and other.currency != new.currency:
-            raise PlanCurrencyMismatch(
-                f"The plan {new.plan_id} is in {other.currency}, because its quota for {other.usage_type} is."
-            )
-    UsageQuotaTable(
-        new.plan_id,
-        new.usage_type,
-        monthly_limit=new.monthly_limit,
-        unit_price=new.unit_price,
-        unit_name=new.unit_name,
-        currency=new.currency,
-    ).save()
+    row = UsageQuotaTable
+    quota = row(new.plan_id, new.usage_type).change(
+        [
+            row.monthly_limit.set(new.monthly_limit),
+            row.unit_price.set(new.unit_price),
+            row.unit_name.set(new.unit_name),
+            row.currency.set(new.currency),
+        ]
+    )
+    in_its_currency = row.currency.does_not_exist() | (row.currency == new.currency)
+    plan = row(new.plan_id, row.PLAN).change([row.currency.set(new.currency)], in_its_currency)
+    for _ in tries():
+        try:
+            write([], [quota, plan])
+        except TransactWriteError as error:
+            if stored := old_item(cancellation(error)[1]):
+                currency = UsageQuotaTable.from_raw_data(stored).currency
+                raise PlanCurrencyMismatch(f"The plan {new.plan_id} is in {currency} and keeps it.") from None
+        else:
+            _quotas.clear()
+            return
+    raise DatabaseUnavailable("Others keep changing this plan; send the same request again.")
 
 
 def _quota(row: UsageQuotaTable) -> Quota:

@@ -27,6 +27,20 @@ def decode(cursor: str, *shape: type[str] | type[int]) -> list[str | int]:
     return position
 
 
+def behind(cursor: str | None, *scope: str) -> str | None:
+    """Where a list of one kind of text goes on, from a cursor made of its `scope` and that text; None at its start.
+
+    Raises:
+        ValidationFailed: the cursor is another list's, or of the same list with another scope.
+    """
+    if cursor is None:
+        return None
+    *of_scope, position = decode(cursor, *(str for _ in scope), str)
+    if tuple(of_scope) != scope:
+        raise foreign()
+    return str(position)
+
+
 def foreign() -> ValidationFailed:
     """What is wrong with a cursor that is not this list's."""
     return ValidationFailed(FieldError("cursor", "invalid", "must be the nextCursor of the previous page"))

@@ -128,7 +128,7 @@ class SubscriptionUserFixed(BillingError):
 
 
 class PlanCurrencyMismatch(BillingError):
-    """All quotas of a plan are in one currency, because an invoice is."""
+    """All quotas of a plan are in the currency of its first, because an invoice has one currency."""
 
     code = "plan_currency_mismatch"
 
@@ -143,6 +143,12 @@ class InvoiceCurrencyMismatch(BillingError):
     """A charge came in another currency than its invoice's."""
 
     code = "invoice_currency_mismatch"
+
+
+class InvoiceBusy(BillingError):
+    """Charges kept coming while an invoice was read; the same request can be sent again."""
+
+    code = "invoice_busy"
 
 
 class LedgerBusy(BillingError):

@@ -95,20 +95,33 @@ _INVOICE = {
     "periodEnd": "2026-12-01T00:00:00Z",
     "currency": "USD",
     "total": "25.00",
-    "items": [
-        {
-            "itemId": "assessment#000000000000005",
-            "usageType": "assessment",
-            "description": "2.5 x assessment beyond the 50 included",
-            "quantity": 2.5,
-            "unitPrice": "10.00",
-            "amount": "25.00",
-            "fromSequence": 1,
-            "toSequence": 5,
-            "runId": "9b1c2f0e5d",
-            "createdAt": "2026-11-21T00:00:04Z",
-        }
-    ],
+    "itemCount": 1,
+}
+
+_MONTH = {"periodStart": "2026-11-01T00:00:00Z", "periodEnd": "2026-12-01T00:00:00Z"}
+
+_LINE = {
+    "usageType": "assessment",
+    **_MONTH,
+    "unitName": "assessment",
+    "quantity": 2.5,
+    "unitPrice": "10.00",
+    "amount": "25.00",
+    "itemCount": 1,
+}
+
+_ITEM = {
+    "itemId": "2026-11-01T00:00:00Z#assessment#000000000000005",
+    "usageType": "assessment",
+    **_MONTH,
+    "description": "2.5 x assessment beyond the 50 included",
+    "quantity": 2.5,
+    "unitPrice": "10.00",
+    "amount": "25.00",
+    "fromSequence": 1,
+    "toSequence": 5,
+    "runId": "9b1c2f0e5d",
+    "createdAt": "2026-11-21T00:00:04Z",
 }
 
 _RECORD = {
@@ -125,7 +138,7 @@ _RECORD = {
     "billableQuantity": 2.5,
     "processed": True,
     "invoiceId": "sub-456-20261101T000000Z",
-    "invoiceItemId": "assessment#000000000000005",
+    "invoiceItemId": "2026-11-01T00:00:00Z#assessment#000000000000005",
     "metadata": {"assessmentId": "a-1001"},
 }
 
@@ -189,7 +202,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "Quotas": {"quotas": [_QUOTA]},
     "SubscriptionTerms": _SUBSCRIPTION,
     "Subscription": {"subscriptionId": "sub-456"} | _SUBSCRIPTION,
-    "InvoiceWithItems": _INVOICE,
+    "InvoiceWithLines": _INVOICE | {"lines": [_LINE]},
+    "ItemsOfInvoice": {"items": [_ITEM]},
     "InvoicesOfSubscription": {"invoices": [_INVOICE]},
 }
 """By the name of the model that a request or an answer is."""

@@ -1,20 +1,33 @@
-"""Load invoices and their items. Only settling a ledger (`store.save_settlement`) writes them."""
+"""Load invoices, their lines and their items. Only settling a ledger (`store.save_settlement`) writes them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
 from pynamodb.exceptions import DoesNotExist
+from pynamodb.expressions.condition import Condition
 
-from usage_billing.errors import InvoiceNotFound
+from usage_billing import store
+from usage_billing.errors import InvoiceBusy, InvoiceNotFound
 from usage_billing.ledger import LedgerKey
 from usage_billing.periods import Period
 from usage_billing.pricing import rounded
-from usage_billing.settlement import InvoiceItem, invoice_id, invoice_id_of, item_id, last_item_id, parse_invoice_id
+from usage_billing.retries import tries
+from usage_billing.settlement import (
+    InvoiceItem,
+    InvoiceLine,
+    invoice_id,
+    invoice_id_of,
+    item_id,
+    last_item_id,
+    line_of,
+    parse_invoice_id,
+)
 from usage_billing.tables import InvoiceTable, UsageInvoiceItemTable
 from usage_billing.values import instant
 
-DRAFT = "draft"
+MAX_VIEWS = 6
+"""Attempts to read an invoice between two settlements. All pauses together take at most 0.6 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,7 @@ class Invoice:
     status: str
     currency: str
     total: Decimal
+    item_count: int
 
 
 def named(invoice_id: str) -> Invoice:
@@ -52,14 +66,48 @@ def invoices(subscription_id: str, before: str | None, limit: int) -> list[Invoi
     return [_invoice(row) for row in rows]
 
 
-def items(invoice_id: str) -> list[InvoiceItem]:
-    """All items of an invoice, by usage type and range, read consistently."""
-    return [_item(row) for row in UsageInvoiceItemTable.query(invoice_id, consistent_read=True)]
+def with_lines(seen: Invoice) -> tuple[Invoice, list[InvoiceLine]]:
+    """An invoice that was just read, or a newer state of it, and the lines that sum to its total, by usage type.
+
+    The lines are the ledgers' heads, so their number decides what this costs, not the number of items. Items are only
+    ever added, each in one transaction with its ledger's and its invoice's count of them. So if the counts of the lines
+    sum to the invoice's, no item came between the two reads, in whatever order they were made, and both are one view.
+
+    Raises:
+        InvoiceBusy: charges kept coming in between.
+        InvoiceNotFound: it is gone.
+    """
+    invoice = seen
+    for _ in tries(MAX_VIEWS):
+        heads = store.heads(invoice.subscription_id, invoice.period.key)
+        lines = [line for line in map(line_of, heads) if line]
+        if sum(line.item_count for line in lines) == invoice.item_count:
+            return invoice, lines
+        invoice = named(invoice.invoice_id)
+    raise InvoiceBusy("This invoice is being added to right now; send the same request again.")
+
+
+def items(invoice: Invoice, usage_type: str | None, after: str | None, limit: int) -> list[InvoiceItem]:
+    """Up to `limit` items of an invoice, or of one usage type on it, by ledger and range, read consistently.
+
+    They begin behind the item id `after`.
+    """
+    name = UsageInvoiceItemTable.item_id
+    condition: Condition | None = name > after if after else None
+    if usage_type is not None:
+        key = LedgerKey.of(invoice.subscription_id, invoice.period, usage_type)
+        # No id lies between an item's and the one with a `!` behind it: BETWEEN includes its bounds.
+        first, last = max(item_id(key, 0), f"{after or ''}!"), last_item_id(key)
+        if first > last:
+            return []
+        condition = name.between(first, last)
+    rows = UsageInvoiceItemTable.query(invoice.invoice_id, condition, consistent_read=True, limit=limit)
+    return [_item(row) for row in rows]
 
 
 def items_from(key: LedgerKey, sequence: int) -> Iterator[InvoiceItem]:
     """The items of a ledger that reach to `sequence` or beyond, in order of their ranges, read consistently."""
-    reaching = UsageInvoiceItemTable.item_id.between(item_id(key.usage_type, sequence), last_item_id(key.usage_type))
+    reaching = UsageInvoiceItemTable.item_id.between(item_id(key, sequence), last_item_id(key))
     for row in UsageInvoiceItemTable.query(invoice_id_of(key), reaching, consistent_read=True, page_size=100):
         yield _item(row)
 
@@ -73,6 +121,7 @@ def _invoice(row: InvoiceTable) -> Invoice:
         status=row.status,
         currency=row.currency,
         total=rounded(row.total, row.currency),
+        item_count=row.item_count,
     )
 
 
@@ -81,6 +130,7 @@ def _item(row: UsageInvoiceItemTable) -> InvoiceItem:
         invoice_id=row.invoice_id,
         item_id=row.item_id,
         usage_type=row.usage_type,
+        period=Period(instant(row.period_start), instant(row.period_end)),
         description=row.description,
         quantity=row.quantity,
         unit_price=row.unit_price,

@@ -137,6 +137,7 @@ class Head:
     billed_through: int = 0
     billed_quantity: Decimal = ZERO
     billed_amount: Decimal = ZERO
+    billed_items: int = 0
 
     def append(self, event: UsageEvent, recorded_at: datetime) -> tuple[Entry, "Head"]:
         """The entry for `event` and the head after it. Units: the quota's unit."""

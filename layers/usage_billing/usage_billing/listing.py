@@ -1,12 +1,53 @@
-"""The records of a period: its ledgers' entries, each with the invoice item that charged it."""
+"""What was used in a period: by usage type, and entry by entry with the invoice item that charged it."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
-from usage_billing import cursors, invoices, store
-from usage_billing.answers.usage import UsageRecord, UsageRecords
-from usage_billing.ledger import Entry, Head
+from usage_billing import catalog, cursors, invoices, store
+from usage_billing.answers.usage import SubscriptionUsage, UsageRecord, UsageRecords
+from usage_billing.ledger import Entry, Head, LedgerKey
 from usage_billing.periods import Period
 from usage_billing.settlement import InvoiceItem
+from usage_billing.subscriptions import Subscription
+from usage_billing.values import instant
+
+
+def usage(
+    subscription: Subscription, now: datetime, limit: int, cursor: str | None = None, moment: datetime | None = None
+) -> SubscriptionUsage:
+    """A page of what a subscription used, by usage type, in the period that holds `moment`, or `now` without one.
+
+    A cursor goes on in the period in which its list began. In a period that has not ended, the plan's usage types that
+    have no ledger are there too, with the terms that they would get; in one that has ended they never will be used.
+
+    Raises:
+        ValidationFailed: the cursor is not one of this list's, or of another period than that of `moment`.
+    """
+    period, after = _page(subscription, cursor, moment, now)
+    used = store.heads(subscription.subscription_id, period.key, after, limit + 1)
+    heads = {head.key.usage_type: head for head in used}
+    if now < period.end:
+        for quota in catalog.recent_quotas(subscription.plan_id, after or None, limit + 1):
+            key = LedgerKey.of(subscription.subscription_id, period, quota.usage_type)
+            heads.setdefault(quota.usage_type, Head(key, subscription.user_id, period, quota.terms))
+    page = [heads[usage_type] for usage_type in sorted(heads)[:limit]]
+    more = len(heads) > limit
+    next_cursor = cursors.encode(period.key, page[-1].key.usage_type) if more else None
+    return SubscriptionUsage.of(subscription, period, page, next_cursor)
+
+
+def _page(subscription: Subscription, cursor: str | None, moment: datetime | None, now: datetime) -> tuple[Period, str]:
+    """The period of a page of usage, and the usage type behind which it begins."""
+    if cursor is None:
+        return subscription.cycle.period_of(moment or now), ""
+    period_start, after = map(str, cursors.decode(cursor, str, str))
+    try:
+        period = subscription.cycle.period_of(instant(period_start))
+    except (ValueError, OverflowError):  # no instant, or one of a year that no period is in
+        raise cursors.foreign() from None
+    if period.key != period_start or (moment and moment not in period):
+        raise cursors.foreign()
+    return period, after
 
 
 def records(

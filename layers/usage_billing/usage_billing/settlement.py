@@ -16,14 +16,18 @@ from usage_billing.values import EXACT, as_text, instant, subtract
 _SEQUENCE_DIGITS = 15
 
 
-def item_id(usage_type: str, to_sequence: int) -> str:
-    """An item's id in its invoice; zero-padded, so that ids of a usage type sort by the range they charge."""
-    return f"{usage_type}#{to_sequence:0{_SEQUENCE_DIGITS}d}"
+DRAFT = "draft"
+"""The status of an invoice that still takes items."""
 
 
-def last_item_id(usage_type: str) -> str:
-    """Sorts behind every other item id of the usage type."""
-    return item_id(usage_type, 10**_SEQUENCE_DIGITS - 1)
+def item_id(key: LedgerKey, to_sequence: int) -> str:
+    """An item's id in its invoice; zero-padded, so that the ids of a ledger sort by the range they charge."""
+    return f"{key.sort_key}#{to_sequence:0{_SEQUENCE_DIGITS}d}"
+
+
+def last_item_id(key: LedgerKey) -> str:
+    """Sorts behind every other item id of the ledger."""
+    return item_id(key, 10**_SEQUENCE_DIGITS - 1)
 
 
 def invoice_id(subscription_id: str, period_start: str) -> str:
@@ -56,6 +60,7 @@ class InvoiceItem:
     invoice_id: str
     item_id: str
     usage_type: str
+    period: Period
     description: str
     quantity: Decimal
     unit_price: Decimal
@@ -65,6 +70,40 @@ class InvoiceItem:
     to_sequence: int
     run_id: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """What one ledger comes to on its invoice: the sums of its `item_count` items."""
+
+    usage_type: str
+    period: Period
+    quantity: Decimal
+    unit_name: str
+    unit_price: Decimal
+    amount: Decimal
+    currency: str
+    item_count: int
+
+
+def line_of(head: Head) -> InvoiceLine | None:
+    """The line of a ledger on its invoice; None where nothing was charged.
+
+    Settling moves the head in the transaction that writes the item, so what is billed according to the head is what
+    the items sum to, however many there are.
+    """
+    if head.terms is None or not head.billed_items:
+        return None
+    return InvoiceLine(
+        usage_type=head.key.usage_type,
+        period=head.period,
+        quantity=head.billed_quantity,
+        unit_name=head.terms.unit_name,
+        unit_price=head.terms.unit_price,
+        amount=head.billed_amount,
+        currency=head.terms.currency,
+        item_count=head.billed_items,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +127,21 @@ def settle(head: Head, run_id: str, now: datetime) -> Settlement:
         raise ValueError(f"{head.key.ledger_id} is settled")
     quantity = subtract(terms.billable(head.used), head.billed_quantity)
     amount = EXACT.subtract(terms.amount(head.used), head.billed_amount)
+    charges = bool(quantity and terms.unit_price)
     after = replace(
         head,
         billed_through=head.last_sequence,
         billed_quantity=terms.billable(head.used),
         billed_amount=terms.amount(head.used),
+        billed_items=head.billed_items + charges,
     )
-    if not (quantity and terms.unit_price):
+    if not charges:
         return Settlement(after, None)
     item = InvoiceItem(
         invoice_id=invoice_id_of(head.key),
-        item_id=item_id(head.key.usage_type, head.last_sequence),
+        item_id=item_id(head.key, head.last_sequence),
         usage_type=head.key.usage_type,
+        period=head.period,
         description=f"{as_text(quantity)} x {terms.unit_name} beyond the {as_text(terms.included)} included",
         quantity=quantity,
         unit_price=terms.unit_price,

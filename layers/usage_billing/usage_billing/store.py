@@ -14,11 +14,10 @@ from pynamodb.expressions.update import Action
 
 from usage_billing.errors import DatabaseUnavailable, InvoiceCurrencyMismatch, InvoiceNotDraft
 from usage_billing.exact_json import dumps, loads
-from usage_billing.invoices import DRAFT
 from usage_billing.ledger import Entry, Head, LedgerKey
 from usage_billing.periods import Period
 from usage_billing.pricing import Terms
-from usage_billing.settlement import InvoiceItem, Settlement
+from usage_billing.settlement import DRAFT, InvoiceItem, Settlement
 from usage_billing.tables import (
     InvoiceTable,
     LedgerIndex,
@@ -26,9 +25,9 @@ from usage_billing.tables import (
     UsageInvoiceItemTable,
     UsageSummaryTable,
     UsageTable,
-    connection,
     error_code,
 )
+from usage_billing.transactions import cancellation, old_item, write
 from usage_billing.values import instant, iso
 
 SHARDS = 16
@@ -94,10 +93,15 @@ def heads_of(keys: Sequence[LedgerKey]) -> dict[LedgerKey, Head]:
     return {head.key: head for head in map(_head, rows)}
 
 
-def heads(subscription_id: str, period_start: str) -> list[Head]:
-    """The heads of a subscription in one period, by usage type, read consistently."""
-    in_period = UsageSummaryTable.ledger.startswith(f"{period_start}#")
-    return [_head(row) for row in UsageSummaryTable.query(subscription_id, in_period, consistent_read=True)]
+def heads(subscription_id: str, period_start: str, after: str = "", limit: int | None = None) -> list[Head]:
+    """The heads of a subscription in one period, by usage type, read consistently.
+
+    Up to `limit` of them, if that is given, beginning behind the usage type `after`.
+    """
+    # BETWEEN includes its bounds. `!` and `$` lie around `#`, and all of them before what a usage type may hold.
+    in_period = UsageSummaryTable.ledger.between(f"{period_start}#{after}!", f"{period_start}$")
+    rows = UsageSummaryTable.query(subscription_id, in_period, consistent_read=True, limit=limit)
+    return [_head(row) for row in rows]
 
 
 def has_heads(subscription_id: str, period_start: str, count: int) -> bool:
@@ -153,48 +157,23 @@ def append(seen: Head, new: Sequence[Entry], after: Head) -> None:
             row.billed_through.set(after.billed_through),
             row.billed_quantity.set(after.billed_quantity),
             row.billed_amount.set(after.billed_amount),
+            row.billed_items.set(after.billed_items),
         ]
     if after.terms != seen.terms or (opens and after.terms):
         actions.append(row.terms.set(_terms_attribute(after)))
         condition &= row.terms.does_not_exist()
     try:
-        _write([_put_entry(each) for each in new], [_summary(after.key).change(actions, condition)])
+        write([_put_entry(each) for each in new], [_summary(after.key).change(actions, condition)])
     except TransactWriteError as error:
-        *entry_reasons, head_reason = _cancellation(error)
-        stored = [_entry(UsageTable.from_raw_data(item)) for item in map(_old_item, entry_reasons) if item]
+        *entry_reasons, head_reason = cancellation(error)
+        stored = [_entry(UsageTable.from_raw_data(item)) for item in map(old_item, entry_reasons) if item]
         if stored:
             raise EventsExist(stored) from None
         raise HeadMoved(_head_of(head_reason)) from None
 
 
-def _write(puts: Sequence[dict[str, Any]], updates: Sequence[dict[str, Any]]) -> None:
-    """Write all of it in one transaction, or nothing. The reasons of a refusal come in this order."""
-    connection().transact_write_items(condition_check_items=(), delete_items=(), put_items=puts, update_items=updates)
-
-
-def _cancellation(error: TransactWriteError) -> list[CancellationReason | None]:
-    """Why a transaction lost a race, one reason an item.
-
-    Raises:
-        TransactWriteError: it did not; it failed.
-    """
-    reasons = error.cancellation_reasons
-    if not reasons or any(each and each.code not in _RACES for each in reasons):
-        raise error
-    return reasons
-
-
-_CONDITION_FAILED = "ConditionalCheckFailed"
-_RACES = (_CONDITION_FAILED, "TransactionConflict")
-
-
-def _old_item(reason: CancellationReason | None) -> dict[str, Any] | None:
-    """The item that made a condition fail, if there was one."""
-    return reason.raw_item if reason and reason.code == _CONDITION_FAILED else None
-
-
 def _head_of(reason: CancellationReason | None) -> Head | None:
-    item = _old_item(reason)
+    item = old_item(reason)
     return _head(UsageSummaryTable.from_raw_data(item)) if item else None
 
 
@@ -250,6 +229,7 @@ def _head(row: UsageSummaryTable) -> Head:
         billed_through=row.billed_through,
         billed_quantity=row.billed_quantity,
         billed_amount=row.billed_amount,
+        billed_items=row.billed_items,
     )
 
 
@@ -329,6 +309,7 @@ def _write_settlement(new: Settlement, seen: Head, *, keep_pending: bool) -> Non
         row.billed_through.set(after.billed_through),
         row.billed_quantity.set(after.billed_quantity),
         row.billed_amount.set(after.billed_amount),
+        row.billed_items.set(after.billed_items),
     ]
     if not keep_pending:
         condition &= row.last_sequence == seen.last_sequence
@@ -340,14 +321,14 @@ def _write_settlement(new: Settlement, seen: Head, *, keep_pending: bool) -> Non
     if item:
         updates.append(_added_to_invoice(after, item))
     try:
-        _write([_put_item(item)] if item else [], updates)
+        write([_put_item(item)] if item else [], updates)
     except TransactWriteError as error:
         if item:
-            _, head_reason, invoice_reason = _cancellation(error)
-            taken = _old_item(invoice_reason)
+            _, head_reason, invoice_reason = cancellation(error)
+            taken = old_item(invoice_reason)
         else:
-            [head_reason], taken = _cancellation(error), None
-        if item and taken and not _old_item(head_reason):
+            [head_reason], taken = cancellation(error), None
+        if item and taken and not old_item(head_reason):
             raise _refusal(item, InvoiceTable.from_raw_data(taken)) from None
         raise HeadMoved(_head_of(head_reason)) from None
 
@@ -383,6 +364,8 @@ def _put_item(item: InvoiceItem) -> dict[str, Any]:
         invoice_id=item.invoice_id,
         item_id=item.item_id,
         usage_type=item.usage_type,
+        period_start=item.period.key,
+        period_end=iso(item.period.end),
         description=item.description,
         quantity=item.quantity,
         unit_price=item.unit_price,

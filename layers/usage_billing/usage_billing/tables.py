@@ -100,7 +100,7 @@ class Table(Model):
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    def change(self, actions: Sequence[Action], condition: Condition) -> dict[str, Any]:
+    def change(self, actions: Sequence[Action], condition: Condition | None = None) -> dict[str, Any]:
         """A transaction's update of this item, of which only the key counts; a refusal shows the item as it was."""
         return self.get_update_kwargs_from_instance(
             list(actions), condition=condition, return_values_on_condition_failure="ALL_OLD"
@@ -177,15 +177,18 @@ class UsageSummaryTable(Table):
     billed_through = IntegerAttribute()
     billed_quantity = DecimalAttribute()
     billed_amount = DecimalAttribute()
+    billed_items = IntegerAttribute()
 
     terms = TermsAttribute(null=True)  # type: ignore[no-untyped-call]
     pending_index = PendingIndex()
 
 
 class UsageQuotaTable(Table):
-    """Quotas."""
+    """Quotas, and for each plan one item at `PLAN` that holds the plan's currency and nothing else."""
 
     setting = "usage_quota_table"
+    PLAN = "#plan"
+    """No usage type can be called this. It sorts before all of them."""
 
     class Meta:
         table_name = ""
@@ -209,6 +212,8 @@ class UsageInvoiceItemTable(Table):
     invoice_id = UnicodeAttribute(hash_key=True)
     item_id = UnicodeAttribute(range_key=True)
     usage_type = UnicodeAttribute()
+    period_start = UnicodeAttribute()
+    period_end = UnicodeAttribute()
     description = UnicodeAttribute()
     quantity = DecimalAttribute()
     unit_price = DecimalAttribute()

@@ -13,7 +13,7 @@ from usage_billing.values import Amount, Instant, Strict, Total
 
 
 class UsageOfType(Strict):
-    """One ledger. Null is what is not known before the plan has a quota for it."""
+    """One ledger, or what one would begin with. Null is what is not known before the plan has a quota for it."""
 
     usage_type: str
     unit_name: str | None
@@ -45,8 +45,11 @@ class UsageOfType(Strict):
         )
 
 
-class SubscriptionUsage(Strict):
-    """The usage of a subscription in one period, by usage type."""
+class SubscriptionUsage(Page):
+    """The usage of a subscription in one period, by usage type.
+
+    In a period that has not ended, usage types of the plan that were not used are there with its current terms.
+    """
 
     subscription_id: str
     user_id: str
@@ -56,7 +59,9 @@ class SubscriptionUsage(Strict):
     usage: list[UsageOfType]
 
     @classmethod
-    def of(cls, subscription: Subscription, period: Period, heads: list[Head]) -> "SubscriptionUsage":
+    def of(
+        cls, subscription: Subscription, period: Period, heads: list[Head], next_cursor: str | None
+    ) -> "SubscriptionUsage":
         return cls(
             subscription_id=subscription.subscription_id,
             user_id=subscription.user_id,
@@ -64,11 +69,15 @@ class SubscriptionUsage(Strict):
             period_start=period.start,
             period_end=period.end,
             usage=[UsageOfType.of(head) for head in heads],
+            next_cursor=next_cursor,
         )
 
 
 class UserUsage(Page):
-    """The usage of a user in the current periods of their subscriptions."""
+    """The usage of a user in the current periods of their subscriptions, the first usage types of each.
+
+    Where a subscription has a `nextCursor` of its own, its list of usage types goes on at the subscription's endpoint.
+    """
 
     user_id: str
     subscriptions: list[SubscriptionUsage]

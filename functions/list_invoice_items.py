@@ -1,0 +1,27 @@
+"""GET /api/invoices/{invoiceId}/items: the single charges of an invoice, by usage type and range."""
+
+from usage_billing import cursors, invoices
+from usage_billing.access import ANYONE
+from usage_billing.answers.billed import ItemOfInvoice, ItemsOfInvoice
+from usage_billing.errors import InvoiceNotFound
+from usage_billing.http import Api
+from usage_billing.requests import Cursor, PageSize, PathInvoiceId, QueriedUsageType
+
+app = Api()
+
+
+@app.get("/api/invoices/<invoice_id>/items", allow=ANYONE, raises=[InvoiceNotFound])
+def list_invoice_items(
+    invoice_id: PathInvoiceId, usage_type: QueriedUsageType = None, limit: PageSize = 100, cursor: Cursor = None
+) -> ItemsOfInvoice:
+    invoice = app.caller.reach(lambda: invoices.named(invoice_id))
+    after = cursors.behind(cursor, invoice_id, usage_type or "")
+    found = invoices.items(invoice, usage_type, after, limit + 1)
+    page = found[:limit]
+    return ItemsOfInvoice(
+        items=[ItemOfInvoice.of(each) for each in page],
+        next_cursor=cursors.encode(invoice_id, usage_type or "", page[-1].item_id) if len(found) > limit else None,
+    )
+
+
+handler = app.handler

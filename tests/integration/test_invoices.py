@@ -1,0 +1,222 @@
+"""Reading invoices: lines and total are one view whatever is billed meanwhile, and no invoice is too long to read."""
+
+import itertools
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.api import Answer, Api
+from tests.faults import When, watched
+from tests.ledgers import check, clear
+from usage_billing import cursors, retries, store
+from usage_billing.settlement import item_id
+from usage_billing.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
+
+PERIOD_START = "2026-11-01T00:00:00Z"
+INVOICE = "/api/invoices/sub-1-20261101T000000Z"
+ITEMS = f"{INVOICE}/items"
+LAMBDA_BYTES = 6 * 1024 * 1024
+"""How large an answer of a function may be."""
+
+At = Callable[[str], None]
+
+
+@pytest.fixture
+def billed(ready: Api, at: At, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """An invoice with a line for assessments. Reports are free up to 0 and cost 2.00 each."""
+    at("2026-11-20T12:00:00Z")
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
+    ready.plan(usage_type="report", limit=0, price="2.00")
+    ready.record("first", 60)
+    ready.bill()
+    return ready
+
+
+def adds_up(answer: Answer) -> None:
+    assert answer.status == 200, answer.text
+    invoice = answer.json
+    assert sum(Decimal(line["amount"]) for line in invoice["lines"]) == Decimal(invoice["total"])
+    assert sum(line["itemCount"] for line in invoice["lines"]) == invoice["itemCount"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("usage_type", ["assessment", "report"], ids=["a line grows", "a line is added"])
+def test_an_invoice_adds_up_whenever_a_settlement_comes_in_between(billed: Api, when: When, usage_type: str) -> None:
+    for number in itertools.count(1):
+        clear()
+        billed.plan()
+        billed.plan(usage_type="report", limit=0, price="2.00")
+        billed.subscribe()
+        billed.record("first", 60)
+        billed.bill()
+        settled: list[Answer] = []
+
+        def settle(_: object, settled: list[Answer] = settled) -> None:
+            billed.record("second", 1, usageType=usage_type)
+            settled.append(billed.bill())
+
+        with watched() as calls:
+            calls.at(number, when, settle)
+            answer = billed.get(INVOICE)
+        adds_up(answer)
+        if not settled:
+            break
+        assert settled[0].json["itemsCreated"] == 1
+        adds_up(billed.get(INVOICE))
+    assert number >= 3
+
+
+@pytest.fixture
+def restless(billed: Api, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Something more is billed just before each of the given reads of heads, counted from 1."""
+    reads, numbers = store.heads, itertools.count(1)
+    disturbed: list[int] = []
+
+    def heads(*args: Any, **kwargs: Any) -> Any:
+        if (number := next(numbers)) in disturbed:
+            billed.record(f"during-{number}")
+            with monkeypatch.context() as undisturbed:
+                undisturbed.setattr(store, "heads", reads)
+                assert billed.bill().json["itemsCreated"] == 1
+        return reads(*args, **kwargs)
+
+    monkeypatch.setattr(store, "heads", heads)
+    return disturbed
+
+
+def test_an_invoice_is_read_again_until_nothing_comes_in_between(billed: Api, restless: list[int]) -> None:
+    restless += [1, 2, 3]
+    answer = billed.get(INVOICE)
+    adds_up(answer)
+    assert answer.json["total"] == "130.00"
+
+
+def test_an_invoice_that_never_comes_to_rest_is_asked_for_again_later(billed: Api, restless: list[int]) -> None:
+    restless += range(1, 100)
+    answer = billed.get(INVOICE)
+    assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "invoice_busy", "1")
+    restless.clear()
+    adds_up(billed.get(INVOICE))
+    check()
+
+
+def charge(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
+    """A ledger that was billed so often, one unit at a time, and its items. Past the code under test: it takes long."""
+    head = store.heads("sub-1", PERIOD_START)[0]
+    UsageSummaryTable(
+        "sub-1", f"{PERIOD_START}#{usage_type}", user_id="user-1", period_end="2026-12-01T00:00:00Z",
+        last_sequence=runs, used=Decimal(runs), billed_through=runs, billed_quantity=Decimal(runs),
+        billed_amount=Decimal(2 * runs), billed_items=runs,
+        terms=store._terms_attribute(head),
+    ).save()  # fmt: skip
+    key = store.LedgerKey("sub-1", PERIOD_START, usage_type)
+    return [
+        UsageInvoiceItemTable(
+            "sub-1-20261101T000000Z", item_id(key, number), usage_type=usage_type, period_start=PERIOD_START,
+            period_end="2026-12-01T00:00:00Z", description="1 x report beyond the 0 included", quantity=Decimal(1),
+            unit_price=Decimal(2), amount=Decimal(2), currency="USD", from_sequence=number, to_sequence=number,
+            run_id="f" * 32, created_at="2026-11-20T12:00:00Z",
+        )
+        for number in range(1, runs + 1)
+    ]  # fmt: skip
+
+
+def test_an_invoice_of_25_000_items_is_two_reads_and_its_items_are_pages(billed: Api) -> None:
+    """As one answer the items would be 8 MB, and Lambda gives 6."""
+    rows = charge("busy", 20_000) + charge("report", 4_999)
+    with UsageInvoiceItemTable.batch_write() as batch:
+        for row in rows:
+            batch.save(row)
+    InvoiceTable("sub-1", PERIOD_START).update(
+        [InvoiceTable.total.add(Decimal(2 * len(rows))), InvoiceTable.item_count.add(len(rows))]
+    )
+    with watched() as calls:
+        answer = billed.get(INVOICE)
+    adds_up(answer)
+    assert calls.made == ["GetItem", "Query"]
+    assert answer.json["itemCount"] == 25_000
+    assert [(line["usageType"], line["itemCount"]) for line in answer.json["lines"]] == [
+        ("assessment", 1), ("busy", 20_000), ("report", 4_999)]  # fmt: skip
+    with watched() as calls:
+        page = billed.get(ITEMS)
+    assert calls.made == ["GetItem", "Query"]
+    assert len(page.json["items"]) == 100
+    assert 25_000 // 100 * len(page.text) > LAMBDA_BYTES > 100 * len(page.text)
+    last = billed.get(ITEMS, query={"usageType": "report", "limit": "1"})
+    assert last.json["items"][0]["itemId"] == rows[20_000].item_id
+
+
+@pytest.fixture
+def itemized(billed: Api) -> Api:
+    """Items a1, a2 of assessments, r1..r3 of reports and one of `report+x`, which sorts beside them."""
+    billed.plan(usage_type="report+x", limit=0)
+    for number in range(3):
+        billed.record(f"r{number}", usageType="report")
+        if number == 1:
+            billed.record("a", 5)
+            billed.record("x", usageType="report+x")
+        billed.bill()
+    return billed
+
+
+def ids(pages: list[list[Any]]) -> list[str]:
+    return [item["itemId"].removeprefix(f"{PERIOD_START}#").replace("0" * 14, "") for page in pages for item in page]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 7, 100])
+def test_items_come_by_usage_type_and_range_page_by_page(itemized: Api, limit: int) -> None:
+    pages = itemized.walk(ITEMS, "items", limit=limit)
+    assert ids(pages) == ["assessment#1", "assessment#2", "report#1", "report#2", "report#3", "report+x#1"]
+    assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
+    assert sum(Decimal(item["amount"]) for page in pages for item in page) == Decimal(itemized.invoice()["total"])
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_items_of_one_usage_type(itemized: Api, limit: int) -> None:
+    assert ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report")) == ["report#1", "report#2", "report#3"]
+    assert ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report+x")) == ["report+x#1"]
+    assert itemized.get(ITEMS, query={"usageType": "rep"}).json == {"items": []}
+
+
+def test_the_items_of_a_line_are_as_many_as_it_says_and_sum_to_it(itemized: Api) -> None:
+    lines = itemized.invoice()["lines"]
+    assert [line["usageType"] for line in lines] == ["assessment", "report", "report+x"]
+    for line in lines:
+        items = itemized.items(usageType=line["usageType"])
+        assert len(items) == line["itemCount"]
+        assert sum(Decimal(item["amount"]) for item in items) == Decimal(line["amount"])
+        assert sum(item["quantity"] for item in items) == line["quantity"]
+
+
+def test_a_list_of_invoices_has_neither_items_nor_lines(itemized: Api) -> None:
+    [listed] = itemized.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
+    assert listed == {name: value for name, value in itemized.invoice().items() if name != "lines"}
+
+
+@pytest.mark.parametrize("after", ["", "!", "#", "zzz", "\U0010ffff"])
+def test_a_cursor_that_somebody_made_up_breaks_nothing(itemized: Api, after: str) -> None:
+    for usage_type in ("", "report"):
+        cursor = cursors.encode(itemized.invoice()["invoiceId"], usage_type, after)
+        query = {"cursor": cursor} | ({"usageType": usage_type} if usage_type else {})
+        assert itemized.get(ITEMS, query=query).status == 200
+
+
+def test_a_cursor_of_items_is_of_its_list_only(itemized: Api) -> None:
+    every = itemized.get(ITEMS, query={"limit": "1"}).json["nextCursor"]
+    reports = itemized.get(ITEMS, query={"limit": "1", "usageType": "report"}).json["nextCursor"]
+    itemized.record("before", 60, occurredAt="2026-10-20T00:00:00Z")
+    itemized.bill()
+    other = "/api/invoices/sub-1-20261001T000000Z/items"
+    for path, cursor, query in [
+        (ITEMS, every, {"usageType": "report"}),
+        (ITEMS, reports, {}),
+        (ITEMS, reports, {"usageType": "assessment"}),
+        (ITEMS, every[:-2], {}),
+        (other, every, {}),
+        (other, reports, {"usageType": "report"}),
+    ]:
+        answer = itemized.get(path, query=query | {"cursor": cursor})
+        assert (answer.status, answer.code) == (422, "validation_error")
+        assert [(fault["field"], fault["code"]) for fault in answer.json["errors"]] == [("cursor", "invalid")]
