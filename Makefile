@@ -103,9 +103,8 @@ smoke: setup ## Record, read and bill once over HTTP
 ##@ AWS
 .PHONY: deploy
 # With .venv on PATH a Python 3.13 there also ships bytecode for Lambda; any other just does not.
-deploy: setup ## Build and deploy to AWS: make deploy STAGE=dev|staging|prod
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(SAM) build
-	@$(SAM) deploy --config-env $(STAGE)
+deploy: setup ## Build and deploy to AWS: make deploy STAGE=dev (PARAMETERS="Name=value ..." adds to samconfig.toml)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) scripts.deployment --stage "$(STAGE)"
 
 ##@ Environments
 .PHONY: setup
