@@ -83,7 +83,7 @@ bench: setup .local/lambda/.installed ## Measure capacity, throughput, starts an
 	@$(RUN) bench $(ARGS)
 
 ##@ Use a stack: the local cloud's, or STACK=usage-billing-dev (with AWS_REGION and AWS_PROFILE)
-.PHONY: token api-key quotas subscriptions redrive smoke
+.PHONY: token api-key quotas subscriptions redrive smoke logs
 token: setup ## Print a token: make token USER=user-1 ROLE=user
 	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=user-1))
 	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
@@ -102,6 +102,9 @@ redrive: setup ## Move dead-lettered events back to the queue (ARGS=--list only 
 
 smoke: setup ## Record, read and bill once over HTTP (with STACK: TEST_USER_ID=... TEST_SUBSCRIPTION_ID=...)
 	@$(RUN) scripts.smoke
+
+logs: setup ## Follow the logs of all functions and the API's access log (MINUTES=60 begins an hour ago)
+	@$(RUN) scripts.logs $(if $(MINUTES),--minutes "$(MINUTES)") $(ARGS)
 
 ##@ AWS
 .PHONY: deploy

@@ -73,9 +73,16 @@ class DeployedStack:
 
     @property
     def api_url(self) -> str:
-        if emulator := self.endpoint or os.environ.get("AWS_ENDPOINT_URL"):
-            return emulated_api_url(emulator, self.outputs)
-        return self.outputs["ApiUrl"]
+        emulator = self._emulator
+        return emulated_api_url(emulator, self.outputs) if emulator else self.outputs["ApiUrl"]
+
+    @property
+    def is_emulated(self) -> bool:
+        return self._emulator is not None
+
+    @property
+    def _emulator(self) -> str | None:
+        return self.endpoint or os.environ.get("AWS_ENDPOINT_URL") or None
 
     @property
     def vault(self) -> SecretsManagerClient:
