@@ -85,7 +85,7 @@ STARTER_LATER = [Event(4, "analysis", 1, used=62, remaining=0, billable=1)]
 
 def main() -> int:
     try:
-        refuse_other_stacks("make demo")
+        refuse_other_stacks()
         _play(LocalCloud().stack())
     except Failure as failure:
         print(f"\n  {failure}", file=sys.stderr)

@@ -51,8 +51,8 @@ class LocalCloud(Emulator):
             raise Failure("The local cloud is not running. Start it with: make local")
 
 
-def refuse_other_stacks(what: str) -> None:
-    """Fail if the environment names another stack: `what` acts on the local cloud alone.
+def refuse_other_stacks() -> None:
+    """Fail if the environment names another stack, for a command that acts on the local cloud alone.
 
     Raises:
         Failure: STACK is set, or API_URL to an API elsewhere.
@@ -62,7 +62,11 @@ def refuse_other_stacks(what: str) -> None:
         named.append(API_URL)
     if named:
         values = " and ".join(f"{name}={os.environ[name]}" for name in named)
-        raise Failure(f"{what} acts on the local cloud alone, and {values} names another stack. Unset it first.")
+        unset = " ".join(f"-u {name}" for name in named)
+        raise Failure(
+            f"This command acts on the local cloud alone, but {values} names another stack.\n"
+            f"Unset it first, or for one command: env {unset} make ..."
+        )
 
 
 def is_local(url: str) -> bool:
@@ -73,7 +77,7 @@ def main() -> int:
     arguments = _arguments()
     cloud = LocalCloud(arguments.dir, enforce_iam=arguments.auth, keeps_data=True)
     try:
-        refuse_other_stacks(f"make {'local' if arguments.command in ('start', 'deploy') else arguments.command}")
+        refuse_other_stacks()
         if arguments.command == "status":
             _print_status(cloud)
         elif arguments.command == "stop":

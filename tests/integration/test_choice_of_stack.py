@@ -169,6 +169,6 @@ def test_what_acts_on_the_local_cloud_alone_refuses_another(command: list[str], 
 def test_an_empty_name_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACK", "")
     monkeypatch.setenv("API_URL", "")
-    refuse_other_stacks("make demo")
+    refuse_other_stacks()
     monkeypatch.setenv("API_URL", LOCAL_URL)
-    refuse_other_stacks("make demo")
+    refuse_other_stacks()
