@@ -83,7 +83,7 @@ def target() -> Target:
     if url and given:
         return Target(url, given)
     if url and not is_local(url):
-        raise Failure(f"{API_URL} is set, but no {TOKEN} (a token), no {API_KEY} (an internal key) and no {STACK}.")
+        raise Failure(f"{API_URL} is set, but no {TOKEN} (a token), no {API_KEY} (an API key) and no {STACK}.")
     local = LocalCloud().stack()
     if url and url != local["apiUrl"]:
         raise Failure(f"{API_URL} is {url}, but the local cloud answers at {local['apiUrl']}.")

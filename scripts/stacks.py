@@ -102,7 +102,7 @@ class DeployedStack:
         if algorithm != "HS256":
             raise Failure(
                 f"{self.name} takes {algorithm} tokens, which only its identity provider can sign. Get one there and\n"
-                "set TEST_AUTH_TOKEN to it, or set API_KEY to an internal key (make api-key)."
+                "set TEST_AUTH_TOKEN to it, or set API_KEY to a key of the stack (make api-key ID=... SCOPE=operate)."
             )
         return {
             "algorithm": algorithm,
