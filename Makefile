@@ -74,7 +74,7 @@ requirements: .local/uv/.installed ## Pin pyproject.toml's dependencies (UPGRADE
 
 clean: ## Stop every local cloud and remove all that was made here: data, environments, builds, caches
 	@for state in .local/cloud.json .local/*/cloud.json; do \
-		if [ -e "$$state" ]; then env -u STACK -u API_URL $(CLOUD) stop --dir "$$(dirname "$$state")"; fi; done
+		if [ -e "$$state" ]; then env -u STACK -u API_URL $(CLOUD) stop --fresh --dir "$$(dirname "$$state")"; fi; done
 	rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

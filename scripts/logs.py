@@ -43,7 +43,7 @@ REPORT = re.compile(r"^REPORT RequestId: \S+\s+Duration: ([\d.]+) ms")
 STREAM = re.compile(r"^\d{4}/\d\d/\d\d/([^\[]+)\[")
 """Where functions share a group, Lambda puts their name into the stream's. The emulator does not."""
 
-PLATFORM = ("START ", "END ", "INIT_START ", "RESTORE_START ", "EXTENSION ")
+PLATFORM = ("START ", "END ", "INIT_", "RESTORE_", "EXTENSION")
 
 
 @dataclass(frozen=True, slots=True)
