@@ -96,7 +96,7 @@ class DeployedStack:
         """Return what signs the stack's tokens.
 
         Raises:
-            Failure: an identity provider does.
+            Failure: an identity provider does, or the secret cannot be read.
         """
         algorithm = self.parameters.get("JwtAlgorithm", "HS256")
         if algorithm != "HS256":
@@ -104,9 +104,16 @@ class DeployedStack:
                 f"{self.name} takes {algorithm} tokens, which only its identity provider can sign. Get one there and\n"
                 "set TEST_AUTH_TOKEN to it, or set API_KEY to a key of the stack (make api-key ID=... SCOPE=operate)."
             )
+        try:
+            secret = self.vault.get_secret_value(SecretId=self.outputs["JwtSecretArn"])["SecretString"]
+        except (BotoCoreError, ClientError) as error:
+            raise Failure(
+                f"The signing secret of {self.name} cannot be read: {error}\n"
+                "Set TEST_AUTH_TOKEN to a token, or API_KEY to a key of the stack."
+            ) from None
         return {
             "algorithm": algorithm,
-            "secret": self.vault.get_secret_value(SecretId=self.outputs["JwtSecretArn"])["SecretString"],
+            "secret": secret,
             "issuer": self.outputs["JwtIssuer"],
             "audience": self.outputs["JwtAudience"],
         }

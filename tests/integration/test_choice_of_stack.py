@@ -92,6 +92,14 @@ def test_a_token_of_an_identity_provider_has_to_be_given(monkeypatch: pytest.Mon
         target(monkeypatch, STACK=NAME)
 
 
+def test_who_may_not_read_the_signing_secret_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy()
+    vault = boto3.client("secretsmanager", region_name=REGION)
+    vault.delete_secret(SecretId="jwt", ForceDeleteWithoutRecovery=True)
+    with pytest.raises(Failure, match=r"(?s)cannot be read: .*ResourceNotFound.*TEST_AUTH_TOKEN.*API_KEY"):
+        target(monkeypatch, STACK=NAME)
+
+
 @pytest.mark.parametrize("url", [URL, f"{URL}/"])
 def test_a_url_that_agrees_with_the_stack_is_fine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     deploy()
