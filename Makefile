@@ -22,17 +22,20 @@ help: ## Show this list
 
 ##@ Try it on this machine (no AWS account, no Docker)
 .PHONY: demo local stop status
-demo: local ## Set up, start a private cloud, deploy to it and show a bill being made
-	@$(RUN) scripts.demo
-
-local: setup ## Start the private cloud and deploy what has changed
+demo: setup ## Set up, start a local cloud, deploy to it and show a bill being made
 	@$(CLOUD) start
 	@$(CLOUD) deploy
+	@$(RUN) scripts.demo
 
-stop: setup ## Stop the private cloud; what was in it is gone
-	@$(CLOUD) stop
+local: setup ## Start the local cloud with the data it had, deploy what has changed, and show how to call it
+	@$(CLOUD) start
+	@$(CLOUD) deploy
+	@$(CLOUD) status
 
-status: setup ## Where the private cloud and its API answer
+stop: setup ## Stop the local cloud and keep its data (FRESH=1 deletes it)
+	@$(CLOUD) stop $(if $(FRESH),--fresh)
+
+status: setup ## Show where the local cloud and its API answer, and the key
 	@$(CLOUD) status
 
 ##@ Work on it
@@ -69,9 +72,9 @@ requirements: .local/uv/.installed ## Pin pyproject.toml's dependencies (UPGRADE
 	$(COMPILE) --no-universal layers/usage_recorder/pyproject.toml --constraint requirements/dev.txt \
 		--output-file layers/usage_recorder/requirements.txt
 
-clean: ## Stop every cloud and remove all that was made here: environments, builds, caches
+clean: ## Stop every local cloud and remove all that was made here: data, environments, builds, caches
 	@for state in .local/cloud.json .local/*/cloud.json; do \
-		if [ -e "$$state" ]; then $(CLOUD) stop --dir "$$(dirname "$$state")"; fi; done
+		if [ -e "$$state" ]; then env -u STACK -u API_URL $(CLOUD) stop --fresh --dir "$$(dirname "$$state")"; fi; done
 	rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -79,9 +82,9 @@ clean: ## Stop every cloud and remove all that was made here: environments, buil
 bench: setup .local/lambda/.installed ## Measure capacity, throughput, starts and cost against bare code (ARGS=--quick)
 	@$(RUN) bench $(ARGS)
 
-##@ Use a stack (the private cloud's, unless STACK or API_URL names another)
-.PHONY: token api-key quotas subscriptions redrive smoke
-token: setup ## Print a token: make token USER=user-1 ROLE=user (STACK=usage-billing-dev: for a stack on AWS)
+##@ Use a stack: the local cloud's, or STACK=usage-billing-dev (with AWS_REGION and AWS_PROFILE)
+.PHONY: token api-key quotas subscriptions redrive smoke logs
+token: setup ## Print a token: make token USER=user-1 ROLE=user
 	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=user-1))
 	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
 
@@ -94,18 +97,20 @@ quotas: setup ## Import quotas: make quotas FILE=quotas.json
 subscriptions: setup ## Import subscriptions: make subscriptions FILE=subscriptions.json
 	@$(RUN) scripts.import_file subscriptions "$(FILE)"
 
-redrive: setup ## Send events that could not be recorded back (ARGS=--list: only show them; STACK=...)
-	@$(RUN) scripts.redrive $(ARGS) $(if $(STACK),--stack "$(STACK)")
+redrive: setup ## Move dead-lettered events back to the queue (ARGS=--list only shows them)
+	@$(RUN) scripts.redrive $(ARGS)
 
-smoke: setup ## Record, read and bill once over HTTP
+smoke: setup ## Record, read and bill once over HTTP (with STACK: TEST_USER_ID=... TEST_SUBSCRIPTION_ID=...)
 	@$(RUN) scripts.smoke
+
+logs: setup ## Follow the logs of all functions and the API's access log (MINUTES=60 begins an hour ago)
+	@$(RUN) scripts.logs $(if $(MINUTES),--minutes "$(MINUTES)") $(ARGS)
 
 ##@ AWS
 .PHONY: deploy
 # With .venv on PATH a Python 3.13 there also ships bytecode for Lambda; any other just does not.
-deploy: setup ## Build and deploy to AWS: make deploy STAGE=dev|staging|prod
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(SAM) build
-	@$(SAM) deploy --config-env $(STAGE)
+deploy: setup ## Build and deploy to AWS: make deploy STAGE=dev (PARAMETERS="Name=value ..." adds to samconfig.toml)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) scripts.deployment --stage "$(STAGE)"
 
 ##@ Environments
 .PHONY: setup

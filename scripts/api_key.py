@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--stack",
         default=os.environ.get("STACK"),
-        help="a deployed stack's name (default: $STACK, else the private cloud's)",
+        help="a deployed stack's name (default: $STACK, else the local cloud's)",
     )
     return parser.parse_args()
 

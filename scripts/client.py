@@ -1,23 +1,29 @@
-"""A client of the API, and which API it talks to: the one in the environment, else the private cloud's."""
+"""A client of the API, and which API it talks to: the one in the environment, else the local cloud's."""
 
 from __future__ import annotations
 
 import os
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from scripts.local_cloud import LocalCloud
+from scripts.credentials import signed
+from scripts.local_cloud import API_URL, STACK, LocalCloud, is_local
 from scripts.progress import Failure
+from scripts.stacks import DeployedStack
+from usage_billing.access import Role
 from usage_billing.exact_json import dumps, loads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-API_URL, TOKEN, API_KEY = "API_URL", "TEST_AUTH_TOKEN", "API_KEY"
+TOKEN, API_KEY = "TEST_AUTH_TOKEN", "API_KEY"
+ADMIN_TOKEN_LIFE = timedelta(hours=1)
+"""Of a token that is signed for one command."""
 TRIES = 4
 LONGEST_PAUSE = 5.0
 TIMEOUT_SECONDS = 40.0
@@ -61,21 +67,35 @@ def internal(api_key: str) -> dict[str, str]:
 
 
 def target() -> Target:
-    """API_URL, else the private cloud's API; with TEST_AUTH_TOKEN or API_KEY, else with the private cloud's key.
+    """Return the API of STACK or API_URL, else the local cloud's, with the credentials for it.
+
+    They are TEST_AUTH_TOKEN or API_KEY. Without them, a stack that signs its own tokens gets an admin's, signed for
+    this command, and the local cloud its key.
 
     Raises:
-        Failure: API_URL is set and credentials are not, or nothing is deployed here.
+        Failure: STACK and API_URL contradict each other, or there are no credentials, or nothing is deployed here.
     """
-    url = os.environ.get(API_URL)
+    given = _given_credentials()
+    url = os.environ.get(API_URL, "").rstrip("/")
+    if name := os.environ.get(STACK):
+        stack = DeployedStack.named(name)
+        return Target(stack.api_url, given or bearer(signed(stack.jwt(), "make", Role.ADMIN, ADMIN_TOKEN_LIFE)))
+    if url and given:
+        return Target(url, given)
+    if url and not is_local(url):
+        raise Failure(f"{API_URL} is set, but no {TOKEN} (a token), no {API_KEY} (an API key) and no {STACK}.")
+    local = LocalCloud().stack()
+    if url and url != local["apiUrl"]:
+        raise Failure(f"{API_URL} is {url}, but the local cloud answers at {local['apiUrl']}.")
+    return Target(local["apiUrl"], given or internal(local["internalApiKey"]))
+
+
+def _given_credentials() -> Mapping[str, str]:
     if token := os.environ.get(TOKEN):
-        credentials = bearer(token)
-    elif api_key := os.environ.get(API_KEY):
-        credentials = internal(api_key)
-    elif url:
-        raise Failure(f"{API_URL} is set, but neither {TOKEN} (a token) nor {API_KEY} (an internal key).")
-    else:
-        credentials = internal(LocalCloud().stack()["internalApiKey"])
-    return Target((url or LocalCloud().stack()["apiUrl"]).rstrip("/"), credentials)
+        return bearer(token)
+    if api_key := os.environ.get(API_KEY):
+        return internal(api_key)
+    return {}
 
 
 class Client:

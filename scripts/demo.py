@@ -1,4 +1,4 @@
-"""A bill being made, over HTTP, on the private cloud. Every number is checked; a wrong one ends it with exit code 1.
+"""A bill being made, over HTTP, on the local cloud. Every number is checked; a wrong one ends it with exit code 1.
 
 python -m scripts.demo
 """
@@ -19,7 +19,7 @@ from scripts.client import Client, Target, bearer, entirely, internal
 from scripts.credentials import signed
 from scripts.emulator import ROOT
 from scripts.import_file import import_quotas
-from scripts.local_cloud import LocalCloud
+from scripts.local_cloud import LocalCloud, refuse_other_stacks
 from scripts.progress import Failure
 from usage_billing.exact_json import loads
 from usage_billing.values import as_text
@@ -85,6 +85,7 @@ STARTER_LATER = [Event(4, "analysis", 1, used=62, remaining=0, billable=1)]
 
 def main() -> int:
     try:
+        refuse_other_stacks()
         _play(LocalCloud().stack())
     except Failure as failure:
         print(f"\n  {failure}", file=sys.stderr)
@@ -317,7 +318,8 @@ curl -s "$API/api/usage/user/{actor.user}" -H "Authorization: Bearer $(make -s t
 curl -s "$API/api/usage/process-billing" -H "x-api-key: $KEY" -X POST
 curl -s "$API/api/invoices?subscriptionId={actor.subscription}" -H "x-api-key: $KEY"
 
-# end it all
+# watch what it logs, or end it (its data is kept)
+make logs
 make stop"""
     )
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import zlib
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -23,9 +24,11 @@ from scripts.progress import Failure, step, tail
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
-USUAL_PORT = 4566
+PORTS = range(20_000, 30_000)
+"""Below those that systems give to outgoing connections, so that one's own is free when it is started again."""
 START_SECONDS = 30
-STOP_SECONDS = 10
+STOP_SECONDS = 20
+"""How long it may take to save its data and end."""
 NO_PROFILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
@@ -34,16 +37,22 @@ class Emulator:
 
     The process inherits a locked file: as long as the lock is held the recorded pid is that of
     the process started here, so nothing else can ever be taken for it and ended.
+
+    One that `keeps_data` has the same port and the same contents when it is started again. Any other starts empty.
     """
 
-    def __init__(self, directory: Path | str = ".local", *, enforce_iam: bool = False) -> None:
+    def __init__(
+        self, directory: Path | str = ".local", *, enforce_iam: bool = False, keeps_data: bool = False
+    ) -> None:
         self.directory = (ROOT / directory).resolve()
         self.log = self.directory / "cloud.log"
         self.stack_file = self.directory / "stack.json"
         self._enforce_iam = enforce_iam
+        self._keeps_data = keeps_data
         self._lock_file = self.directory / "cloud.lock"
         self._state_file = self.directory / "cloud.json"
         self._scratch = self.directory / "tmp"
+        self._data = self.directory / "data"
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -52,7 +61,7 @@ class Emulator:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What was noted about the process: pid, port and the fingerprint of what is deployed."""
+        """What was noted about the process: pid, port and the fingerprints of what is deployed."""
         try:
             state: dict[str, Any] = json.loads(self._state_file.read_text())
         except FileNotFoundError:
@@ -80,14 +89,17 @@ class Emulator:
             self._spawn(lock)
             self._wait_until_healthy()
 
-    def stop(self) -> None:
-        """End the process and its workers; nothing happens if it is not running."""
+    def stop(self, *, fresh: bool = False) -> None:
+        """End the process and its workers, if it is running; with `fresh` also delete the data that it keeps."""
         if self.is_running():
             with step("Stopping the local cloud"):
-                self._end(self.state["pid"])
+                saved = self._end(self.state["pid"])
+            self.note(saved=saved)
         else:
             print("  The local cloud is not running", flush=True)
-        self._forget()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        if fresh or not self._keeps_data:
+            self._forget()
 
     def environment(self) -> dict[str, str]:
         """The environment for a tool that is to talk to this cloud, and can reach no other."""
@@ -122,9 +134,12 @@ class Emulator:
         return lock
 
     def _spawn(self, lock: IO[bytes]) -> None:
-        self._forget()
+        if not self._keeps_data:
+            self._forget()
+        kept = self._kept()
+        shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir()
-        port = _free_port()
+        port = self._port(kept) if self._keeps_data else _free_port(0)
         environment = _lambda_environment() | {
             **NO_PROFILES,
             "BIND_HOST": "127.0.0.1",
@@ -133,6 +148,8 @@ class Emulator:
             "AUTH": "true" if self._enforce_iam else "false",
             # Workers unpack layers there; whatever they leave goes when the cloud stops.
             "TMPDIR": str(self._scratch),
+            "PERSIST_STATE": "1" if self._keeps_data else "0",
+            "STATE_DIR": str(self._data),
         }
         program = ROOT / ".local/ministack/bin/ministack"
         if not program.exists():
@@ -148,7 +165,33 @@ class Emulator:
                 start_new_session=True,
                 pass_fds=[lock.fileno()],
             )
-        self._state_file.write_text(json.dumps({"pid": self._child.pid, "port": port}))
+        self._state_file.write_text(json.dumps({**kept, "pid": self._child.pid, "port": port}))
+
+    def _port(self, kept: dict[str, Any]) -> int:
+        """The port that it had, or one of its directory's own: checkouts do not get into each other's way.
+
+        Raises:
+            Failure: somebody else uses it, and the data names it in the URLs of queues and nested stacks.
+        """
+        own = PORTS[zlib.crc32(bytes(self.directory)) % len(PORTS)]
+        wanted = kept.get("port", own)
+        port = _free_port(wanted)
+        if port != wanted and self._data.exists():
+            raise Failure(
+                f"Port {wanted}, which the local cloud had before, is used by another process.\n"
+                "End that one, or delete the data and start on another port: make stop FRESH=1 && make local"
+            )
+        return port
+
+    def _kept(self) -> dict[str, Any]:
+        """What was noted and still holds: data is saved at the end of the process, so one that was killed lost some."""
+        if not self._state_file.exists():
+            return {}
+        kept = {name: value for name, value in self.state.items() if name not in ("pid", "saved")}
+        if not self.state.get("saved"):
+            kept.pop("deployed", None)
+        _forget_stream_positions(self._data / "lambda.json")
+        return kept
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -165,15 +208,20 @@ class Emulator:
         except (httpx.HTTPError, Failure):
             return False
 
-    def _end(self, group: int) -> None:
-        """End the process group: politely, then for certain."""
+    def _end(self, group: int) -> bool:
+        """End the process group: politely, then for certain. Return whether politely was enough."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             _signal_group(group, number)
             deadline = time.monotonic() + STOP_SECONDS
-            while self._group_exists(group) and time.monotonic() < deadline:
+            while self._group_exists(group):
+                if time.monotonic() > deadline:
+                    break
                 time.sleep(0.05)
+            else:
+                return number == signal.SIGTERM
         if self.is_running():
             raise Failure(f"Process group {group} does not end.")
+        return False
 
     def _group_exists(self, group: int) -> bool:
         if self._child:
@@ -183,7 +231,16 @@ class Emulator:
     def _forget(self) -> None:
         for file in (self._state_file, self.stack_file):
             file.unlink(missing_ok=True)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        for folder in (self._scratch, self._data):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget_stream_positions(saved: Path) -> None:
+    """MiniStack saves how far streams were read, but not their records: it would skip as many new ones."""
+    if saved.exists():
+        content = json.loads(saved.read_text())
+        content.get("payload", content)["dynamodb_stream_positions"] = {}
+        saved.write_text(json.dumps(content))
 
 
 def _persons_environment() -> dict[str, str]:
@@ -197,8 +254,9 @@ def _lambda_environment() -> dict[str, str]:
     return inherited | {"LANG": "C.UTF-8", "TZ": "UTC"}
 
 
-def _free_port() -> int:
-    for port in (USUAL_PORT, 0):
+def _free_port(wanted: int) -> int:
+    """`wanted` if it is free, else any that is."""
+    for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

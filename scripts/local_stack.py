@@ -52,16 +52,33 @@ class Stack(TypedDict):
 def deploy(cloud: Emulator) -> Stack:
     """Bring the local stack to what the sources say, and write stack.json."""
     fingerprint = _fingerprint()
-    if cloud.state.get("deployed") == fingerprint and _outputs(cloud):
+    present = bool(_outputs(cloud))
+    if present and cloud.state.get("deployed") == fingerprint:
         print("  Nothing has changed since the last deployment", flush=True)
     else:
+        if present:
+            _refuse_changed_tables(cloud)
         _build_and_deploy(cloud, fingerprint)
+        cloud.note(tables=_tables_fingerprint())
         with step("Creating the API's routes"):
             _create_routes(cloud)
         cloud.note(deployed=fingerprint)
     stack = _describe(cloud)
     cloud.stack_file.write_text(json.dumps(stack, indent=2) + "\n")
     return stack
+
+
+def _refuse_changed_tables(cloud: Emulator) -> None:
+    """MiniStack cannot update the nested stack of the tables. It is better to say so before half of it is done."""
+    if cloud.state.get("tables", _tables_fingerprint()) != _tables_fingerprint():
+        raise Failure(
+            "infra/tables.yaml has changed, and the local cloud cannot change tables that exist.\n"
+            "Start again with empty ones: make stop FRESH=1 && make local"
+        )
+
+
+def _tables_fingerprint() -> str:
+    return hashlib.sha256((ROOT / "infra/tables.yaml").read_bytes()).hexdigest()
 
 
 def _fingerprint() -> str:
@@ -141,7 +158,8 @@ def _deploy_template(template: Path, cloud: Emulator) -> None:
             cwd=ROOT,
         )
     except Failure as failure:
-        raise Failure(f"{failure}\n{_failures(cloud)}") from None
+        way_out = "If it goes on failing, start again with empty tables: make stop FRESH=1 && make local"
+        raise Failure(f"{failure}\n{_failures(cloud)}\n{way_out}") from None
 
 
 def _failures(cloud: Emulator) -> str:
@@ -196,7 +214,7 @@ def _describe(cloud: Emulator) -> Stack:
         audience=outputs["JwtAudience"],
     )
     return Stack(
-        apiUrl=f"{cloud.url}/_aws/execute-api/{outputs['ApiId']}/$default",
+        apiUrl=emulated_api_url(cloud.url, outputs),
         endpointUrl=cloud.url,
         region=REGION,
         stackName=STACK_NAME,
@@ -204,6 +222,11 @@ def _describe(cloud: Emulator) -> Stack:
         adminToken=signed(token, "admin", "admin", ADMIN_TOKEN_LIFE),
         jwt=token,
     )
+
+
+def emulated_api_url(endpoint: str, outputs: Mapping[str, str]) -> str:
+    """Where an emulator in AWS's place answers for the API of a stack: it serves no host names."""
+    return f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/$default"
 
 
 def _internal_api_key(keys: ApiKeys, stack_file: Path) -> str:

@@ -49,7 +49,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Send events that could not be recorded back to the queue.")
     parser.add_argument("--list", action="store_true", help="only show them")
-    parser.add_argument("--stack", default=os.environ.get("STACK"), help="a stack on AWS, not the private one")
+    parser.add_argument("--stack", default=os.environ.get("STACK"), help="a deployed stack's name (default: $STACK)")
     return parser.parse_args()
 
 

@@ -1,8 +1,8 @@
 """Record, read and bill once against a stack, wherever it is, and say what works.
 
-API_URL, TEST_AUTH_TOKEN (or API_KEY), TEST_USER_ID and TEST_SUBSCRIPTION_ID name the stack, the caller and a
+STACK or API_URL names the stack, TEST_AUTH_TOKEN or API_KEY the caller, TEST_USER_ID and TEST_SUBSCRIPTION_ID a
 subscription that is there to be tested with: a unit of usage is really recorded and, if the caller may, billed.
-Without API_URL it is the private cloud, with a subscription from examples/.
+Without STACK and API_URL it is the local cloud, with a subscription from examples/.
 
 python -m scripts.smoke
 """
@@ -17,9 +17,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from scripts.client import API_KEY, API_URL, TOKEN, Client, Target, target
+from scripts.client import API_KEY, TOKEN, Client, Target, target
 from scripts.emulator import ROOT
 from scripts.import_file import import_quotas, import_subscriptions
+from scripts.local_cloud import API_URL, STACK
 from scripts.progress import Failure
 from usage_billing.exact_json import loads
 
@@ -59,13 +60,15 @@ def main() -> int:
 
 def _where() -> Target:
     """Raises Failure naming every variable that is missing."""
-    if os.environ.get(API_URL):
+    named = [name for name in (STACK, API_URL) if os.environ.get(name)]
+    if named:
         missing = [name for name in MEANING if not os.environ.get(name)]
-        if os.environ.get(API_KEY) and TOKEN in missing:
+        # target() signs a token for a stack that it knows by name, if it can.
+        if TOKEN in missing and (STACK in named or os.environ.get(API_KEY)):
             missing.remove(TOKEN)
         if missing:
             lines = "\n".join(f"  {name}: {MEANING[name]}" for name in missing)
-            raise Failure(f"{API_URL} is set; these are missing in the environment:\n{lines}")
+            raise Failure(f"{' and '.join(named)} set; these are missing in the environment:\n{lines}")
     return target()
 
 

@@ -13,7 +13,6 @@ from datetime import timedelta
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.credentials import signed
-from scripts.local_cloud import LocalCloud
 from scripts.progress import Failure
 from scripts.stacks import DeployedStack
 from usage_billing.access import Role
@@ -24,7 +23,7 @@ HOURS = 24.0
 def main() -> int:
     arguments = _arguments()
     try:
-        issuer = DeployedStack.named(arguments.stack).jwt() if arguments.stack else LocalCloud().stack()["jwt"]
+        issuer = DeployedStack.named(arguments.stack).jwt()
     except (Failure, BotoCoreError, ClientError) as failure:
         print(failure, file=sys.stderr)
         return 1
@@ -40,7 +39,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--stack",
         default=os.environ.get("STACK"),
-        help="a deployed stack's name (default: $STACK, else the private cloud's)",
+        help="a deployed stack's name (default: $STACK, else the local cloud's)",
     )
     arguments = parser.parse_args()
     if not arguments.user:

@@ -6,7 +6,9 @@ import pytest
 
 REGION = "us-east-1"
 
-for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_"))]:
+# Neither an account nor a stack that somebody's shell names.
+NAMES = {"STACK", "API_URL", "API_KEY", "TEST_AUTH_TOKEN"}
+for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_")) or name in NAMES]:
     del os.environ[name]
 
 os.environ |= {

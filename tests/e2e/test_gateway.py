@@ -1,6 +1,7 @@
 """What API Gateway itself does for the deployed stack: which route takes a request, and how many it takes."""
 
 import gzip
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -56,6 +57,49 @@ def test_a_compressed_body_is_refused(http: httpx.Client) -> None:
     answer = http.post("/api/usage/record", content=gzip.compress(b"{}"), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
     assert "gzip" in answer.json()["detail"]
+
+
+PAGE, ANOTHER_PAGE = "https://app.example.com", "https://elsewhere.example.com"
+
+
+@pytest.fixture
+def open_to_a_page(local_cloud: LocalCloud) -> Iterator[None]:
+    """The API with AllowedOrigins=PAGE. MiniStack does not read the `Body` in which SAM puts the settings."""
+    formation = local_cloud.session.client("cloudformation", endpoint_url=local_cloud.url)
+    template: Any = formation.get_template(StackName=STACK_NAME, TemplateStage="Processed")["TemplateBody"]
+    body = template["Resources"]["Api"]["Properties"]["Body"]
+    settings = body["x-amazon-apigateway-cors"]["Fn::If"][1] | {"allowOrigins": [PAGE]}
+    gateway: Any = local_cloud.session.client("apigatewayv2", endpoint_url=local_cloud.url)
+    [api] = [each["ApiId"] for each in gateway.get_apis()["Items"]]
+    gateway.update_api(ApiId=api, CorsConfiguration={name[0].upper() + name[1:]: v for name, v in settings.items()})
+    yield
+    gateway.delete_cors_configuration(ApiId=api)
+
+
+def test_a_page_of_an_allowed_origin_may_send_what_the_api_takes(anybody: httpx.Client, open_to_a_page: None) -> None:
+    headers = "authorization,content-type,idempotency-key,prefer,x-api-key"
+    asks = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": headers}
+    preflight = anybody.options("/api/usage/quotas/business/report", headers=asks | {"Origin": PAGE})
+    assert preflight.is_success
+    assert preflight.headers["Access-Control-Allow-Origin"] == PAGE
+    assert {each.strip() for each in preflight.headers["Access-Control-Allow-Headers"].split(",")} == {
+        *headers.split(",")
+    }
+    refused = anybody.options("/api/usage/quotas/business/report", headers=asks | {"Origin": ANOTHER_PAGE})
+    assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+def test_a_page_sees_errors_and_what_they_say_in_headers(anybody: httpx.Client, open_to_a_page: None) -> None:
+    answer = anybody.get("/api/usage/user/user-1", headers={"Origin": PAGE})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, PAGE)
+    exposed = {each.strip() for each in answer.headers["Access-Control-Expose-Headers"].split(",")}
+    assert exposed >= {"retry-after", "www-authenticate", "allow"}
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert "Access-Control-Allow-Origin" not in anybody.get("/openapi.json", headers={"Origin": ANOTHER_PAGE}).headers
+
+
+def test_no_page_may_call_by_default(anybody: httpx.Client) -> None:
+    assert "Access-Control-Allow-Origin" not in anybody.get("/openapi.json", headers={"Origin": PAGE}).headers
 
 
 def test_the_stage_is_throttled(local_cloud: LocalCloud) -> None:

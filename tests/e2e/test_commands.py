@@ -1,0 +1,92 @@
+"""The commands of the Makefile for a stack that is named: the local cloud plays AWS and knows it by name."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.local_cloud import LocalCloud
+from tests.e2e.test_stack import eventually
+from tests.template import ROOT
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def command(local_cloud: LocalCloud) -> Command:
+    """Run a script as `make` does with STACK=... and AWS_REGION, and nothing else that names a cloud."""
+    environment = local_cloud.environment() | {"STACK": local_cloud.stack()["stackName"]}
+    del environment["AWS_DEFAULT_REGION"]
+
+    def run(script: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        words = [sys.executable, "-m", f"scripts.{script}", *arguments]
+        env = environment | variables
+        return subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_the_files_of_the_examples_go_to_the_stack_and_smoke_passes(command: Command, stack: dict[str, Any]) -> None:
+    """The lines of the README, in their order."""
+    for kind in ("quotas", "subscriptions"):
+        ran = command("import_file", kind, f"examples/{kind}.json")
+        assert ran.returncode == 0, ran.stderr
+        assert stack["apiUrl"] in ran.stdout
+    smoke = command("smoke", TEST_USER_ID="user-1", TEST_SUBSCRIPTION_ID="sub-1")
+    assert (smoke.returncode, smoke.stderr) == (0, "")
+    assert "All is well" in smoke.stdout
+    assert smoke.stdout.count("  pass  ") == 8, smoke.stdout
+
+
+def test_smoke_says_which_subscription_it_needs(command: Command) -> None:
+    ran = command("smoke")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "TEST_USER_ID" in ran.stderr
+    assert "TEST_SUBSCRIPTION_ID" in ran.stderr
+    assert "TEST_AUTH_TOKEN" not in ran.stderr
+
+
+def test_a_token_and_a_key_of_the_stack(command: Command, stack: dict[str, Any]) -> None:
+    def status(headers: dict[str, str]) -> int:
+        url = f"{stack['apiUrl']}/api/usage/quotas/business"
+        return httpx.get(url, headers=headers, timeout=60, trust_env=False).status_code
+
+    token = command("token", "--user", "operator-1", "--role", "admin")
+    assert status({"authorization": f"Bearer {token.stdout.strip()}"}) == 200
+    made = command("api_key", "--id", "reports")
+    assert made.returncode == 0, made.stderr
+    assert "reports" in command("api_key", "--list").stdout.split()
+    assert command("api_key", "--revoke", "reports").returncode == 0
+    assert "reports" not in command("api_key", "--list").stdout.split()
+
+
+def test_logs_of_the_stack(command: Command, http: httpx.Client) -> None:
+    http.get("/api/usage/user/user-1", headers={"x-api-key": "wrong"})
+
+    def seen() -> bool:
+        ran = command("logs", "--once")
+        assert ran.returncode == 0, ran.stderr
+        return "WARNING get-user-usage     request refused  code=credentials_invalid" in ran.stdout
+
+    eventually(seen)
+
+
+def test_dead_events_of_the_stack(command: Command) -> None:
+    ran = command("redrive", "--list")
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("script", [["token", "--user", "u"], ["api_key", "--list"], ["redrive", "--list"], ["logs"]])
+def test_a_stack_that_is_not_there(command: Command, script: list[str]) -> None:
+    ran = command(*script, STACK="usage-billing-prod")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "usage-billing-prod cannot be described in us-east-1" in ran.stderr
+
+
+def test_an_api_url_of_another_stack_is_refused(command: Command) -> None:
+    ran = command("import_file", "quotas", "examples/quotas.json", API_URL="https://prod.example.com", API_KEY="key")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "API_URL is https://prod.example.com, but the API of usage-billing-local is" in ran.stderr

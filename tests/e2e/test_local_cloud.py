@@ -1,0 +1,170 @@
+"""The local cloud of a checkout: what it keeps over a restart, what it forgets, and what it says about itself."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.emulator import _forget_stream_positions
+from scripts.local_cloud import LocalCloud
+from scripts.progress import Failure
+from tests.template import ROOT
+
+Clouds = Callable[[str], LocalCloud]
+
+
+@pytest.fixture
+def clouds(tmp_path: Path) -> Iterator[Clouds]:
+    """Clouds that keep their data, each as that of another checkout."""
+    made: list[LocalCloud] = []
+
+    def cloud(name: str) -> LocalCloud:
+        made.append(LocalCloud(tmp_path / name, keeps_data=True))
+        return made[-1]
+
+    yield cloud
+    for each in made:
+        each.stop(fresh=True)
+
+
+def queue(cloud: LocalCloud) -> Any:
+    return cloud.session.client("sqs", endpoint_url=cloud.url)
+
+
+def queues(cloud: LocalCloud) -> list[str]:
+    return [url.rpartition("/")[2] for url in queue(cloud).list_queues().get("QueueUrls", [])]
+
+
+def kill(cloud: LocalCloud) -> None:
+    """End it as a machine that loses power does."""
+    os.killpg(cloud.state["pid"], signal.SIGKILL)
+    assert cloud._child
+    cloud._child.wait()
+
+
+def test_the_stack_is_the_same_after_a_restart(clouds: Clouds) -> None:
+    cloud = clouds("one")
+    cloud.start()
+    before = cloud.deploy()
+    headers = {"x-api-key": before["internalApiKey"]}
+    with httpx.Client(base_url=before["apiUrl"], headers=headers, timeout=60, trust_env=False) as api:
+        quota = {"monthlyLimit": 50, "unitPrice": 10, "unitName": "assessment"}
+        assert api.put("/api/usage/quotas/business/assessment", json=quota).status_code == 200
+    cloud.stop()
+    with pytest.raises(Failure, match=r"not running\. Start it with: make local"):
+        cloud.stack()
+
+    cloud.start()
+    log = (cloud.directory / "deploy.log").stat().st_mtime_ns
+    assert {**cloud.deploy(), "adminToken": ""} == {**before, "adminToken": ""}
+    assert (cloud.directory / "deploy.log").stat().st_mtime_ns == log, "it was deployed again"
+    url = f"{before['apiUrl']}/api/usage/quotas/business/assessment"
+    assert httpx.get(url, headers=headers, timeout=60, trust_env=False).json()["monthlyLimit"] == 50
+
+    cloud.note(tables="those before the change", deployed="sources before the change")
+    with pytest.raises(Failure, match=r"(?s)infra/tables.yaml has changed.*make stop FRESH=1"):
+        cloud.deploy()
+
+
+def test_data_is_kept_until_it_is_deleted(clouds: Clouds) -> None:
+    cloud = clouds("one")
+    cloud.start()
+    port = cloud.state["port"]
+    queue(cloud).create_queue(QueueName="kept")
+    cloud.note(deployed="sources")
+    cloud.stop()
+    cloud.start()
+    assert (queues(cloud), cloud.state["port"], cloud.state["deployed"]) == (["kept"], port, "sources")
+    cloud.stop(fresh=True)
+    cloud.start()
+    assert (queues(cloud), cloud.state["port"], cloud.state.get("deployed")) == ([], port, None)
+
+
+def test_what_was_lost_with_a_killed_process_is_deployed_again(clouds: Clouds) -> None:
+    cloud = clouds("one")
+    cloud.start()
+    cloud.stop()
+    cloud.start()
+    cloud.note(deployed="sources that were not saved")
+    kill(cloud)
+    cloud.start()
+    assert "deployed" not in cloud.state
+
+
+def test_two_checkouts_run_side_by_side(clouds: Clouds) -> None:
+    one, other = clouds("one"), clouds("other")
+    for cloud in (one, other):
+        cloud.start()
+    queue(one).create_queue(QueueName="mine")
+    assert (queues(one), queues(other)) == (["mine"], [])
+    one.stop()
+    assert other.is_running()
+    one.start()
+    assert queues(one) == ["mine"]
+
+
+def test_a_port_that_somebody_else_took(clouds: Clouds) -> None:
+    cloud = clouds("one")
+    cloud.start()
+    port = cloud.state["port"]
+    cloud.stop()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        with pytest.raises(Failure, match=rf"Port {port}.*(?s:.*)make stop FRESH=1"):
+            cloud.start()
+        assert not cloud.is_running()
+        cloud.stop(fresh=True)
+        cloud.start()
+        assert cloud.state["port"] != port
+
+
+def test_a_cloud_of_tests_starts_empty(tmp_path: Path) -> None:
+    cloud = LocalCloud(tmp_path)
+    try:
+        for _ in range(2):
+            cloud.start()
+            assert queues(cloud) == []
+            queue(cloud).create_queue(QueueName="gone")
+            cloud.stop()
+        assert not (tmp_path / "data").exists()
+    finally:
+        cloud.stop()
+
+
+def test_streams_are_read_from_their_new_beginning(tmp_path: Path) -> None:
+    saved = tmp_path / "lambda.json"
+    _forget_stream_positions(saved)
+    assert not saved.exists()
+    saved.write_text(
+        '{"format": 2, "payload": {"functions": {"f": 1}, "dynamodb_stream_positions": {"data": {"m": 7}}}}'
+    )
+    _forget_stream_positions(saved)
+    assert saved.read_text() == '{"format": 2, "payload": {"functions": {"f": 1}, "dynamodb_stream_positions": {}}}'
+
+
+def test_the_status_of_a_stopped_cloud_is_no_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scripts.local_cloud", "status", "--dir", str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "not running. Start it with: make local" in ran.stdout
+
+
+def test_the_status_is_all_that_a_caller_needs(local_cloud: LocalCloud, stack: dict[str, Any]) -> None:
+    command = [sys.executable, "-m", "scripts.local_cloud", "status", "--dir", str(local_cloud.directory)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    for line in (
+        f"API='{stack['apiUrl']}'",
+        f"KEY='{stack['internalApiKey']}'",
+        f"{stack['apiUrl']}/docs",
+        "make smoke",
+    ):
+        assert line in ran.stdout

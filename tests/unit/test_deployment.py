@@ -1,0 +1,69 @@
+"""What `make deploy` hands to SAM, and what it refuses before anything is built."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from scripts.deployment import chosen, deploy_command
+from scripts.progress import Failure
+from tests.template import ROOT
+
+
+def overrides(*, stage: str = "prod", **environment: str) -> dict[str, str]:
+    command = list(deploy_command(chosen(stage, environment)))
+    words = command[command.index("--parameter-overrides") + 1 :]
+    return dict(shlex.split(word)[0].split("=", 1) for word in words)
+
+
+def test_parameters_are_added_to_those_of_the_stage() -> None:
+    assert overrides() == {"Stage": "prod", "LogRetentionDays": "365"}
+    given = "AlarmEmail=ops@example.com BillingSchedule='cron(0 6 * * ? *)' LogRetentionDays=400"
+    assert overrides(PARAMETERS=given) == {
+        "Stage": "prod",
+        "LogRetentionDays": "400",
+        "AlarmEmail": "ops@example.com",
+        "BillingSchedule": "cron(0 6 * * ? *)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("environment", "region"),
+    [
+        pytest.param({}, "us-east-1", id="of samconfig.toml"),
+        pytest.param({"AWS_REGION": "eu-central-1"}, "eu-central-1", id="of the environment"),
+    ],
+)
+def test_the_region(environment: dict[str, str], region: str) -> None:
+    command = list(deploy_command(chosen("dev", environment)))
+    assert command[command.index("--region") + 1] == region
+
+
+@pytest.mark.parametrize(
+    ("stage", "environment", "said"),
+    [
+        pytest.param("qa", {}, "no stage qa in samconfig.toml. Stages: dev, staging, prod.", id="unknown stage"),
+        pytest.param("dev", {"STACK": "usage-billing-prod"}, "STAGE=dev deploys usage-billing-dev", id="another stack"),
+        pytest.param("dev", {"PARAMETERS": "AlarmMail=a@b.c"}, "no parameter AlarmMail", id="unknown parameter"),
+        pytest.param("dev", {"PARAMETERS": "Stage=prod"}, "Stage is set by STAGE=...", id="another stage"),
+        pytest.param("dev", {"PARAMETERS": "cron(0 6"}, "is not a parameter", id="no name"),
+        pytest.param("dev", {"PARAMETERS": "LogLevel='DEBUG"}, "cannot be read", id="open quote"),
+    ],
+)
+def test_it_refuses(stage: str, environment: dict[str, str], said: str) -> None:
+    with pytest.raises(Failure) as refused:
+        chosen(stage, environment)
+    assert said in str(refused.value)
+
+
+def test_the_same_stack_is_no_contradiction() -> None:
+    assert chosen("dev", {"STACK": "usage-billing-dev"}).stack == "usage-billing-dev"
+
+
+def test_an_unknown_stage_fails_before_it_builds() -> None:
+    command = [sys.executable, "-m", "scripts.deployment", "--stage", "qa"]
+    ran = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert (ran.stdout, "dev, staging, prod" in ran.stderr) == ("", True)

@@ -1,0 +1,151 @@
+"""What a deployment can be told, what follows from it, and what outlives it."""
+
+import copy
+import re
+from functools import cache
+from typing import Any
+
+import pytest
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+from scripts.deployment import MAX_STACK_NAME
+from tests.template import ROOT, functions, template, variables
+
+MAX_FUNCTION_NAME = 64
+NOTHING = {"Ref": "AWS::NoValue"}
+
+
+@cache
+def transformed(**parameters: str) -> dict[str, Any]:
+    """What SAM makes of template.yaml with these parameters."""
+    source = copy.deepcopy(template())
+    source["Globals"]["Function"]["CodeUri"] = "s3://bucket/functions"
+    for resource in source["Resources"].values():
+        if "ContentUri" in resource.get("Properties", {}):
+            resource["Properties"]["ContentUri"] = "s3://bucket/layer"
+    return Translator({}, Parser()).translate(source, dict(parameters))  # type: ignore[no-untyped-call]
+
+
+def resources(kind: str) -> dict[str, Any]:
+    return {name: each for name, each in template()["Resources"].items() if each["Type"] == kind}
+
+
+def accepts(parameter: str, value: str) -> bool:
+    return bool(re.search(template()["Parameters"][parameter]["AllowedPattern"], value))
+
+
+@pytest.fixture(autouse=True)
+def region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.mark.parametrize("function", functions().values(), ids=functions())
+def test_a_functions_name_fits_behind_the_longest_stack_name(function: dict[str, Any]) -> None:
+    """CloudFormation would name it by itself, but then logs and metrics had names that nobody can guess."""
+    prefix, _, suffix = function["Properties"]["FunctionName"]["Fn::Sub"].partition("${AWS::StackName}")
+    assert prefix == ""
+    assert re.fullmatch(r"-[a-z]+(-[a-z]+)*", suffix)
+    assert MAX_STACK_NAME + len(suffix) <= MAX_FUNCTION_NAME
+
+
+def test_the_stack_names_of_samconfig_are_short_enough() -> None:
+    names = re.findall(r'^stack_name = "(.+)"$', (ROOT / "samconfig.toml").read_text(), re.MULTILINE)
+    assert len(names) == 3
+    assert all(len(name) <= MAX_STACK_NAME for name in names)
+
+
+def test_a_parameter_in_the_environment_publishes_a_new_version() -> None:
+    """A published version keeps its environment: without a new one the alias goes on with the old value."""
+    refs = {value["Ref"] for value in variables().values() if isinstance(value, dict) and "Ref" in value}
+    used = refs & template()["Parameters"].keys()
+    assert used
+    for function in functions().values():
+        description = function["Properties"]["VersionDescription"]["Fn::Sub"]
+        assert used <= set(re.findall(r"\$\{(\w+)\}", description))
+
+
+@pytest.mark.parametrize("kind", ["AWS::SQS::Queue", "AWS::SecretsManager::Secret"])
+def test_queues_and_secrets_outlive_their_stack(kind: str) -> None:
+    """A creation that fails leaves none, and no name is fixed: the next stack has queues and secrets of its own."""
+    found = resources(kind)
+    assert found
+    for name, resource in found.items():
+        assert resource["DeletionPolicy"] == "RetainExceptOnCreate", name
+        assert resource["UpdateReplacePolicy"] == "Retain", name
+        assert not {"QueueName", "Name"} & resource.get("Properties", {}).keys(), name
+
+
+@pytest.mark.parametrize("origins", ["https://app.example.com", "https://a.example.com,http://localhost:5173", "*"])
+def test_browsers_of_these_origins_may_call(origins: str) -> None:
+    assert accepts("AllowedOrigins", origins)
+    condition, allowed, otherwise = cors(AllowedOrigins=origins)["Fn::If"]
+    assert template()["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "AllowedOrigins"}, ""]}]}
+    assert otherwise == NOTHING
+    assert allowed["allowOrigins"] == {"Fn::Split": [",", origins]}
+    # Credentials are headers here, never cookies, and `*` would not stand for `authorization`.
+    assert "allowCredentials" not in allowed
+    assert set(allowed["allowHeaders"]) >= {"authorization", "x-api-key", "content-type", "idempotency-key", "prefer"}
+    assert set(allowed["exposeHeaders"]) >= {"retry-after", "www-authenticate", "allow"}
+    assert allowed["allowMethods"] == ["*"]
+
+
+def cors(**parameters: str) -> Any:
+    return transformed(**parameters)["Resources"]["Api"]["Properties"]["Body"]["x-amazon-apigateway-cors"]
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "https://app.example.com/",
+        "https://app.example.com, https://b.example.com",
+        "app.example.com",
+        "*,https://a.example.com",
+    ],
+)
+def test_what_is_no_origin_is_refused(origins: str) -> None:
+    assert not accepts("AllowedOrigins", origins)
+
+
+def test_no_origin_is_allowed_by_default() -> None:
+    assert template()["Parameters"]["AllowedOrigins"]["Default"] == ""
+    assert accepts("AllowedOrigins", "")
+
+
+def test_an_own_domain_leads_to_the_api_and_the_output_follows() -> None:
+    made = transformed()["Resources"]
+    assert made["ApiMapping"]["Properties"] == {
+        "ApiId": {"Ref": "Api"},
+        "DomainName": {"Ref": "ApiDomainName"},
+        "Stage": {"Ref": "ApiApiGatewayDefaultStage"},
+    }
+    assert made["ApiApiGatewayDefaultStage"]["Type"] == "AWS::ApiGatewayV2::Stage"
+    assert {name: made[name]["Condition"] for name in ("ApiDomainName", "ApiMapping", "ApiDnsRecord")} == {
+        "ApiDomainName": "HasDomainName",
+        "ApiMapping": "HasDomainName",
+        "ApiDnsRecord": "HasHostedZone",
+    }
+    condition, own, _ = template()["Outputs"]["ApiUrl"]["Value"]["Fn::If"]
+    assert (condition, own) == ("HasDomainName", {"Fn::Sub": "https://${DomainName}"})
+    assert accepts("DomainName", "usage.example.com")
+    assert not accepts("DomainName", "https://usage.example.com")
+
+
+@pytest.mark.parametrize(
+    ("function", "parameter", "condition"),
+    [
+        pytest.param("ConsumeUsageFunction", "ConsumerConcurrency", "ReservesConsumer", id="consumer"),
+        pytest.param("RunBillingFunction", "BillingConcurrency", "ReservesBilling", id="billing"),
+    ],
+)
+def test_reserved_concurrency_is_none_or_enough(function: str, parameter: str, condition: str) -> None:
+    """A queue that starts more than are reserved has deliveries throttled, and each counts as one that failed."""
+    properties = functions()[function]["Properties"]
+    assert properties["ReservedConcurrentExecutions"] == {"Fn::If": [condition, {"Ref": parameter}, NOTHING]}
+    assert template()["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, "0"]}]}
+    assert template()["Parameters"][parameter]["Default"] == "0"
+    starts = [event["Properties"].get("ScalingConfig", {}) for event in properties["Events"].values()]
+    needed = sum(each.get("MaximumConcurrency", 1) for each in starts)
+    accepted = [number for number in range(1, 1100) if accepts(parameter, str(number))]
+    assert accepted == list(range(needed, 1100))
+    assert accepts(parameter, "0")
