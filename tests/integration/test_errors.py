@@ -144,7 +144,7 @@ def test_an_error_is_a_problem_with_its_status_and_code(
     status = http.STATUS[error]
     answer = WAYS[error](ready, monkeypatch)
     rest = problem(answer, status.value, error.code)
-    assert set(rest) == ({"errors"} if error is errors.ValidationFailed else set())
+    assert set(rest) == ({"errors"} if error in (errors.ValidationFailed, errors.EventIdConflict) else set())
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
     assert answer.headers.get("Retry-After") == ("1" if status == 503 else None)
 

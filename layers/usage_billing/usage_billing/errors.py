@@ -100,9 +100,14 @@ class InvoiceNotFound(BillingError):
 
 
 class EventIdConflict(BillingError):
-    """The event id names another event of this subscription already."""
+    """The event id names another event of this subscription already. One entry in `fields` per field that differs."""
 
     code = "event_id_conflict"
+
+    def __init__(self, event_id: str, differences: Sequence[str]) -> None:
+        names = ", ".join(differences)
+        super().__init__(f"The event id {event_id} names another event of this subscription. What differs: {names}.")
+        self.fields = [FieldError(name, "differs", "differs from the recorded event's") for name in differences]
 
 
 class TooManyUsageTypes(BillingError):

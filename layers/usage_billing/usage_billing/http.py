@@ -235,7 +235,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """Problem details (RFC 9457). `code` is stable; `errors` names the fields of a validation error."""
+    """Problem details (RFC 9457). `code` is stable; `errors` names the fields that are wrong, or that conflict."""
 
     type: str = "about:blank"
     title: str
@@ -247,7 +247,7 @@ class Problem(BaseModel):
     @classmethod
     def of(cls, error: BillingError) -> "Problem":
         status = STATUS[type(error)]
-        fields = error.fields if isinstance(error, errors.ValidationFailed) else None
+        fields = error.fields if isinstance(error, errors.ValidationFailed | errors.EventIdConflict) else None
         return cls(
             title=status.phrase,
             status=status,
