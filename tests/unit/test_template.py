@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from tests.api import routes
 from tests.template import ROOT, functions, tables_template, template, variables
@@ -167,6 +168,21 @@ def test_only_what_writes_may_write(function: dict[str, Any]) -> None:
     assert "dynamodb:DeleteItem" not in may
     if module(function).startswith(("get_", "list_")):
         assert not may & writes
+
+
+def test_every_table_and_index_that_each_event_writes_has_an_alarm_for_throttled_writes() -> None:
+    alarms = yaml_parse((ROOT / "infra/alarms.yaml").read_text())["Resources"].values()
+    throttled = [each["Properties"] for each in alarms if each["Properties"].get("MetricName") == "WriteThrottleEvents"]
+    watched = {
+        (named["TableName"]["Ref"].removesuffix("Name"), named.get("GlobalSecondaryIndexName"))
+        for named in ({each["Name"]: each["Value"] for each in alarm["Dimensions"]} for alarm in throttled)
+    }
+    tables_ = {name: tables_template()["Resources"][name]["Properties"] for name in ("UsageTable", "UsageSummaryTable")}
+    assert watched == {
+        (name, index)
+        for name, table in tables_.items()
+        for index in [None, *(each["IndexName"] for each in table["GlobalSecondaryIndexes"])]
+    }
 
 
 def test_nothing_scans_a_table() -> None:
