@@ -12,6 +12,7 @@ from math import inf
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
 
 from usage_billing import aws
 from usage_billing.config import settings
@@ -134,12 +135,33 @@ def events_in(body: str) -> list[UsageEvent]:
     """The events of a message.
 
     Raises:
-        ValueError: it is not a message of ours.
+        ValueError: it is not a message of ours. What it says goes to logs and holds nothing of the message's content.
     """
     try:
-        return [each.queued_event for each in QueuedEvents.model_validate(loads(body)).events]
+        parsed = loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+    try:
+        return [each.queued_event for each in QueuedEvents.model_validate(parsed).events]
+    except ValidationError as error:
+        raise ValueError(_without_content(error)) from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+MAX_FAULTS = 5
+"""How many faults of an unreadable message are named."""
+
+
+def _without_content(error: ValidationError) -> str:
+    """Where the faults are and of which kind. The name of an unknown field is content too, so it is left out."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    named = []
+    for fault in faults[:MAX_FAULTS]:
+        location = fault["loc"][:-1] if fault["type"] == "extra_forbidden" else fault["loc"]
+        named.append(f"{'.'.join(map(str, location)) or 'the message'}: {fault['type']}")
+    more = len(faults) - MAX_FAULTS
+    return "; ".join([*named, f"and {more} more"] if more > 0 else named)
 
 
 def _messages(

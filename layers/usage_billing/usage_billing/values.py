@@ -39,9 +39,14 @@ IDENTIFIER_PATTERN = r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,127}$"
 
 
 class Strict(BaseModel):
-    """A frozen value with camelCase JSON, in which an unknown field is an error."""
+    """A frozen value with camelCase JSON, in which an unknown field is an error.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
+    A validation error that ends in a log as text does not show what the caller sent.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, hide_input_in_errors=True
+    )
 
 
 def plain(number: Decimal) -> Decimal:
