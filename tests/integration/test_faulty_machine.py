@@ -205,7 +205,7 @@ class Faulty(RuleBasedStateMachine):
         assert list(ledgers.unsettled(found)) == []
         entries = {entry["event_id"]: entry["quantity"] for ledger in found for entry in ledger.entries}
         assert entries == {name: event.quantity for name, event in self.accepted.items()}
-        assert queue.receive("USAGE_DEAD_LETTER_QUEUE_URL") == []
+        assert queue.dead(self.name) == []
         ledgers.clear()
 
 

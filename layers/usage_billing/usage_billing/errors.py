@@ -14,6 +14,16 @@ class BillingError(Exception):
         self.message = message
 
 
+def codes() -> set[str]:
+    """The codes of all errors."""
+    waiting, found = [BillingError], set()
+    while waiting:
+        error = waiting.pop()
+        waiting += error.__subclasses__()
+        found |= {error.code} if "code" in vars(error) else set()
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """What is wrong with one field, in JSON names joined by dots."""
@@ -97,6 +107,12 @@ class QuotaNotFound(BillingError):
 
 class InvoiceNotFound(BillingError):
     code = "invoice_not_found"
+
+
+class EventNotFound(BillingError):
+    """No event of this id is recorded or dead. One that waits in the queue is not known yet."""
+
+    code = "event_not_found"
 
 
 class EventIdConflict(BillingError):
