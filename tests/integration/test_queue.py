@@ -39,7 +39,9 @@ def received(setting: str = "USAGE_QUEUE_URL") -> list[dict[str, Any]]:
     return found
 
 
-def consume(messages: Sequence[Any], *, receives: int = 1, seconds: float = 300) -> list[str]:
+def consume(
+    messages: Sequence[Any], *, receives: int = 1, seconds: float = 300, function: str = "consume_usage"
+) -> list[str]:
     """Deliver messages as Lambda's poller does, for the so-manieth time; the ids of those it is to deliver again."""
     attributes = {"ApproximateReceiveCount": str(receives)}
     records = [
@@ -51,7 +53,7 @@ def consume(messages: Sequence[Any], *, receives: int = 1, seconds: float = 300)
         }
         for each in messages
     ]
-    answer = importlib.import_module("consume_usage").handler({"Records": records}, Context(seconds))
+    answer = importlib.import_module(function).handler({"Records": records}, Context(seconds))
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
