@@ -80,7 +80,7 @@ bench: setup .local/lambda/.installed ## Measure capacity, throughput, starts an
 	@$(RUN) bench $(ARGS)
 
 ##@ Use a stack (the private cloud's, unless STACK or API_URL names another)
-.PHONY: token api-key quotas subscriptions redrive smoke
+.PHONY: token api-key quotas subscriptions dead-events smoke
 token: setup ## Print a token: make token USER=user-1 ROLE=user (STACK=usage-billing-dev: for a stack on AWS)
 	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=user-1))
 	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
@@ -94,8 +94,8 @@ quotas: setup ## Import quotas: make quotas FILE=quotas.json
 subscriptions: setup ## Import subscriptions: make subscriptions FILE=subscriptions.json
 	@$(RUN) scripts.import_file subscriptions "$(FILE)"
 
-redrive: setup ## Send events that could not be recorded back (ARGS=--list: only show them; STACK=...)
-	@$(RUN) scripts.redrive $(ARGS) $(if $(STACK),--stack "$(STACK)")
+dead-events: setup ## List events that could not be recorded (ARGS="redrive --code CODE", "drop ID", "--help")
+	@$(RUN) scripts.dead_events $(ARGS)
 
 smoke: setup ## Record, read and bill once over HTTP
 	@$(RUN) scripts.smoke
