@@ -206,7 +206,7 @@ class Faulty(RuleBasedStateMachine):
         return meanwhile.get(what, strike)
 
     def take_back(self, event: UsageEvent) -> None:
-        """Take an event out of the queue that is there to conflict: it would be buried, rightly."""
+        """Take an event out of the queue that is there to conflict: it would be dead-lettered, rightly."""
         self.waiting += queue.receive()
         found = [message for message in self.waiting if f'"{event.event_id}"' in message["Body"]]
         conflicting = found[-1:]

@@ -116,7 +116,7 @@ def test_each_function_uses_all_it_is_granted_and_no_more(
 ) -> None:
     _record(api)
     _consume(api)
-    _bury(api)
+    _keep_dead(api)
     _bill(api, monkeypatch)
     _look(api)
     may = {_module(function): granted(function) for function in functions().values()}
@@ -154,7 +154,7 @@ def _consume(api: Api) -> None:
     assert consume(late) == []
 
 
-def _bury(api: Api) -> None:
+def _keep_dead(api: Api) -> None:
     """Dead events come from both queues, and are listed, redriven and dropped by id and by code.
 
     A service may not: each request is made once more for a person, who is an administrator.

@@ -23,7 +23,7 @@ MOST_RECEIVES = 16
 RECORDING_RESERVE_SECONDS = 40.0
 """What is kept of a delivery's time when nothing more is recorded: four calls that hang, each until it is given up."""
 
-BURYING_RESERVE_SECONDS = 10.0
+KEEPING_RESERVE_SECONDS = 10.0
 """What is kept of it when nothing more is dead-lettered: one call that hangs, and the answer."""
 
 SOONEST_SECONDS = 15
@@ -85,7 +85,7 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
     ]
 
     def spare() -> float:
-        return seconds_left() - BURYING_RESERVE_SECONDS
+        return seconds_left() - KEEPING_RESERVE_SECONDS
 
     again |= _not_kept(dead, now, spare)
     postpone([(each.receipt, each.delay) for each in messages if each.message_id in again], spare)
@@ -99,7 +99,7 @@ def keep_undelivered(
     reports, dead = _opened(messages)
     detail = f"No delivery out of {MOST_RECEIVES} was ended: the consumer was cut off each time."
     dead += [DeadLetter(message.message_id, UNDELIVERED, detail, event) for message, event in reports]
-    return sorted(_not_kept(dead, now, lambda: seconds_left() - BURYING_RESERVE_SECONDS))
+    return sorted(_not_kept(dead, now, lambda: seconds_left() - KEEPING_RESERVE_SECONDS))
 
 
 def _opened(messages: Sequence[Message]) -> tuple[list[tuple[Message, UsageEvent]], list[DeadLetter]]:
