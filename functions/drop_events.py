@@ -5,7 +5,7 @@ from usage_billing.access import ADMINS
 from usage_billing.answers.dead import DroppedEvents
 from usage_billing.dead_events import Selection
 from usage_billing.http import Api
-from usage_billing.requests import DeadEventSelection
+from usage_billing.requests import MAX_SELECTION_BYTES, DeadEventSelection
 
 RESERVE_SECONDS = 8.0
 """What is kept of the time when nothing more is begun: one call that hangs, and the answer."""
@@ -13,7 +13,7 @@ RESERVE_SECONDS = 8.0
 app = Api()
 
 
-@app.post("/api/usage/dead-events/drop", allow=ADMINS)
+@app.post("/api/usage/dead-events/drop", allow=ADMINS, most_bytes=MAX_SELECTION_BYTES)
 def drop_events(asked: DeadEventSelection) -> DroppedEvents:
     seconds_left = clock.time_left(app.lambda_context)
     selection = Selection(asked.code, asked.subscription_id, asked.event_id)

@@ -406,6 +406,14 @@ def test_the_log_says_who_dropped_what(ready: Api, log: io.StringIO) -> None:
     assert (line["caller"], line["event_id"], line["subscription_id"]) == ("admin-1", "a", "late")
 
 
+def test_a_hundred_of_the_longest_ids_fit_into_a_call(ready: Api) -> None:
+    long = {"subscriptionId": "s" * 128}
+    die(*(event(f"{number:03}{'\\' * 125}", **long) for number in range(100)))
+    ids = [each["id"] for each in listed(ready)]
+    assert max(map(len, ids)) < 1024
+    assert move(ready, "drop", ids=ids).json == {"dropped": 100, "kept": 0}
+
+
 def test_ids_are_narrowed_by_what_else_is_given(ready: Api) -> None:
     die(lost("a"))
     [found] = listed(ready)

@@ -75,6 +75,8 @@ PrefersAsync = Annotated[
 
 MOST_EVENTS_IN_BATCH = 500
 MOST_BATCH_BYTES = 1024 * 1024
+MAX_SELECTION_BYTES = 128 * 1024
+"""Of a selection of dead events: a hundred ids, as long as they may be."""
 
 
 class Request(Strict):
