@@ -83,7 +83,7 @@ bench: setup .local/lambda/.installed ## Measure capacity, throughput, starts an
 	@$(RUN) bench $(ARGS)
 
 ##@ Use a stack: the local cloud's, or STACK=usage-billing-dev (with AWS_REGION and AWS_PROFILE)
-.PHONY: token api-key quotas subscriptions redrive smoke logs
+.PHONY: token api-key quotas subscriptions dead-events smoke logs
 token: setup ## Print a token: make token USER=user-1 ROLE=user
 	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=user-1))
 	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
@@ -97,8 +97,8 @@ quotas: setup ## Import quotas: make quotas FILE=quotas.json
 subscriptions: setup ## Import subscriptions: make subscriptions FILE=subscriptions.json
 	@$(RUN) scripts.import_file subscriptions "$(FILE)"
 
-redrive: setup ## Move dead-lettered events back to the queue (ARGS=--list only shows them)
-	@$(RUN) scripts.redrive $(ARGS)
+dead-events: setup ## List events that could not be recorded (ARGS="redrive --code CODE", "drop ID", "--help")
+	@$(RUN) scripts.dead_events $(ARGS)
 
 smoke: setup ## Record, read and bill once over HTTP (with STACK: TEST_USER_ID=... TEST_SUBSCRIPTION_ID=...)
 	@$(RUN) scripts.smoke

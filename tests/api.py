@@ -73,7 +73,7 @@ def routes() -> dict[tuple[str, str], str]:
             if event["Type"] == "HttpApi" and "Path" in event["Properties"]:  # without one it is $default
                 route = event["Properties"]
                 module = function["Properties"]["Handler"].removesuffix(".handler")
-                found[route["Method"].upper(), route["Path"]] = module
+                found[route["Method"].upper(), route["Path"].replace("+}", "}")] = module
     return found
 
 
@@ -81,7 +81,7 @@ def module_of(method: str, path: str) -> tuple[str, dict[str, str]]:
     """The module that answers a request, and the path's parameters. Literal segments win, as in API Gateway."""
     matches = []
     for (route_method, pattern), module in routes().items():
-        matched = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern), path)
+        matched = re.fullmatch(contract.path_pattern(pattern), path)
         if matched and route_method == method:
             matches.append((pattern.count("{"), module, matched.groupdict()))
     if not matches:

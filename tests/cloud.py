@@ -46,7 +46,7 @@ def create(**client: Any) -> dict[str, str]:
     for name, value in secrets().items():
         boto3.client("secretsmanager", **client).create_secret(Name=name, SecretString=value)
     sqs = boto3.client("sqs", **client)
-    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("billing", "usage", "dead-usage")}
+    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("billing", "usage")}
     return {
         "USAGE_TABLE": outputs["UsageTableName"],
         "USAGE_QUOTA_TABLE": outputs["UsageQuotaTableName"],
@@ -54,9 +54,9 @@ def create(**client: Any) -> dict[str, str]:
         "USAGE_INVOICE_ITEM_TABLE": outputs["UsageInvoiceItemTableName"],
         "SUBSCRIPTION_TABLE": outputs["SubscriptionTableName"],
         "INVOICE_TABLE": outputs["InvoiceTableName"],
+        "DEAD_EVENT_TABLE": outputs["DeadEventTableName"],
         "BILLING_QUEUE_URL": queues["billing"],
         "USAGE_QUEUE_URL": queues["usage"],
-        "USAGE_DEAD_LETTER_QUEUE_URL": queues["dead-usage"],
         "JWT_ALGORITHM": "HS256",
         "JWT_SECRET_ID": "jwt",
         "JWT_JWKS_URL": "",

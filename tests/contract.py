@@ -58,9 +58,14 @@ def _operation(method: str, path: str) -> Any:
     found = [
         operations[method.lower()]
         for pattern, operations in _literal_first()
-        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), path) and method.lower() in operations
+        if re.fullmatch(path_pattern(pattern), path) and method.lower() in operations
     ]
     return found[0] if found else None
+
+
+def path_pattern(path: str) -> str:
+    """The regular expression of a route's path. An event id reaches to the end and may hold `/`."""
+    return re.sub(r"\{(\w+)\}", lambda name: f"(?P<{name[1]}>{'.+' if name[1] == 'eventId' else '[^/]+'})", path)
 
 
 @cache

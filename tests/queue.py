@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 
+from tests import ledgers
 from usage_billing.consumption import Message, consume
 
 Received = list[dict[str, Any]]
@@ -28,7 +29,22 @@ def deliver(messages: Sequence[dict[str, Any]], now: datetime) -> list[str]:
     return consume([Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in messages], now)
 
 
+def show_again(messages: Sequence[dict[str, Any]]) -> None:
+    """Let received messages be received again at once."""
+    sqs = boto3.client("sqs")
+    for message in messages:
+        sqs.change_message_visibility(
+            QueueUrl=os.environ["USAGE_QUEUE_URL"], ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+        )
+
+
 def delete(messages: Sequence[dict[str, Any]], setting: str = "USAGE_QUEUE_URL") -> None:
     sqs = boto3.client("sqs")
     for message in messages:
         sqs.delete_message(QueueUrl=os.environ[setting], ReceiptHandle=message["ReceiptHandle"])
+
+
+def dead(prefix: str = "") -> list[dict[str, Any]]:
+    """The dead events of subscriptions whose id begins with `prefix`, as they stand in the table."""
+    rows = [row for row in ledgers.rows("DEAD_EVENT_TABLE") if row["subscription_id"].startswith(prefix)]
+    return sorted(rows, key=lambda row: (row["code"], row["subscription_id"], row["event_key"]))

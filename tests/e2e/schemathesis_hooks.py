@@ -16,6 +16,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
             case.body.pop(name, None)  # may be repeated in the body, and then must be the same
         for name in ("occurredAt", "reportedAt"):
             case.body.pop(name, None)  # of the last year
+        case.body.pop("cursor", None)
         if "eventId" in case.body:
             case.headers.pop("Idempotency-Key", None)  # says the same, and then must be the same
 

@@ -14,7 +14,7 @@ from moto.backends import get_backend
 
 from tests import cloud
 from tests.api import Api
-from usage_billing import billing, clock, recording
+from usage_billing import billing, clock, dead_events, recording
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def aws(stack: dict[str, str], client: Callable[[str], Any], monkeypatch: pytest
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(billing, "THREADS", 1)
     monkeypatch.setattr(recording, "THREADS", 1)
+    monkeypatch.setattr(dead_events, "THREADS", 1)
     for name in [name for name in stack if name.endswith("_QUEUE_URL")]:
         monkeypatch.setenv(name, client("sqs").create_queue(QueueName=str(uuid4()))["QueueUrl"])
     for name, value in cloud.secrets().items():

@@ -12,15 +12,14 @@ from botocore.exceptions import ClientError
 from moto.backends import get_backend
 
 from tests import ledgers
-from tests.api import Api
+from tests.api import ADMIN, Api, bearer
 from tests.faults import Parameters, throttled, timed_out, transaction_conflict, watched
 from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import consume, received
+from tests.queue import dead
 from tests.template import template
 from usage_billing import catalog, clock, consumption, retries
 from usage_billing.consumption import Message
-
-DEAD = "USAGE_DEAD_LETTER_QUEUE_URL"
 
 
 @pytest.fixture(autouse=True)
@@ -84,11 +83,14 @@ def test_without_time_nothing_is_begun(ready: Api) -> None:
     assert calls.made == ["ChangeMessageVisibilityBatch"]
 
 
-def test_what_there_is_no_time_to_bury_comes_back(ready: Api) -> None:
+def test_what_there_is_no_time_to_dead_letter_comes_back(ready: Api) -> None:
     found = messages(*(event(f"e{n}", subscriptionId=f"unheard-of-{n}") for n in range(11)))
     with watched() as calls:
-        assert deliver(found, lambda: 5 if "SendMessageBatch" in calls.made else 300) == ["m10"]
-    assert len(received(DEAD)) == 10
+        [last] = deliver(found, lambda: 5 if calls.made.count("UpdateItem") == 10 else 300)
+    assert len(dead()) == 10
+    assert last.replace("m", "e") not in {row["event_id"] for row in dead()}
+    assert consume(found) == []
+    assert len(dead()) == 11
 
 
 def test_a_request_that_runs_out_of_time_is_queued(ready: Api) -> None:
@@ -129,10 +131,10 @@ def test_the_same_event_many_times_costs_what_it_costs_once(ready: Api) -> None:
     with watched() as calls:
         assert consume(messages(*[event("b", 2)] * 40, event("b", 3))) == []
     assert calls.made.count("TransactWriteItems") == 1
-    assert len(calls.made) <= len(once.made) + 1, "and the funeral of the one that conflicts"
+    assert len(calls.made) <= len(once.made) + 1, "and the dead event of the one that conflicts"
     assert used() == {"sub-1": 4}
-    [dead] = received(DEAD)
-    assert dead["MessageAttributes"]["code"]["StringValue"] == "event_id_conflict"
+    [row] = dead()
+    assert row["code"] == "event_id_conflict"
 
 
 def test_copies_in_other_ledgers_are_held_against_the_first(ready: Api) -> None:
@@ -181,18 +183,14 @@ def test_copies_share_the_failure_of_the_first(ready: Api) -> None:
 # --- Many that cannot be recorded -----------------------------------------------------------------
 
 
-def test_an_unknown_subscription_is_looked_up_once_and_its_events_are_buried_together(ready: Api, metrics: Any) -> None:
+def test_an_unknown_subscription_is_looked_up_once_and_each_of_its_events_is_kept(ready: Api, metrics: Any) -> None:
     found = messages(*(event(f"e{n}", subscriptionId="unheard-of") for n in range(60)))
     metrics()
     with watched() as calls:
         assert consume(found) == []
-    assert calls.made == ["GetItem", "SendMessageBatch"]
+    assert calls.made == ["GetItem", *["UpdateItem"] * 60]
     assert metrics()["EventsDead"] == 60
-    [dead] = received(DEAD)
-    assert [each["eventId"] for each in json.loads(dead["Body"])["events"]] == [f"e{n}" for n in range(60)]
-    ready.subscribe("unheard-of")
-    assert consume([dead]) == []
-    assert used() == {"unheard-of": 60}
+    assert {row["event_id"] for row in dead()} == {f"e{n}" for n in range(60)}
 
 
 def test_a_paused_subscription_is_looked_up_once(ready: Api) -> None:
@@ -201,27 +199,9 @@ def test_a_paused_subscription_is_looked_up_once(ready: Api) -> None:
     catalog.recent_subscription("sub-1")
     with watched() as calls:
         assert consume(messages(event("known"), *(event(f"e{n}") for n in range(5)))) == []
-    assert calls.made.count("SendMessageBatch") == 1
     # The subscription as it is now, the entry of each event, the head of the one that is recorded.
     assert calls.made.count("GetItem") == 1 + 6 + 1
-    [dead] = received(DEAD)
-    assert dead["MessageAttributes"]["code"]["StringValue"] == "subscription_inactive"
-    assert "known" not in dead["Body"]
-
-
-def test_ten_reasons_are_said_in_one_call(ready: Api) -> None:
-    with watched() as calls:
-        assert consume(messages(*(event(f"e{n}", subscriptionId=f"unheard-of-{n}") for n in range(25)))) == []
-    assert calls.made.count("SendMessageBatch") == 3
-    dead = received(DEAD)
-    assert {json.loads(each["Body"])["events"][0]["eventId"] for each in dead} == {f"e{n}" for n in range(25)}
-
-
-def test_a_reason_is_always_text_that_the_queue_takes(ready: Api) -> None:
-    body = json.dumps({"events": [{"\uffff": 1}], "検": 1}, ensure_ascii=False)
-    assert consume([{"MessageId": "foreign", "Body": body}]) == []
-    [dead] = received(DEAD)
-    assert dead["MessageAttributes"]["detail"]["StringValue"].isascii()
+    assert {(row["event_id"], row["code"]) for row in dead()} == {(f"e{n}", "subscription_inactive") for n in range(5)}
 
 
 # --- Lost races, and what may pass ----------------------------------------------------------------
@@ -252,30 +232,31 @@ def test_who_gets_something_done_does_not_give_up(ready: Api) -> None:
         pytest.param(validation_exception, "internal_error", id="a fault of ours"),
     ],
 )
-def test_the_last_delivery_buries_what_still_waits_with_its_reason(
+def test_the_last_delivery_dead_letters_what_still_waits_with_its_reason(
     ready: Api, error: Callable[[], BaseException], code: str
 ) -> None:
     found = messages(event("a"), event("b"))
     with watched() as calls:
         calls.fail_where(writes_to("sub-1"), error)
         assert consume(found, receives=consumption.MOST_RECEIVES - 1) == ["m0", "m1"]
-        assert received(DEAD) == []
+        assert dead() == []
         assert consume(found, receives=consumption.MOST_RECEIVES) == []
-    [dead] = received(DEAD)
-    assert dead["MessageAttributes"]["code"]["StringValue"] == code
-    assert consume([dead]) == []
-    assert used() == {"sub-1": 2}
+    assert [row["code"] for row in dead()] == [code, code]
+    answer = ready.post("/api/usage/dead-events/redrive", {"code": code}, headers=bearer(*ADMIN))
+    assert answer.json == {"redriven": 2, "kept": 0}
+    assert consume(received()) == []
+    assert (used(), dead()) == ({"sub-1": 2}, [])
 
 
 def test_the_dead_of_a_message_wait_for_its_living(ready: Api) -> None:
-    """Else each delivery would bury them once more."""
+    """Else each delivery would dead-letter them once more."""
     found = [message("m", event("dead", subscriptionId="unheard-of"), event("a"))]
     with watched() as calls:
         calls.fail_where(writes_to("sub-1"), timed_out)
         assert consume(found) == ["m"]
-    assert received(DEAD) == []
+    assert dead() == []
     assert consume(found) == []
-    assert len(received(DEAD)) == 1
+    assert len(dead()) == 1
     assert used() == {"sub-1": 1}
 
 

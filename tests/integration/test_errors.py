@@ -11,8 +11,20 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import get_docs
 import get_index
 import get_openapi
-from tests.api import Answer, Api, bearer, token
-from usage_billing import billing, catalog, errors, http, intake, invoices, recording, retries, store, tables
+from tests.api import ADMIN, Answer, Api, bearer, token
+from usage_billing import (
+    billing,
+    catalog,
+    dead_events,
+    errors,
+    http,
+    intake,
+    invoices,
+    recording,
+    retries,
+    store,
+    tables,
+)
 from usage_billing.config import settings
 from usage_billing.errors import BillingError
 from usage_billing.store import HeadMoved
@@ -108,6 +120,7 @@ WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.QuotaNotFound: lambda api, _: api.get("/api/usage/quotas/business/nothing"),
     errors.InvoiceNotFound: lambda api, _: api.get("/api/invoices/nothing"),
     errors.InvoiceBusy: invoice_busy,
+    errors.EventNotFound: lambda api, _: api.get("/api/usage/subscription/sub-1/records/nothing"),
     errors.EventIdConflict: event_id_conflict,
     errors.SubscriptionInactive: subscription_inactive,
     errors.TooManyUsageTypes: too_many_usage_types,
@@ -155,7 +168,7 @@ def test_an_error_is_a_problem_with_its_status_and_code(
     status = http.STATUS[error]
     answer = WAYS[error](ready, monkeypatch)
     rest = problem(answer, status.value, error.code)
-    assert set(rest) == ({"errors"} if error is errors.ValidationFailed else set())
+    assert set(rest) == ({"errors"} if error in (errors.ValidationFailed, errors.EventIdConflict) else set())
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
     assert answer.headers.get("Retry-After") == ("1" if status == 503 else None)
 
@@ -178,6 +191,13 @@ FAILURES = {
     "get_user_usage": Failure(catalog, "subscriptions_of", lambda api: api.get("/api/usage/user/user-1")),
     "get_subscription_usage": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1")),
     "list_usage_records": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1/records")),
+    "get_usage_record": Failure(store, "entry", lambda api: api.get("/api/usage/subscription/sub-1/records/e1")),
+    "list_dead_events": Failure(dead_events, "_query", lambda api: api.get(
+        "/api/usage/dead-events", headers=bearer(*ADMIN))),
+    "redrive_events": Failure(dead_events, "chosen", lambda api: api.post(
+        "/api/usage/dead-events/redrive", {"code": "undelivered"}, headers=bearer(*ADMIN))),
+    "drop_events": Failure(dead_events, "chosen", lambda api: api.post(
+        "/api/usage/dead-events/drop", {"code": "undelivered"}, headers=bearer(*ADMIN))),
     "process_billing": Failure(billing, "ThreadPoolExecutor", lambda api: api.bill()),
     "get_quota": Failure(catalog, "quota", lambda api: api.get("/api/usage/quotas/business/assessment")),
     "list_quotas": Failure(catalog, "quotas", lambda api: api.get("/api/usage/quotas/business")),

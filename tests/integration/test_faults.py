@@ -1,7 +1,6 @@
 """Every call to DynamoDB fails once, before and after it took effect; a clean retry and a clean run mend it all."""
 
 import itertools
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,24 +8,22 @@ from decimal import Decimal
 from functools import partial
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.exceptions import PynamoDBException
 
 from tests import ledgers, queue
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import billing, catalog, queueing, retries, store, tables
+from usage_billing import billing, catalog, dead_events, queueing, retries, store, tables
 from usage_billing.access import Caller, Role
 from usage_billing.consumption import Message, consume
-from usage_billing.errors import (
-    BillingError,
-    DatabaseUnavailable,
-    LedgerBusy,
-    SubscriptionInactive,
-    SubscriptionNotFound,
-)
+from usage_billing.dead_events import DeadEvent, DeadLetter, Position, Selection, keep
+from usage_billing.errors import BillingError, DatabaseUnavailable, LedgerBusy
 from usage_billing.intake import take
 from usage_billing.ledger import UsageEvent
+from usage_billing.observability import metrics as written
 from usage_billing.pricing import Quota
-from usage_billing.queueing import bury
+from usage_billing.queueing import event_json, events_in
 from usage_billing.recording import Recorded
 from usage_billing.subscriptions import Subscription
 
@@ -139,9 +136,9 @@ def settled(names: set[str]) -> None:
     assert sorted(entry["event_id"] for ledger in found for entry in ledger.entries) == sorted(names)
 
 
-def buried() -> set[str]:
-    bodies = [message["Body"] for message in queue.receive("USAGE_DEAD_LETTER_QUEUE_URL")]
-    return {each["eventId"] for body in bodies if body != UNREADABLE for each in json.loads(body)["events"]}
+def dead() -> set[str]:
+    """The ids of the dead events; the body of a message that holds none."""
+    return {row.get("event_id") or row["content"] for row in queue.dead()}
 
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
@@ -169,16 +166,15 @@ def test_a_batch_that_failed_anywhere_counts_once_when_sent_again(
     events = [event for number in range(1, tried + 2) for event in both(number)]
     assert all(isinstance(taken, Recorded) for taken in take(events, caller, NOW))
     settled({event.event_id for event in events})
-    assert buried() == set()
+    assert dead() == set()
 
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
 def test_a_delivery_that_failed_anywhere_is_mended_by_another(when: When, error: Callable[[], BaseException]) -> None:
     def delivery(number: int) -> list[Message]:
-        dead = UsageEvent(f"dead-{number}", "user-1", "unheard-of", "assessment", Decimal(1))
-        sent = queueing._messages(list(enumerate([*both(number), dead])), NOW)
+        doomed = UsageEvent(f"dead-{number}", "user-1", "unheard-of", "assessment", Decimal(1))
         return [
-            *(Message(f"{number}-{place}", message.body, "receipt") for place, message in enumerate(sent)),
+            Message(f"{number}", _body(*both(number), doomed), "receipt"),
             *(Message(f"{number}-alone-{event.event_id}", _body(event), "receipt") for event in both(1000 + number)),
             Message(f"{number}-unreadable", UNREADABLE, "receipt"),
         ]
@@ -193,43 +189,115 @@ def test_a_delivery_that_failed_anywhere_is_mended_by_another(when: When, error:
 
     with watched() as calls:
         tried = fails_at_every_call(calls, when, error, flow)
-    assert tried >= 7, "subscriptions, heads, terms, transactions and two funerals"
+    assert tried >= 7, "subscriptions, heads, terms, transactions and two dead events"
     for messages in again.values():
         assert consume(messages, NOW) == []
     numbers = range(1, tried + 2)
     settled({event.event_id for number in numbers for n in (number, 1000 + number) for event in both(n)})
-    assert buried() == {f"dead-{number}" for number in numbers}
+    assert dead() == {f"dead-{number}" for number in numbers} | {UNREADABLE}
 
 
-def _body(event: UsageEvent) -> str:
-    [message] = queueing._messages([(0, event)], NOW)
+def _body(*events: UsageEvent) -> str:
+    [message] = queueing._messages(enumerate(event_json(event, NOW) for event in events))
     return message.body
 
 
+def letters(number: int) -> list[DeadLetter]:
+    """Three events that are dead for two reasons, and a message without events."""
+    codes = ["subscription_not_found", "subscription_inactive", "subscription_not_found"]
+    return [
+        *(
+            DeadLetter(f"m-{number}", code, code, UsageEvent(f"{number}-{n}", "u", "s", "t", Decimal(1)))
+            for n, code in enumerate(codes)
+        ),
+        DeadLetter(f"m-{number}", "unreadable", "not JSON", body=f"unreadable {number}"),
+    ]
+
+
 @pytest.mark.parametrize(("when", "error"), every_fault())
-def test_what_is_said_to_be_buried_is_buried(
-    when: When, error: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch
+def test_what_is_said_to_be_kept_is_kept_and_counted(
+    when: When, error: Callable[[], BaseException], metrics: Callable[[], dict[str, float]]
 ) -> None:
-    monkeypatch.setattr(queueing, "MOST_MESSAGES", 1)
-    reasons = [SubscriptionNotFound("none"), SubscriptionInactive("paused"), SubscriptionNotFound("none")]
-    todo: set[tuple[int, int]] = set()
-    said: set[str] = set()
+    again: dict[int, list[DeadLetter]] = {}
+    kept: set[str] = set()
 
     def flow(number: int) -> None:
-        dead = [(UsageEvent(f"{number}-{n}", "u", "s", "t", Decimal(1)), reason) for n, reason in enumerate(reasons)]
-        todo.update((number, n) for n in range(3))
-        for n, failure in enumerate(bury(dead, NOW)):
-            if failure is None:
-                todo.remove((number, n))
-                said.add(f"{number}-{n}")
+        again[number] = letters(number)
+        outcomes = zip(again[number], keep(again[number], NOW), strict=True)
+        again[number] = []
+        for letter, failure in outcomes:
+            if failure:
+                again[number].append(letter)
+            else:
+                kept.add(letter.event.event_id if letter.event else letter.body)
 
     with watched() as calls:
-        assert fails_at_every_call(calls, when, error, flow) == 2
-    found = buried()
-    assert said <= found
-    for number, n in sorted(todo):
-        assert bury([(UsageEvent(f"{number}-{n}", "u", "s", "t", Decimal(1)), reasons[n])], NOW) == [None]
-    assert found | buried() == {f"{number}-{n}" for number in (1, 2, 3) for n in range(3)}
+        assert fails_at_every_call(calls, when, error, flow) == 4
+    assert kept <= dead()
+    for number, todo in again.items():
+        assert keep(todo, NOW) == [None] * len(todo), number
+    assert dead() == {f"{number}-{n}" for number in range(1, 6) for n in range(3)} | {
+        f"unreadable {number}" for number in range(1, 6)
+    }
+    written.flush_metrics()
+    # Killed after a write, before it was counted: counted when the message comes again, perhaps with its neighbours.
+    assert metrics()["EventsDead"] >= 5 * 4
+
+
+@pytest.mark.parametrize(("when", "error"), every_fault())
+@pytest.mark.parametrize("by_id", [False, True])
+def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
+    when: When, error: Callable[[], BaseException], by_id: bool
+) -> None:
+    catalog.save_subscription(SUBSCRIPTION.model_copy(update={"subscription_id": "late"}))
+    died: set[str] = set()
+
+    def redrive(calls: Calls, number: int) -> int:
+        """Redrive three events and an unreadable message while the n-th call fails; how many calls there were."""
+        events = [UsageEvent(f"{number}-{n}", "user-1", "late", "assessment", Decimal(1), NOW) for n in range(3)]
+        assert keep([*(DeadLetter("m", "internal_error", "?", event) for event in events)], NOW) == [None] * 3
+        assert keep([DeadLetter("m", "unreadable", "not JSON", body=UNREADABLE)], NOW) == [None]
+        died.update(event.event_id for event in events)
+        ids = [each.id for each in [*listed("internal_error"), *listed("unreadable")]]
+        made = len(calls.made)
+        calls.fail(number, when, error)
+        with suppress(Killed, PynamoDBException, ClientError, BotoCoreError):
+            for selection in [Selection()] if by_id else [Selection("internal_error"), Selection("unreadable")]:
+                found, rest = dead_events.chosen(selection, ids if by_id else None, None, NOW)
+                assert rest is None
+                dead_events.redrive(found)
+        calls.calm()
+        return len(calls.made) - made
+
+    with watched() as calls:
+        for number in itertools.count(1):
+            if redrive(calls, number) < number:
+                break
+            recorded = {entry["event_id"] for ledger in ledgers.check() for entry in ledger.entries}
+            waiting = {event.event_id for event in queued()}
+            assert recorded | waiting | dead() >= died, "nothing is lost at any point"
+            dead_events.redrive(listed("internal_error"))
+    assert number > 6
+    messages = queue.receive()
+    assert queue.deliver(messages, NOW) == []
+    queue.delete(messages)
+    assert dead() == {UNREADABLE}, "what still cannot be read is kept still"
+    [ledger] = ledgers.check()
+    assert {entry["event_id"] for entry in ledger.entries} == died
+
+
+def listed(code: str) -> list[DeadEvent]:
+    found, rest = dead_events.page(Selection(code), 100, Position())
+    assert rest is None
+    return found
+
+
+def queued() -> list[UsageEvent]:
+    """The events in the queue, which stay there."""
+    messages = queue.receive()
+    found = [each for message in messages if message["Body"] != UNREADABLE for each in events_in(message["Body"])]
+    queue.show_again(messages)
+    return found
 
 
 def test_a_transaction_conflict_is_tried_again_until_it_is_over() -> None:

@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from pynamodb.exceptions import QueryError
 
 from tests import ledgers, queue
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
-from usage_billing import billing, catalog, contention, invoices, retries, store
+from usage_billing import billing, catalog, contention, dead_events, invoices, retries, store
 from usage_billing.access import Caller, Role
 from usage_billing.errors import (
     BillingError,
@@ -60,6 +61,8 @@ class Faulty(RuleBasedStateMachine):
         contention.forget()
         self.name = f"sub-{next(_numbers)}"
         self.accepted: dict[str, UsageEvent] = {}
+        self.late = f"{self.name}-late"
+        self.doomed: dict[str, UsageEvent] = {}
         self.waiting: queue.Received = []
         self.now = TURN - timedelta(minutes=10)
         self.names = count()
@@ -164,6 +167,31 @@ class Faulty(RuleBasedStateMachine):
             if isinstance(outcome, Queued):
                 self.take_back(other)
 
+    @rule(quantity=QUANTITIES, trouble=TROUBLE)
+    def doom(self, quantity: Decimal, trouble: Trouble) -> None:
+        """Queue an event of a subscription that does not exist yet."""
+        event = UsageEvent(f"event-{next(self.names)}", "user-1", self.late, "assessment", quantity)
+
+        def send() -> list[Taken]:
+            return take([event], SERVICE, self.now, respond_async=True)
+
+        self.troubled(trouble, send)
+        [outcome] = send()
+        assert isinstance(outcome, Queued)
+        self.doomed[event.event_id] = event
+
+    @rule(trouble=TROUBLE)
+    def redrive(self, trouble: Trouble) -> None:
+        """Send back what died so far. It dies again, unless the queue is slow."""
+        self.troubled(trouble, self.redrive_all)
+
+    def redrive_all(self) -> None:
+        try:
+            found, _ = dead_events.chosen(dead_events.Selection(subscription_id=self.late), None, None, self.now)
+        except QueryError as error:
+            raise DatabaseUnavailable("no answer") from error
+        dead_events.redrive(found)
+
     @rule(seed=st.integers(0, 9), trouble=TROUBLE)
     def consume(self, seed: int, trouble: Trouble) -> None:
         """Deliver some of what waits, shuffled; what was consumed may be delivered once more all the same."""
@@ -231,7 +259,7 @@ class Faulty(RuleBasedStateMachine):
         return meanwhile.get(what, strike)
 
     def take_back(self, event: UsageEvent) -> None:
-        """Take an event out of the queue that is there to conflict: it would be buried, rightly."""
+        """Take an event out of the queue that is there to conflict: it would be dead-lettered, rightly."""
         self.waiting += queue.receive()
         found = [message for message in self.waiting if f'"{event.event_id}"' in message["Body"]]
         conflicting = found[-1:]
@@ -243,6 +271,15 @@ class Faulty(RuleBasedStateMachine):
         if hasattr(self, "name"):
             ledgers.check(self.name)
 
+    @invariant()
+    def no_accepted_event_is_lost(self) -> None:
+        """What cannot be recorded is dead or in the queue, at any time."""
+        if hasattr(self, "name"):
+            self.waiting += queue.receive()
+            bodies = "".join(message["Body"] for message in self.waiting)
+            dead = {row["event_id"] for row in queue.dead(self.late)}
+            assert [name for name in self.doomed if name not in dead and f'"{name}"' not in bodies] == []
+
     def teardown(self) -> None:
         """The queue runs empty, the missing quotas come, one clean run is made: everything is recorded and settled."""
         if not hasattr(self, "name"):
@@ -250,6 +287,12 @@ class Faulty(RuleBasedStateMachine):
         self.waiting += queue.receive()
         assert queue.deliver(self.waiting, self.now) == []
         queue.delete(self.waiting)
+        assert {row["event_id"] for row in queue.dead(self.late)} == set(self.doomed)
+        catalog.save_subscription(Subscription(subscription_id=self.late, user_id="user-1", plan_id=self.name))
+        self.redrive_all()
+        revived = queue.receive()
+        assert queue.deliver(revived, self.now) == []
+        queue.delete(revived)
         for usage_type in TYPES:
             self.add_quota(usage_type)
         totals = self.run()
@@ -257,8 +300,8 @@ class Faulty(RuleBasedStateMachine):
         found = ledgers.check(self.name)
         assert list(ledgers.unsettled(found)) == []
         entries = {entry["event_id"]: entry["quantity"] for ledger in found for entry in ledger.entries}
-        assert entries == {name: event.quantity for name, event in self.accepted.items()}
-        assert queue.receive("USAGE_DEAD_LETTER_QUEUE_URL") == []
+        assert entries == {name: event.quantity for name, event in (self.accepted | self.doomed).items()}
+        assert queue.dead(self.name) == []
         ledgers.clear()
 
 

@@ -95,18 +95,6 @@ def test_a_single_event_that_the_queue_refuses_is_not_accepted(ready: Api) -> No
     assert (answer.status, answer.code) == (503, "queue_unavailable")
 
 
-def test_some_of_the_dead_may_be_refused_and_only_these_come_back(ready: Api) -> None:
-    names = [f"unheard-of-{number}" for number in range(4)]
-    for name in names:
-        ready.record("a", subscriptionId=name, headers=ASYNC)
-    messages = received()
-    with refusing(lambda call, place: place == 2) as refusals:
-        [again] = consume(messages)
-    [returned] = [message for message in messages if message["MessageId"] == again]
-    assert returned["Body"] == refusals.calls[0][2]["MessageBody"]
-    assert len(received("USAGE_DEAD_LETTER_QUEUE_URL")) == 3
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tests import queue
 from tests.api import ADMIN, Api, Context, bearer
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
@@ -115,6 +116,7 @@ def test_each_function_uses_all_it_is_granted_and_no_more(
 ) -> None:
     _record(api)
     _consume(api)
+    _keep_dead(api)
     _bill(api, monkeypatch)
     _look(api)
     may = {_module(function): granted(function) for function in functions().values()}
@@ -152,6 +154,22 @@ def _consume(api: Api) -> None:
     assert consume(late) == []
 
 
+def _keep_dead(api: Api) -> None:
+    """Dead events come from both queues, and are listed, redriven and dropped by id and by code.
+
+    A service may not: each request is made once more for a person, who is an administrator.
+    """
+    assert consume([{"MessageId": "m", "Body": "{"}], function="store_dead_letters") == []
+    [dead] = api.get("/api/usage/dead-events", query={"code": "unreadable"}, headers=bearer(*ADMIN)).json["deadEvents"]
+    for query in ({}, {"subscriptionId": "unheard-of"}):
+        assert api.get("/api/usage/dead-events", query=query).status == 403
+    for verb in ("redrive", "drop"):
+        assert consume([{"MessageId": "m", "Body": "{"}], function="store_dead_letters") == []
+        for choice in ({"ids": [dead["id"]]}, {"code": "subscription_not_found"}, {"subscriptionId": "unheard-of"}):
+            assert api.post(f"/api/usage/dead-events/{verb}", choice).status == 403
+    assert {row["code"] for row in queue.dead()} <= {"subscription_inactive"}
+
+
 def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that are cut short, of one subscription, and with heads that cannot be read together."""
     run_billing = importlib.import_module("run_billing")
@@ -170,10 +188,12 @@ def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
 def _look(api: Api) -> None:
     paths = ["/api/usage/user/user-1", "/api/usage/subscription/a", "/api/usage/subscription/a/records"]
     paths += ["/api/usage/quotas/business", "/api/usage/quotas/business/assessment", "/api/subscriptions/a"]
+    paths += ["/api/usage/subscription/a/records/queued-a"]
     for path in paths:
         assert api.get(path).status == 200
         # For a user more is looked up: whether it is theirs.
         assert api.get(path, headers=bearer()).status == (403 if path == "/api/subscriptions/a" else 200)
+    assert api.get("/api/usage/subscription/a/records/nothing").status == 404
     [invoice] = api.get("/api/invoices", query={"subscriptionId": "a"}).json["invoices"]
     for path in (f"/api/invoices/{invoice['invoiceId']}", f"/api/invoices/{invoice['invoiceId']}/items"):
         assert api.get(path).status == 200

@@ -1,4 +1,4 @@
-"""Events that wait: a caller prefers it, or their ledger is hot. Each is recorded once or buried with its reason."""
+"""Events that wait: a caller prefers it, or their ledger is hot. Each is recorded once or kept with its reason."""
 
 import importlib
 import json
@@ -13,8 +13,8 @@ from tests import ledgers
 from tests.api import Api, Context
 from tests.faults import transaction_conflict, watched
 from tests.integration.test_batch import event, send
+from tests.queue import dead
 from usage_billing import contention, queueing, recording
-from usage_billing.config import settings
 from usage_billing.ledger import LedgerKey
 
 ASYNC = {"prefer": "respond-async", "x-api-key": "test-key"}
@@ -39,7 +39,9 @@ def received(setting: str = "USAGE_QUEUE_URL") -> list[dict[str, Any]]:
     return found
 
 
-def consume(messages: Sequence[Any], *, receives: int = 1, seconds: float = 300) -> list[str]:
+def consume(
+    messages: Sequence[Any], *, receives: int = 1, seconds: float = 300, function: str = "consume_usage"
+) -> list[str]:
     """Deliver messages as Lambda's poller does, for the so-manieth time; the ids of those it is to deliver again."""
     attributes = {"ApproximateReceiveCount": str(receives)}
     records = [
@@ -51,7 +53,7 @@ def consume(messages: Sequence[Any], *, receives: int = 1, seconds: float = 300)
         }
         for each in messages
     ]
-    answer = importlib.import_module("consume_usage").handler({"Records": records}, Context(seconds))
+    answer = importlib.import_module(function).handler({"Records": records}, Context(seconds))
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
@@ -129,7 +131,7 @@ def test_an_event_recorded_directly_and_queued_before_is_one_event(ready: Api) -
     ready.record("a", headers=ASYNC)
     assert ready.record("a").status == 201
     assert consume(received()) == []
-    assert received("USAGE_DEAD_LETTER_QUEUE_URL") == []
+    assert dead() == []
     [ledger] = ledgers.check()
     assert ledger.head["used"] == 1
 
@@ -145,7 +147,7 @@ def test_an_event_recorded_directly_and_queued_before_is_one_event(ready: Api) -
         ),
     ],
 )
-def test_what_cannot_be_recorded_is_buried_with_its_reason(
+def test_what_cannot_be_recorded_is_kept_with_its_reason(
     ready: Api, prepare: Callable[[Api], object], code: str, metrics: Any
 ) -> None:
     ready.record("a", 1, headers=ASYNC)
@@ -154,33 +156,21 @@ def test_what_cannot_be_recorded_is_buried_with_its_reason(
     metrics()
     assert consume(messages) == []
     assert metrics()["EventsDead"] == 1
-    [dead] = received("USAGE_DEAD_LETTER_QUEUE_URL")
-    assert dead["MessageAttributes"]["code"]["StringValue"] == code
-    assert dead["MessageAttributes"]["detail"]["StringValue"]
-    assert json.loads(dead["Body"]) == json.loads(messages[0]["Body"])
+    [row] = dead()
+    assert (row["code"], row["event_id"], row["attempts"]) == (code, "a", 1)
+    assert row["detail"]
+    assert [json.loads(row["content"])] == json.loads(messages[0]["Body"])["events"]
     ledgers.check()
 
 
-def test_a_dead_event_sent_back_is_recorded_once_the_cause_is_mended(ready: Api) -> None:
-    ready.record("a", 3, subscriptionId="sub-2", headers=ASYNC)
-    consume(received())
-    [dead] = received("USAGE_DEAD_LETTER_QUEUE_URL")
-    assert dead["MessageAttributes"]["code"]["StringValue"] == "subscription_not_found"
-    ready.subscribe("sub-2")
-    assert consume([dead]) == []
-    [ledger] = ledgers.check()
-    assert (ledger.head["subscription_id"], ledger.head["used"]) == ("sub-2", 3)
-
-
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"events": [{"eventId": "a"}]}', "[" * 100_000])
-def test_a_message_that_is_none_of_ours_is_buried_and_stops_no_other(ready: Api, body: str) -> None:
+def test_a_message_that_is_none_of_ours_is_kept_and_stops_no_other(ready: Api, body: str) -> None:
     ready.record("a", headers=ASYNC)
     [message] = received()
     if body:  # SQS has no empty messages, but takes these
         assert consume([{"MessageId": "foreign", "Body": body}, message]) == []
-        [dead] = received("USAGE_DEAD_LETTER_QUEUE_URL")
-        assert dead["MessageAttributes"]["code"]["StringValue"] == "unreadable"
-        assert dead["Body"] == body
+        [row] = dead()
+        assert (row["code"], row["content"]) == ("unreadable", body)
     else:
         consume([message])
     [ledger] = ledgers.check()
@@ -199,19 +189,6 @@ def test_only_the_messages_that_failed_are_delivered_again(ready: Api, metrics: 
         assert metrics()["EventsDelayed"] == 1
     assert consume([messages["b"]]) == []
     assert [ledger.head["used"] for ledger in ledgers.check()] == [1, 1]
-
-
-def test_a_dead_letter_queue_that_does_not_answer_keeps_the_message(
-    ready: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ready.record("a", subscriptionId="unheard-of", headers=ASYNC)
-    messages = received()
-    broken = settings().model_copy(update={"usage_dead_letter_queue_url": "http://127.0.0.1:9/none"})
-    with monkeypatch.context() as without_it:
-        without_it.setattr(queueing, "settings", lambda: broken)
-        assert consume(messages) == [messages[0]["MessageId"]]
-    assert consume(messages) == []
-    assert len(received("USAGE_DEAD_LETTER_QUEUE_URL")) == 1
 
 
 def test_a_hot_ledger_spills_over(ready: Api, hot: None) -> None:

@@ -21,6 +21,7 @@ CALLERS = {
 EVENT = {"eventId": "new", "userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
 QUOTA = {"monthlyLimit": 1, "unitPrice": "1", "unitName": "report"}
 SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
+DEAD = {"code": "undelivered"}
 
 # route: (a request of what is user-1's, what the owner gets, what operators get). Another user always gets 403.
 EXPECTED = {
@@ -30,6 +31,11 @@ EXPECTED = {
     ("GET", "/api/usage/subscription/{subscriptionId}"): ("/api/usage/subscription/sub-1", None, 200, 200),
     ("GET", "/api/usage/subscription/{subscriptionId}/records"): (
         "/api/usage/subscription/sub-1/records", None, 200, 200),
+    ("GET", "/api/usage/subscription/{subscriptionId}/records/{eventId}"): (
+        "/api/usage/subscription/sub-1/records/e1", None, 200, 200),
+    ("GET", "/api/usage/dead-events"): ("/api/usage/dead-events", None, 403, 200),
+    ("POST", "/api/usage/dead-events/redrive"): ("/api/usage/dead-events/redrive", DEAD, 403, 200),
+    ("POST", "/api/usage/dead-events/drop"): ("/api/usage/dead-events/drop", DEAD, 403, 200),
     ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", None, 403, 200),
     ("GET", "/api/usage/quotas/{planId}"): ("/api/usage/quotas/business", None, 200, 200),
     ("GET", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/assessment", None, 200, 200),
@@ -43,12 +49,14 @@ EXPECTED = {
 
 RECORDING = {("POST", "/api/usage/record"), ("POST", "/api/usage/batch")}
 FOR_EVERYBODY = {("GET", "/"), ("GET", "/openapi.json"), ("GET", "/docs")}
+ONLY_FOR_ADMINS = {route for route in EXPECTED if "dead-events" in route[1]}
 
 # The same endpoints, asked for what does not exist: (request, what an operator gets). A user always gets 403.
 MISSING = {
     "record": ("POST", "/api/usage/record", EVENT | {"subscriptionId": "nothing"}, 404),
     "usage of a subscription": ("GET", "/api/usage/subscription/nothing", None, 404),
     "records": ("GET", "/api/usage/subscription/nothing/records", None, 404),
+    "an event of no subscription": ("GET", "/api/usage/subscription/nothing/records/e1", None, 404),
     "an invoice of one's own subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z", None, 404),
     "an invoice of no subscription": ("GET", "/api/invoices/nothing-20261101T000000Z", None, 404),
     "what is no invoice id": ("GET", "/api/invoices/nothing", None, 404),
@@ -87,6 +95,8 @@ def ask(api: Api, method: str, path: str, body: object, headers: dict[str, str])
 def operators(method: str, path: str, status: int) -> dict[str, int]:
     """What callers are answered who may do everything, by role or by key, and those whose key may do less."""
     may_read, may_record = method == "GET", method == "GET" or (method, path) in RECORDING
+    if (method, path) in ONLY_FOR_ADMINS:
+        return dict.fromkeys(list(CALLERS)[3:], 403) | {"admin": status}
     return {
         "admin": status,
         "internal token": status,
@@ -142,6 +152,7 @@ def test_a_user_cannot_tell_what_is_anothers_from_what_does_not_exist(api: Api, 
     for theirs, nothing in [
         ("/api/usage/subscription/sub-1", "/api/usage/subscription/nothing"),
         ("/api/usage/subscription/sub-1/records", "/api/usage/subscription/nothing/records"),
+        ("/api/usage/subscription/sub-1/records/e1", "/api/usage/subscription/nothing/records/e1"),
         (f"/api/invoices/{invoice}", "/api/invoices/nothing"),
         ("/api/usage/quotas/business", "/api/usage/quotas/nothing"),
         ("/api/usage/quotas/business/assessment", "/api/usage/quotas/business/nothing"),

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from tests.api import routes
 from tests.template import ROOT, functions, tables_template, template, variables
@@ -165,9 +166,50 @@ def test_a_functions_rights_are_spelled_out(function: dict[str, Any]) -> None:
 def test_only_what_writes_may_write(function: dict[str, Any]) -> None:
     writes = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:SendMessage"}
     may = {action for statement in statements(function) for action in as_list(statement["Action"])}
-    assert "dynamodb:DeleteItem" not in may
+    assert ("dynamodb:DeleteItem" in may) == (module(function) in ("redrive_events", "drop_events"))
     if module(function).startswith(("get_", "list_")):
         assert not may & writes
+
+
+def test_every_table_and_index_that_each_event_writes_has_an_alarm_for_throttled_writes() -> None:
+    alarms = yaml_parse((ROOT / "infra/alarms.yaml").read_text())["Resources"].values()
+    throttled = [each["Properties"] for each in alarms if each["Properties"].get("MetricName") == "WriteThrottleEvents"]
+    watched = {
+        (named["TableName"]["Ref"].removesuffix("Name"), named.get("GlobalSecondaryIndexName"))
+        for named in ({each["Name"]: each["Value"] for each in alarm["Dimensions"]} for alarm in throttled)
+    }
+    tables_ = {name: tables_template()["Resources"][name]["Properties"] for name in ("UsageTable", "UsageSummaryTable")}
+    assert watched == {
+        (name, index)
+        for name, table in tables_.items()
+        for index in [None, *(each["IndexName"] for each in table["GlobalSecondaryIndexes"])]
+    }
+
+
+def test_only_dead_events_may_be_deleted() -> None:
+    for function in functions().values():
+        for statement in statements(function):
+            if "dynamodb:DeleteItem" in as_list(statement["Action"]):
+                assert statement["Resource"] == {"Fn::GetAtt": ["Tables", "Outputs.DeadEventTableArn"]}
+
+
+def test_a_message_of_any_size_fits_into_a_dead_event() -> None:
+    for name in ("UsageQueue", "UsageDeadLetterQueue"):
+        assert template()["Resources"][name]["Properties"]["MaximumMessageSize"] <= 300_000, "an item holds 400 KB"
+
+
+def test_what_sqs_moves_aside_is_stored_by_a_function() -> None:
+    function = template()["Resources"]["StoreDeadLettersFunction"]["Properties"]
+    queue = template()["Resources"]["UsageDeadLetterQueue"]["Properties"]
+    assert function["Events"]["Queue"]["Properties"]["Queue"] == {"Fn::GetAtt": ["UsageDeadLetterQueue", "Arn"]}
+    assert function["Events"]["Queue"]["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert queue["VisibilityTimeout"] == 6 * function["Timeout"]
+
+
+def test_dead_events_ring_for_each_new_one_and_not_for_how_many_there_are() -> None:
+    alarms = yaml_parse((ROOT / "infra/alarms.yaml").read_text())["Resources"]
+    assert alarms["EventsDead"]["Properties"]["MetricName"] == "EventsDead"
+    assert alarms["EventsDead"]["Properties"]["Statistic"] == "Sum"
 
 
 def test_nothing_scans_a_table() -> None:

@@ -52,6 +52,8 @@ ANYONE = frozenset(Role)
 
 OPERATORS = frozenset({Role.ADMIN, Role.INTERNAL})
 
+ADMINS = frozenset({Role.ADMIN})
+
 
 class Public(Enum):
     """Not a set of roles, so that no empty or forgotten set can ever be taken for it."""

@@ -31,9 +31,9 @@ class Settings(BaseModel):
     usage_invoice_item_table: str
     subscription_table: str
     invoice_table: str
+    dead_event_table: str
     billing_queue_url: str
     usage_queue_url: str
-    usage_dead_letter_queue_url: str
     jwt_algorithm: Literal["HS256", "RS256", "ES256"]
     jwt_secret_id: str
     jwt_jwks_url: str

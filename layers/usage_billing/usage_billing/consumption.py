@@ -1,4 +1,4 @@
-"""Recording what waited in the queue, and burying what cannot be recorded."""
+"""Recording what waited in the queue, and dead-lettering what cannot be recorded."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,10 +7,11 @@ from datetime import datetime
 from math import inf
 
 from usage_billing import catalog
+from usage_billing.dead_events import UNDELIVERED, UNREADABLE, DeadLetter, keep
 from usage_billing.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
 from usage_billing.ledger import UsageEvent
-from usage_billing.observability import EVENTS_DEAD, EVENTS_DELAYED, count, logger
-from usage_billing.queueing import bury, bury_bodies, events_in, postpone
+from usage_billing.observability import EVENTS_DELAYED, count, logger
+from usage_billing.queueing import events_in, postpone
 from usage_billing.recording import record_all
 
 PASSING = (LedgerBusy, DatabaseUnavailable, InternalError)
@@ -22,8 +23,8 @@ MOST_RECEIVES = 16
 RECORDING_RESERVE_SECONDS = 40.0
 """What is kept of a delivery's time when nothing more is recorded: four calls that hang, each until it is given up."""
 
-BURYING_RESERVE_SECONDS = 10.0
-"""What is kept of it when nothing more is buried: one call that hangs, and the answer."""
+KEEPING_RESERVE_SECONDS = 10.0
+"""What is kept of it when nothing more is dead-lettered: one call that hangs, and the answer."""
 
 SOONEST_SECONDS = 15
 LATEST_SECONDS = 3600
@@ -49,29 +50,14 @@ class Message:
         return min(LATEST_SECONDS, SOONEST_SECONDS << (self.receives - 1))
 
 
-@dataclass(frozen=True, slots=True)
-class _Dead:
-    """An event of a message that cannot be recorded."""
-
-    message: Message
-    event: UsageEvent
-    reason: BillingError
-
-
 def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[], float] = lambda: inf) -> list[str]:
     """Record the events of `messages`, those of one ledger together; the ids of the messages to deliver again.
 
     These come again after a delay of their own, not after the queue's visibility time-out.
-    Events that cannot be recorded are buried once their message has no other that may still be: it would bring them
-    along each time. On a message's last delivery all that is not recorded is buried.
+    Events that cannot be recorded are dead-lettered once their message has no other that may still be: it would bring
+    them along each time. On a message's last delivery all that is not recorded is dead-lettered.
     """
-    reports: list[tuple[Message, UsageEvent]] = []
-    unreadable: list[tuple[Message, str]] = []
-    for message in messages:
-        try:
-            reports += [(message, event) for event in events_in(message.body)]
-        except ValueError as error:
-            unreadable.append((message, str(error)))
+    reports, dead = _opened(messages)
     outcomes = record_all(
         [event for _, event in reports],
         catalog.recent_subscription,
@@ -79,46 +65,56 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
         seconds_left=lambda: seconds_left() - RECORDING_RESERVE_SECONDS,
     )
     failed = [
-        _Dead(message, event, outcome)
+        (message, event, outcome)
         for (message, event), outcome in zip(reports, outcomes, strict=True)
         if isinstance(outcome, BillingError)
     ]
-    waiting = [each for each in failed if isinstance(each.reason, PASSING) and not each.message.is_last_chance]
-    for code, events in Counter(each.reason.code for each in waiting).items():
+    waiting = [
+        (message.message_id, reason)
+        for message, _, reason in failed
+        if isinstance(reason, PASSING) and not message.is_last_chance
+    ]
+    for code, events in Counter(reason.code for _, reason in waiting).items():
         count(EVENTS_DELAYED, events)
         logger.warning("events wait", code=code, events=events)
-    again = {each.message.message_id for each in waiting}
-    dead = [each for each in failed if each.message.message_id not in again]
+    again = {message_id for message_id, _ in waiting}
+    dead += [
+        DeadLetter(message.message_id, reason.code, reason.message, event)
+        for message, event, reason in failed
+        if message.message_id not in again
+    ]
 
     def spare() -> float:
-        return seconds_left() - BURYING_RESERVE_SECONDS
+        return seconds_left() - KEEPING_RESERVE_SECONDS
 
-    again |= _bury_unreadable(unreadable, spare) | _bury(dead, now, spare)
+    again |= _not_kept(dead, now, spare)
     postpone([(each.receipt, each.delay) for each in messages if each.message_id in again], spare)
     return sorted(again)
 
 
-def _bury(dead: Sequence[_Dead], now: datetime, seconds_left: Callable[[], float]) -> set[str]:
-    """The ids of the messages with an event that could not even be buried."""
-    refused = bury([(each.event, each.reason) for each in dead], now, seconds_left)
-    for each, failure in zip(dead, refused, strict=True):
-        if failure is None:
-            count(EVENTS_DEAD)
-            logger.error(
-                "event dead",
-                event_id=each.event.event_id,
-                subscription_id=each.event.subscription_id,
-                code=each.reason.code,
-                detail=each.reason.message,
-            )
-    return {each.message.message_id for each, failure in zip(dead, refused, strict=True) if failure}
+def keep_undelivered(
+    messages: Sequence[Message], now: datetime, seconds_left: Callable[[], float] = lambda: inf
+) -> list[str]:
+    """Keep what SQS itself moved aside, without a reason, as dead events; the ids of the messages to deliver again."""
+    reports, dead = _opened(messages)
+    detail = f"No delivery out of {MOST_RECEIVES} was ended: the consumer was cut off each time."
+    dead += [DeadLetter(message.message_id, UNDELIVERED, detail, event) for message, event in reports]
+    return sorted(_not_kept(dead, now, lambda: seconds_left() - KEEPING_RESERVE_SECONDS))
 
 
-def _bury_unreadable(dead: Sequence[tuple[Message, str]], seconds_left: Callable[[], float]) -> set[str]:
-    """The ids of the messages that could not even be buried."""
-    refused = bury_bodies([(message.body, detail) for message, detail in dead], "unreadable", seconds_left)
-    for (message, detail), failure in zip(dead, refused, strict=True):
-        if failure is None:
-            count(EVENTS_DEAD)
-            logger.error("message dead", message_id=message.message_id, code="unreadable", detail=detail)
-    return {message.message_id for (message, _), failure in zip(dead, refused, strict=True) if failure}
+def _opened(messages: Sequence[Message]) -> tuple[list[tuple[Message, UsageEvent]], list[DeadLetter]]:
+    """The events of messages, and the messages that hold none of ours."""
+    reports: list[tuple[Message, UsageEvent]] = []
+    unreadable: list[DeadLetter] = []
+    for message in messages:
+        try:
+            reports += [(message, event) for event in events_in(message.body)]
+        except ValueError as error:
+            unreadable.append(DeadLetter(message.message_id, UNREADABLE, str(error), body=message.body))
+    return reports, unreadable
+
+
+def _not_kept(dead: Sequence[DeadLetter], now: datetime, seconds_left: Callable[[], float]) -> set[str]:
+    """Keep dead events; the ids of the messages with one that could not be kept."""
+    refused = keep(dead, now, seconds_left)
+    return {each.message_id for each, failure in zip(dead, refused, strict=True) if failure}

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-FieldCode = Literal["missing", "unknown", "invalid", "out_of_range", "not_in_plan", "contradiction", "more"]
+FieldCode = Literal["missing", "unknown", "invalid", "out_of_range", "not_in_plan", "contradiction", "differs", "more"]
 """What is wrong with a field, for programs: not there; no such field or parameter; a value that is not allowed; an
-instant that is too long ago or ahead; no usage type of the plan; not the same as in another place; more errors than are
-reported."""
+instant that is too long ago or ahead; no usage type of the plan; not the same as in another place; not the same as in
+the recorded event; more errors than are reported."""
 
 
 class BillingError(Exception):
@@ -18,6 +18,16 @@ class BillingError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+def codes() -> set[str]:
+    """The codes of all errors."""
+    waiting, found = [BillingError], set()
+    while waiting:
+        error = waiting.pop()
+        waiting += error.__subclasses__()
+        found |= {error.code} if "code" in vars(error) else set()
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +115,21 @@ class InvoiceNotFound(BillingError):
     code = "invoice_not_found"
 
 
+class EventNotFound(BillingError):
+    """No event of this id is recorded or dead. One that waits in the queue is not known yet."""
+
+    code = "event_not_found"
+
+
 class EventIdConflict(BillingError):
-    """The event id names another event of this subscription already."""
+    """The event id names another event of this subscription already. One entry in `fields` per field that differs."""
 
     code = "event_id_conflict"
+
+    def __init__(self, event_id: str, differences: Sequence[str]) -> None:
+        names = ", ".join(differences)
+        super().__init__(f"The event id {event_id} names another event of this subscription. What differs: {names}.")
+        self.fields = [FieldError(name, "differs", "differs from the recorded event's") for name in differences]
 
 
 class TooManyUsageTypes(BillingError):

@@ -18,6 +18,7 @@ PARAMETERS: dict[str, str | int] = {
     **IDS,
     "period": "2026-11-15",
     "limit": 10,
+    "code": "event_id_conflict",
     "Idempotency-Key": "assessment-7f3a",
     "Prefer": "respond-async",
 }
@@ -142,6 +143,20 @@ _RECORD = {
     "metadata": {"assessmentId": "a-1001"},
 }
 
+_DEAD = {
+    "id": "WyJzdWItNDU2IiwiYXNzZXNzbWVudC03ZjNhIGQ2ODlkODdjNzY0YzRmNzMiXQ",
+    "code": "event_id_conflict",
+    "detail": "The event id assessment-7f3a names another event of this subscription. What differs: quantity.",
+    "deadAt": "2026-11-20T09:31:00Z",
+    "lastDeadAt": "2026-11-20T09:31:00Z",
+    "attempts": 1,
+    "subscriptionId": "sub-456",
+    "eventId": "assessment-7f3a",
+    "userId": "user-123",
+    "event": _EVENT | {"acceptedAt": "2026-11-20T09:30:00Z"},
+    "body": None,
+}
+
 _SUBSCRIPTION = {"userId": "user-123", "planId": "business", "status": "active", "billingAnchorDay": 1}
 
 DETAILS = {
@@ -187,6 +202,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "SubscriptionUsage": _USAGE,
     "UserUsage": {"userId": "user-123", "subscriptions": [_USAGE]},
     "UsageRecords": {"records": [_RECORD]},
+    "RecordedEvent": {"status": "recorded"} | _RECORD,
+    "DeadUsageEvents": {"deadEvents": [_DEAD]},
+    "DeadEventSelection": {"code": "event_id_conflict", "subscriptionId": "sub-456"},
+    "RedrivenEvents": {"redriven": 12, "kept": 0},
+    "DroppedEvents": {"dropped": 12, "kept": 0},
     "BillingScope": {"subscriptionId": "sub-456"},
     "BillingRun": {
         "runId": "9b1c2f0e5d",

@@ -42,6 +42,7 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.SubscriptionNotFound: HTTPStatus.NOT_FOUND,
     errors.QuotaNotFound: HTTPStatus.NOT_FOUND,
     errors.InvoiceNotFound: HTTPStatus.NOT_FOUND,
+    errors.EventNotFound: HTTPStatus.NOT_FOUND,
     errors.EventIdConflict: HTTPStatus.CONFLICT,
     errors.SubscriptionInactive: HTTPStatus.CONFLICT,
     errors.SubscriptionUserFixed: HTTPStatus.CONFLICT,
@@ -156,6 +157,14 @@ class Api(APIGatewayHttpResolver):
         caller.require_role(allow)
         caller.require_scope(contract.scope)
         self.append_context(caller=caller)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _compile_regex(rule: str, base_regex: str = "^{}$") -> re.Pattern[str]:
+        """An event id at the end of a path may hold any character. API Gateway decodes a path before it hands it on,
+        so that it may hold `/` as well."""
+        before, event_id, _ = rule.partition("<event_id>")
+        pattern = APIGatewayHttpResolver._compile_regex(before, "{}").pattern
+        return re.compile(base_regex.format(pattern + "(?P<event_id>.+)" if event_id else pattern))
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
         """The path's parameters, decoded: an id may hold characters that a path may not."""
@@ -288,7 +297,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """Problem details (RFC 9457). `code` is stable; `errors` names the fields of a validation error."""
+    """Problem details (RFC 9457). `code` is stable; `errors` names the fields that are wrong, or that conflict."""
 
     type: str = "about:blank"
     title: str
@@ -300,7 +309,7 @@ class Problem(BaseModel):
     @classmethod
     def of(cls, error: BillingError) -> "Problem":
         status = STATUS[type(error)]
-        fields = error.fields if isinstance(error, errors.ValidationFailed) else None
+        fields = error.fields if isinstance(error, errors.ValidationFailed | errors.EventIdConflict) else None
         return cls(
             title=status.phrase,
             status=status,

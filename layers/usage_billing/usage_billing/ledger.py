@@ -97,21 +97,23 @@ class Entry:
     recorded_at: datetime
     metadata: Mapping[str, Any]
 
-    def records(self, event: UsageEvent) -> bool:
-        """Whether this entry is what `event` reports. An event without `occurred_at` leaves that open.
+    def differences(self, event: UsageEvent) -> tuple[str, ...]:
+        """The JSON names of the fields in which `event` reports something else than this entry; none for a replay.
 
-        `reported_at` says when a report was made, not what is reported: a job that is run again makes a new report of
-        the same event. An `occurred_at` that differs is another event, which must not be lost as a replay.
+        An event without `occurredAt` leaves that open. `reportedAt` says when a report was made, not what is reported:
+        a job that is run again makes a new report of the same event. An `occurredAt` that differs is another event,
+        which must not be lost as a replay.
         """
-        return (
-            self.event_id == event.event_id
-            and self.key.subscription_id == event.subscription_id
-            and self.user_id == event.user_id
-            and self.key.usage_type == event.usage_type
-            and self.quantity == event.quantity
-            and event.occurred_at in (None, self.occurred_at)
-            and dumps(self.metadata, sort_keys=True) == dumps(event.metadata, sort_keys=True)
-        )
+        same = {
+            "eventId": self.event_id == event.event_id,
+            "subscriptionId": self.key.subscription_id == event.subscription_id,
+            "userId": self.user_id == event.user_id,
+            "usageType": self.key.usage_type == event.usage_type,
+            "quantity": self.quantity == event.quantity,
+            "occurredAt": event.occurred_at in (None, self.occurred_at),
+            "metadata": dumps(self.metadata, sort_keys=True) == dumps(event.metadata, sort_keys=True),
+        }
+        return tuple(name for name, is_same in same.items() if not is_same)
 
     def billable_under(self, terms: Terms | None) -> Decimal | None:
         """How much of this entry is billable: as decided when recorded, else by the terms the ledger got later."""

@@ -77,6 +77,17 @@ def records(
     return UsageRecords(records=found)
 
 
+def record(subscription_id: str, event_id: str) -> UsageRecord | None:
+    """The entry that an event id names, with its invoice item, read consistently; None where there is none."""
+    entry = store.entry(subscription_id, event_id)
+    if entry is None:
+        return None
+    head = store.head(entry.key)
+    assert head is not None, "an entry is written together with its head"
+    [found] = _with_items(head, [entry])
+    return found
+
+
 def _position(cursor: str | None, period: Period) -> tuple[str, int]:
     if cursor is None:
         return "", 0

@@ -218,7 +218,7 @@ def _operation(app: Api, route: Route, made: dict[str, Any]) -> dict[str, Any]:
         "responses": dict(sorted((answers | _refusals(route, contract, has_body="requestBody" in made)).items())),
     }
     for content in _contents(operation):
-        example = BODIES.get(content["schema"].get("$ref", "").rpartition("/")[2])
+        example = BODIES.get(next(_references(content["schema"]), ""))  # of several models, the first one's
         if example is not None:
             content["example"] = example
     return {name: value for name, value in operation.items() if value not in (None, [])} | {
@@ -250,7 +250,7 @@ def _who(contract: Contract) -> str:
         )
     if Role.USER in contract.allow:
         return f"For users, who reach what is theirs, and for the roles admin and internal, who reach everything.{keys}"
-    return f"For the roles {' and '.join(sorted(contract.allow))}.{keys}"
+    return f"For the role{'s' * (len(contract.allow) > 1)} {' and '.join(sorted(contract.allow))}.{keys}"
 
 
 def _security(contract: Contract) -> list[dict[str, list[str]]]:

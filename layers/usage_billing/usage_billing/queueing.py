@@ -1,21 +1,23 @@
-"""The queue of usage events that are recorded later, and where those end that cannot be.
+"""The queue of usage events that are recorded later.
 
 A message holds some events as JSON, each with the instant at which we took it. Every event in the queue is recorded
-once or stands in the dead-letter queue; being delivered again changes nothing.
+once or becomes a dead event; being delivered again changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import chain
 from math import inf
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
 
 from usage_billing import aws
 from usage_billing.config import settings
-from usage_billing.errors import BillingError, QueueUnavailable
+from usage_billing.errors import QueueUnavailable
 from usage_billing.exact_json import dumps, loads
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import EVENTS_QUEUED, count, logger
@@ -54,7 +56,6 @@ class _Message:
 
     numbers: Sequence[int]
     body: str
-    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 def enqueue(
@@ -64,48 +65,31 @@ def enqueue(
 
     Once no `seconds_left` are left nothing more is sent.
     """
-    failed = _post(settings().usage_queue_url, _messages(list(enumerate(events)), now), seconds_left)
+    failed = _post(_messages(enumerate(event_json(event, now) for event in events)), seconds_left)
     count(EVENTS_QUEUED, len(events) - len(failed))
     return [failed.get(number) for number in range(len(events))]
 
 
-def bury(
-    dead: Sequence[tuple[UsageEvent, BillingError]], now: datetime, seconds_left: Callable[[], float] = lambda: inf
+def requeue(
+    contents: Sequence[tuple[str, bool]], seconds_left: Callable[[], float] = lambda: inf
 ) -> list[QueueUnavailable | None]:
-    """Put events that cannot be recorded into the dead-letter queue; None for each that is in it, in the order given.
+    """Put what was in the queue before into it again; None for each that is in it, in the order given.
 
-    Each message says its reason, and holds events of one reason. Once no `seconds_left` are left nothing more is sent.
+    A content is an event's JSON, as `event_json` made it, or where the second value is false a message's whole body.
     """
-    alike: dict[tuple[str, str], list[tuple[int, UsageEvent]]] = {}
-    for number, (event, reason) in enumerate(dead):
-        alike.setdefault((reason.code, reason.message), []).append((number, event))
-    messages = [each for reason, events in alike.items() for each in _messages(events, now, _attributes(*reason))]
-    failed = _post(settings().usage_dead_letter_queue_url, messages, seconds_left)
-    return [failed.get(number) for number in range(len(dead))]
+    events = _messages((number, text) for number, (text, is_event) in enumerate(contents) if is_event)
+    bodies = (_Message([number], text) for number, (text, is_event) in enumerate(contents) if not is_event)
+    failed = _post(chain(events, bodies), seconds_left)
+    return [failed.get(number) for number in range(len(contents))]
 
 
-def bury_bodies(
-    dead: Sequence[tuple[str, str]], code: str, seconds_left: Callable[[], float] = lambda: inf
-) -> list[QueueUnavailable | None]:
-    """Put messages' bodies into the dead-letter queue as they are, each with its detail; otherwise like `bury`."""
-    messages = [_Message([number], body, _attributes(code, detail)) for number, (body, detail) in enumerate(dead)]
-    failed = _post(settings().usage_dead_letter_queue_url, messages, seconds_left)
-    return [failed.get(number) for number in range(len(dead))]
-
-
-def _attributes(code: str, detail: str) -> dict[str, Any]:
-    """The reason of a dead event. ASCII, because SQS refuses some characters and counts others several times."""
-    reason = {"code": code, "detail": detail.encode("ascii", "backslashreplace").decode()[:1000]}
-    return {name: {"DataType": "String", "StringValue": value} for name, value in reason.items()}
-
-
-def send(url: str, body: str, attributes: dict[str, Any] | None = None) -> None:
+def send(url: str, body: str) -> None:
     """Put one message into any queue.
 
     Raises:
         QueueUnavailable: the queue did not take it.
     """
-    for failure in _send(url, [{"MessageBody": body, "MessageAttributes": attributes or {}}]).values():
+    for failure in _send(url, [{"MessageBody": body}]).values():
         raise failure
 
 
@@ -134,39 +118,57 @@ def events_in(body: str) -> list[UsageEvent]:
     """The events of a message.
 
     Raises:
-        ValueError: it is not a message of ours.
+        ValueError: it is not a message of ours. What it says goes to logs and holds nothing of the message's content.
     """
     try:
-        return [each.queued_event for each in QueuedEvents.model_validate(loads(body)).events]
+        parsed = loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+    try:
+        return [each.queued_event for each in QueuedEvents.model_validate(parsed).events]
+    except ValidationError as error:
+        raise ValueError(_without_content(error)) from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _messages(
-    events: Sequence[tuple[int, UsageEvent]], now: datetime, attributes: dict[str, Any] | None = None
-) -> Iterator[_Message]:
-    """The messages for numbered events, in order, each as full as it may be."""
+MAX_FAULTS = 5
+"""How many faults of an unreadable message are named."""
+
+
+def _without_content(error: ValidationError) -> str:
+    """Where the faults are and of which kind. The name of an unknown field is content too, so it is left out."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    named = []
+    for fault in faults[:MAX_FAULTS]:
+        location = fault["loc"][:-1] if fault["type"] == "extra_forbidden" else fault["loc"]
+        named.append(f"{'.'.join(map(str, location)) or 'the message'}: {fault['type']}")
+    more = len(faults) - MAX_FAULTS
+    return "; ".join([*named, f"and {more} more"] if more > 0 else named)
+
+
+def _messages(events: Iterable[tuple[int, str]]) -> Iterator[_Message]:
+    """The messages for numbered events' JSON, in order, each as full as it may be."""
     numbers: list[int] = []
     texts: list[str] = []
     room = MOST_BYTES
-    for number, event in events:
-        text = _json(event, now)
+    for number, text in events:
         if texts and (len(texts) == MOST_EVENTS or len(text) > room):
-            yield _Message(numbers, _body(texts), attributes or {})
+            yield _Message(numbers, _body(texts))
             numbers, texts, room = [], [], MOST_BYTES
         numbers.append(number)
         texts.append(text)
         room -= len(text)
     if texts:
-        yield _Message(numbers, _body(texts), attributes or {})
+        yield _Message(numbers, _body(texts))
 
 
-def _post(url: str, messages: Iterable[_Message], seconds_left: Callable[[], float]) -> dict[int, QueueUnavailable]:
+def _post(messages: Iterable[_Message], seconds_left: Callable[[], float]) -> dict[int, QueueUnavailable]:
     """Send messages; the numbers of the events that the queue did not take, and why."""
     failed: dict[int, QueueUnavailable] = {}
     for call in _calls(messages):
         if seconds_left() > 0:
-            refused = _send(url, [{"MessageBody": each.body, "MessageAttributes": each.attributes} for each in call])
+            refused = _send(settings().usage_queue_url, [{"MessageBody": each.body} for each in call])
         else:
             refused = dict.fromkeys(range(len(call)), _unavailable(None))
         failed |= {number: error for place, error in refused.items() for number in call[place].numbers}
@@ -178,7 +180,7 @@ def _calls(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
     call: list[_Message] = []
     room = MOST_BYTES
     for message in messages:
-        size = len(message.body.encode())  # ours are ASCII, but bodies from elsewhere are buried too
+        size = len(message.body.encode())  # ours are ASCII, but bodies from elsewhere are sent again too
         if call and (len(call) == MOST_MESSAGES or size > room):
             yield call
             call, room = [], MOST_BYTES
@@ -188,7 +190,8 @@ def _calls(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
         yield call
 
 
-def _json(event: UsageEvent, now: datetime) -> str:
+def event_json(event: UsageEvent, now: datetime) -> str:
+    """An event as the queue's messages and dead events hold it; taken `now`, unless it was taken before."""
     fields = {
         "eventId": event.event_id,
         "userId": event.user_id,

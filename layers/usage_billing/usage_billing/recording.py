@@ -296,10 +296,10 @@ class _Batch:
     def _replay(self, event: UsageEvent, stored: Entry, head: Head | None) -> Outcome:
         """What an event is answered whose id names `stored`. `head` is one that was read, perhaps another ledger's."""
         name = event.subscription_id, event.event_id
-        if not stored.records(event):
+        if differences := stored.differences(event):
             self.entries.setdefault(name, (stored, None))
             count(EVENT_ID_CONFLICTS)
-            return EventIdConflict(f"The event id {event.event_id} names another event of this subscription.")
+            return EventIdConflict(event.event_id, differences)
         if head is None or head.key != stored.key or head.last_sequence < stored.sequence:
             head = store.head(stored.key)
         assert head is not None, "an entry is written together with its head"

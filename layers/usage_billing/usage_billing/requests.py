@@ -3,11 +3,11 @@
 import re
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import uuid4
 
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from usage_billing.errors import FieldError, SubscriptionUserFixed, ValidationFailed
 from usage_billing.ledger import UsageEvent
@@ -30,6 +30,10 @@ PathIdentifier = Annotated[Identifier, Path()]
 PathInvoiceId = Annotated[str, Path(pattern=INVOICE_ID_PATTERN)]
 QueriedSubscription = Annotated[Identifier, Query(alias="subscriptionId")]
 QueriedUsageType = Annotated[Identifier | None, Query(alias="usageType")]
+QueriedCode = Annotated[str | None, Query(alias="code", pattern=r"^[a-z_]{1,64}$", description="a reason")]
+NarrowingSubscription = Annotated[Identifier | None, Query(alias="subscriptionId")]
+QueriedEventId = Annotated[EventId | None, Query(alias="eventId")]
+PathEventId = Annotated[EventId, Path(description="percent-encoded")]
 PageSize = Annotated[int, Query(ge=1, le=100, description="how many at most")]
 Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCursor of the previous page")]
 
@@ -72,6 +76,8 @@ PrefersAsync = Annotated[
 
 MOST_EVENTS_IN_BATCH = 500
 MOST_BATCH_BYTES = 1024 * 1024
+MAX_SELECTION_BYTES = 128 * 1024
+"""Of a selection of dead events: a hundred ids, as long as they may be."""
 
 
 class Request(Strict):
@@ -131,6 +137,31 @@ class BillingScope(Request):
     """Narrows a billing run to one subscription."""
 
     subscription_id: Identifier | None = None
+
+
+class DeadEventSelection(Request):
+    """Which dead events are meant: those that meet everything that is given. At least one field says which.
+
+    `ids` are those of the list of dead events. Without them a call takes the next ones, and answers a `nextCursor` if
+    there may be more: send the same selection with it as `cursor`.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [name]} for name in ("ids", "code", "subscriptionId", "eventId")]}
+    )
+
+    ids: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(min_length=1, max_length=100)] | None = None
+    code: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")] | None = None
+    subscription_id: Identifier | None = None
+    event_id: EventId | None = None
+    cursor: Annotated[str, Field(max_length=1024)] | None = None
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        """All of them are never meant by accident."""
+        if self.ids is None and self.code is None and self.subscription_id is None and self.event_id is None:
+            raise ValueError("must have ids, code, subscriptionId or eventId")
+        return self
 
 
 class QuotaTerms(Request):

@@ -1,4 +1,4 @@
-"""PynamoDB models: keys, indexes and attributes of the six tables, and what puts or changes an item in a transaction.
+"""PynamoDB models: keys, indexes and attributes of the seven tables, and what puts or changes an item in a transaction.
 
 The names of the attributes are the names in DynamoDB. All models share one botocore client.
 """
@@ -284,6 +284,40 @@ class InvoiceTable(Table):
     draft_index = DraftIndex()
 
 
+class CodeIndex(GlobalSecondaryIndex["DeadEventTable"]):  # type: ignore[no-untyped-call]
+    """The dead events by reason, in the order in which they died."""
+
+    class Meta:
+        index_name = "code-index"
+        projection = AllProjection()
+
+    code = UnicodeAttribute(hash_key=True)
+    dead_at = UnicodeAttribute(range_key=True)
+
+
+class DeadEventTable(Table):
+    """Accepted events that could not be recorded, and messages that hold none; kept until redriven or dropped."""
+
+    setting = "dead_event_table"
+
+    class Meta:
+        table_name = ""
+
+    subscription_id = UnicodeAttribute(hash_key=True)
+    event_key = UnicodeAttribute(range_key=True)
+    code = UnicodeAttribute()
+    detail = UnicodeAttribute()
+    dead_at = UnicodeAttribute()
+    last_dead_at = UnicodeAttribute()
+    attempts = IntegerAttribute()
+    version = UnicodeAttribute()
+    message_id = UnicodeAttribute()
+    content = UnicodeAttribute()
+    event_id = UnicodeAttribute(null=True)
+    user_id = UnicodeAttribute(null=True)
+    code_index = CodeIndex()
+
+
 ALL: tuple[type[Table], ...] = (
     UsageTable,
     UsageQuotaTable,
@@ -291,6 +325,7 @@ ALL: tuple[type[Table], ...] = (
     UsageInvoiceItemTable,
     SubscriptionTable,
     InvoiceTable,
+    DeadEventTable,
 )
 
 

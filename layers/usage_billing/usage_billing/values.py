@@ -46,9 +46,14 @@ INSTANT_RULE = "must be an ISO 8601 instant with a time zone, such as 2026-11-01
 
 
 class Strict(BaseModel):
-    """A frozen value with camelCase JSON, in which an unknown field is an error."""
+    """A frozen value with camelCase JSON, in which an unknown field is an error.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
+    A validation error that ends in a log as text does not show what the caller sent.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, hide_input_in_errors=True
+    )
 
 
 def plain(number: Decimal) -> Decimal:

@@ -1,0 +1,25 @@
+"""POST /api/usage/dead-events/drop: remove dead events for good; by id, or all of a kind."""
+
+from usage_billing import clock, dead_events
+from usage_billing.access import ADMINS
+from usage_billing.answers.dead import DroppedEvents
+from usage_billing.dead_events import Selection
+from usage_billing.http import Api
+from usage_billing.requests import MAX_SELECTION_BYTES, DeadEventSelection
+
+RESERVE_SECONDS = 8.0
+"""What is kept of the time when nothing more is begun: one call that hangs, and the answer."""
+
+app = Api()
+
+
+@app.post("/api/usage/dead-events/drop", allow=ADMINS, most_bytes=MAX_SELECTION_BYTES)
+def drop_events(asked: DeadEventSelection) -> DroppedEvents:
+    seconds_left = clock.time_left(app.lambda_context)
+    selection = Selection(asked.code, asked.subscription_id, asked.event_id)
+    found, next_cursor = dead_events.chosen(selection, asked.ids, asked.cursor, clock.now())
+    moved = dead_events.drop(found, lambda: seconds_left() - RESERVE_SECONDS)
+    return DroppedEvents.of(moved, next_cursor)
+
+
+handler = app.handler

@@ -1,0 +1,34 @@
+"""GET /api/usage/subscription/{subscriptionId}/records/{eventId}: one event, and what became of it."""
+
+from urllib.parse import unquote
+
+from usage_billing import catalog, dead_events
+from usage_billing.access import ANYONE, OPERATORS
+from usage_billing.answers.record import RecordedEvent, UnrecordedEvent
+from usage_billing.errors import EventNotFound, SubscriptionNotFound
+from usage_billing.http import Api
+from usage_billing.listing import record
+from usage_billing.requests import PathEventId, PathIdentifier
+
+app = Api()
+
+
+@app.get(
+    "/api/usage/subscription/<subscription_id>/records/<event_id>",
+    allow=ANYONE,
+    raises=[SubscriptionNotFound, EventNotFound],
+)
+def get_usage_record(subscription_id: PathIdentifier, event_id: PathEventId) -> RecordedEvent | UnrecordedEvent:
+    subscription = app.caller.reach(lambda: catalog.subscription(subscription_id))
+    # API Gateway cuts a path at a decoded `?`: such an id comes encoded twice.
+    for name in dict.fromkeys([event_id, unquote(event_id)]):
+        if recorded := record(subscription_id, name):
+            return RecordedEvent(**dict(recorded))
+        for dead in dead_events.of_event(subscription_id, name):
+            # An event that names another user is not its owner's to see.
+            if app.caller.role in OPERATORS or dead.user_id == subscription.user_id:
+                return UnrecordedEvent.of(dead)
+    raise EventNotFound(f"No event {event_id} is recorded for this subscription. One in the queue is not known yet.")
+
+
+handler = app.handler

@@ -1,0 +1,26 @@
+"""GET /api/usage/dead-events: accepted events that could not be recorded, each with the reason."""
+
+from usage_billing.access import ADMINS
+from usage_billing.answers.dead import DeadUsageEvent, DeadUsageEvents
+from usage_billing.dead_events import Position, Selection, page
+from usage_billing.http import Api
+from usage_billing.requests import Cursor, NarrowingSubscription, PageSize, QueriedCode, QueriedEventId
+
+app = Api()
+
+
+@app.get("/api/usage/dead-events", allow=ADMINS)
+def list_dead_events(
+    code: QueriedCode = None,
+    subscription_id: NarrowingSubscription = None,
+    event_id: QueriedEventId = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> DeadUsageEvents:
+    selection = Selection(code, subscription_id, event_id)
+    after = Position.parse(cursor, selection) if cursor is not None else Position()
+    found, rest = page(selection, limit, after)
+    return DeadUsageEvents(dead_events=list(map(DeadUsageEvent.of, found)), next_cursor=rest and rest.cursor)
+
+
+handler = app.handler

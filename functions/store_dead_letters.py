@@ -1,0 +1,15 @@
+"""The dead-letter queue of usage events: keep what SQS moved there, so that every dead event stands in one table."""
+
+from typing import Any
+
+from usage_billing import clock
+from usage_billing.consumption import Message, keep_undelivered
+from usage_billing.observability import LambdaContext, observed
+
+
+@observed
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answers which messages are to be delivered again."""
+    messages = [Message(each["messageId"], each["body"], each["receiptHandle"]) for each in event["Records"]]
+    again = keep_undelivered(messages, clock.now(), clock.time_left(context))
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in again]}

@@ -1,0 +1,140 @@
+"""List, redrive or drop the events that were accepted and could not be recorded.
+
+python -m scripts.dead_events [list|redrive|drop] [ID ...] [--code CODE] [--subscription ID] [--event ID] [--all]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from scripts.client import API_KEY, TOKEN, Client, bearer, entirely, target
+from scripts.local_cloud import API_URL, STACK, LocalCloud
+from scripts.progress import Failure
+from usage_billing.exact_json import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scripts.client import Target
+
+PATH = "/api/usage/dead-events"
+MAX_IDS = 100
+"""How many ids one call takes."""
+
+DONE = {"redrive": "redriven", "drop": "dropped"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = _arguments(arguments)
+    try:
+        with Client(_target()) as api:
+            if asked.action == "list":
+                _show(api, asked)
+            else:
+                _move(api, asked)
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="dead_events", description="List, redrive or drop accepted events that could not be recorded."
+    )
+    parser.add_argument("action", nargs="?", default="list", choices=["list", "redrive", "drop"])
+    parser.add_argument("ids", nargs="*", metavar="ID", help="only these: ids as `list` prints them")
+    parser.add_argument("--code", help="only those with this reason")
+    parser.add_argument("--subscription", metavar="ID", help="only those of this subscription")
+    parser.add_argument("--event", metavar="ID", help="only those with this event id")
+    parser.add_argument("--all", action="store_true", help="redrive or drop all of them")
+    asked = parser.parse_args(arguments)
+    chosen = bool(asked.ids or asked.code or asked.subscription or asked.event)
+    if asked.action == "list" and (asked.ids or asked.all):
+        parser.error("list takes --code, --subscription and --event")
+    if asked.action != "list" and chosen == asked.all:
+        parser.error(f"{asked.action} which of them? Give ids, --code, --subscription or --event, or else --all")
+    return asked
+
+
+def _target() -> Target:
+    """The API and an administrator's token: TEST_AUTH_TOKEN, or one that the named or the local stack signs.
+
+    Raises:
+        Failure: there is no such token.
+    """
+    if os.environ.get(TOKEN) or (os.environ.get(STACK) and not os.environ.get(API_KEY)):
+        return target()
+    if os.environ.get(API_URL) or os.environ.get(API_KEY):
+        raise Failure(f"Dead events are for administrators: set {TOKEN} to a token of the role admin (make token).")
+    return replace(target(), credentials=bearer(LocalCloud().stack()["adminToken"]))
+
+
+def _show(api: Client, asked: argparse.Namespace) -> None:
+    codes: Counter[str] = Counter()
+    for dead in _listed(api, asked):
+        codes[dead["code"]] += 1
+        times = f"{dead['attempts']} times, last" if dead["attempts"] > 1 else "once,"
+        print(f"{dead['code']}: {dead['detail']}")
+        print(f"  id {dead['id']}")
+        print(f"  dead-lettered {times} {dead['lastDeadAt']}")
+        print(f"  {dumps(dead['event']) if dead['event'] else dead['body']}")
+    print(f"{codes.total()} dead events" + _by_code(codes))
+
+
+def _by_code(codes: Counter[str]) -> str:
+    return ": " + ", ".join(f"{number} {code}" for code, number in sorted(codes.items())) if codes else ""
+
+
+def _move(api: Client, asked: argparse.Namespace) -> None:
+    """Redrive or drop what was chosen, call by call.
+
+    Raises:
+        Failure: a call failed, or some are kept.
+    """
+    done = kept = 0
+    waiting = list(_bodies(api, asked))
+    while waiting:
+        body = waiting.pop()
+        answer = entirely(api.post(f"{PATH}/{asked.action}", body), f"{asked.action} dead events")
+        done += answer[DONE[asked.action]]
+        kept += answer["kept"]
+        if "nextCursor" in answer:
+            waiting.append(body | {"cursor": answer["nextCursor"]})
+    print(f"{done} dead events {DONE[asked.action]}")
+    if kept:
+        raise Failure(f"{kept} are kept: they died again meanwhile, or could not be moved. Try again.")
+
+
+def _bodies(api: Client, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What to send: one selection, or as many as it takes for all ids."""
+    selection = _selection(asked)
+    ids = [dead["id"] for dead in _listed(api, asked)] if asked.all else asked.ids
+    if not (ids or asked.all):
+        yield selection
+    for start in range(0, len(ids), MAX_IDS):
+        yield selection | {"ids": ids[start : start + MAX_IDS]}
+
+
+def _selection(asked: argparse.Namespace) -> dict[str, str]:
+    given = {"code": asked.code, "subscriptionId": asked.subscription, "eventId": asked.event}
+    return {name: value for name, value in given.items() if value}
+
+
+def _listed(api: Client, asked: argparse.Namespace) -> Iterator[Any]:
+    query = _selection(asked)
+    while True:
+        page = entirely(api.get(PATH, **query), "List dead events")
+        yield from page["deadEvents"]
+        if "nextCursor" not in page:
+            return
+        query |= {"cursor": page["nextCursor"]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""`make dead-events`: what it asks of the API, and that it ends."""
+
+import itertools
+from typing import Any, Self
+
+import pytest
+
+from scripts import dead_events
+from scripts.client import Answer, Target
+
+
+class Fake:
+    """An API whose every event dies again as soon as it is redriven."""
+
+    def __init__(self, dead: int) -> None:
+        self.names = itertools.count()
+        self.dead = [self.new() for _ in range(dead)]
+        self.posted: list[dict[str, Any]] = []
+        self.kept = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def new(self) -> dict[str, Any]:
+        event = {"eventId": "e", "quantity": 1}
+        times = {"deadAt": "2026-11-20T12:00:00Z", "lastDeadAt": "2026-11-20T13:00:00Z", "attempts": 2}
+        return {"id": f"id-{next(self.names)}", "code": "ledger_busy", "detail": "Busy.", "event": event, **times}
+
+    def get(self, path: str, **query: str) -> Answer:
+        assert path == "/api/usage/dead-events"
+        start = int(query.pop("cursor", 0))
+        page: dict[str, Any] = {"deadEvents": self.dead[start : start + 100]}
+        self.asked = query
+        return Answer(200, page | ({"nextCursor": str(start + 100)} if len(self.dead) > start + 100 else {}), {})
+
+    def post(self, path: str, body: dict[str, Any]) -> Answer:
+        self.posted.append(body)
+        assert len(self.posted) < 50, "it goes round for ever"
+        done = {"redrive": "redriven", "drop": "dropped"}[path.rpartition("/")[2]]
+        gone = len(body.get("ids", [])) or 100
+        self.dead += [self.new() for _ in range(gone)]
+        more = {"nextCursor": str(len(self.posted))} if "ids" not in body and len(self.posted) < 3 else {}
+        return Answer(200, {done: gone, "kept": self.kept} | more, {})
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    fake = Fake(250)
+    monkeypatch.setattr(dead_events, "Client", lambda _: fake)
+    monkeypatch.setattr(dead_events, "_target", lambda: Target("http://api.test", {}))
+    return fake
+
+
+def test_a_list_shows_all_pages_and_sums_up_by_code(api: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dead_events.main(["list", "--code", "ledger_busy", "--subscription", "sub-1", "--event", "e"]) == 0
+    assert api.asked == {"code": "ledger_busy", "subscriptionId": "sub-1", "eventId": "e"}
+    said = capsys.readouterr().out
+    assert "id id-249" in said
+    assert "dead-lettered 2 times, last 2026-11-20T13:00:00Z" in said
+    assert said.endswith("250 dead events: 250 ledger_busy\n")
+    assert dead_events.main([]) == 0
+
+
+def test_a_selection_is_followed_to_its_end(api: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dead_events.main(["redrive", "--code", "ledger_busy"]) == 0
+    assert api.posted == [{"code": "ledger_busy"}, *({"code": "ledger_busy", "cursor": cursor} for cursor in "12")]
+    assert capsys.readouterr().out == "300 dead events redriven\n"
+
+
+def test_all_means_all_that_are_there_and_not_what_dies_meanwhile(api: Fake) -> None:
+    assert dead_events.main(["redrive", "--all"]) == 0
+    assert sorted(name for body in api.posted for name in body["ids"]) == sorted(f"id-{n}" for n in range(250))
+    assert max(len(body["ids"]) for body in api.posted) == 100
+
+
+def test_nothing_is_asked_where_there_is_nothing(api: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    api.dead = []
+    assert dead_events.main(["drop", "--all"]) == 0
+    assert (api.posted, capsys.readouterr().out) == ([], "0 dead events dropped\n")
+
+
+def test_what_is_kept_is_a_failure(api: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    api.kept = 2
+    assert dead_events.main(["drop", "id-1"]) == 1
+    assert "2 are kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["drop"], ["redrive"], ["drop", "id-1", "--all"], ["list", "id-1"], ["erase"]])
+def test_all_of_them_are_never_meant_by_accident(api: Fake, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        dead_events.main(arguments)
+    assert api.posted == []
+
+
+@pytest.mark.parametrize("name", ["API_URL", "STACK", "API_KEY"])
+def test_an_api_elsewhere_needs_an_administrators_token(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.delenv("TEST_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv(name, "http://api.test")
+    assert dead_events.main([]) == 1
+    assert "role admin" in capsys.readouterr().err
