@@ -14,7 +14,8 @@ from itertools import islice
 from uuid import uuid4
 
 from usage_billing import catalog, store
-from usage_billing.errors import BillingError, LedgerBusy, QueueUnavailable
+from usage_billing.errors import LedgerBusy, QueueUnavailable
+from usage_billing.failures import in_billing_words
 from usage_billing.ledger import Head, LedgerKey
 from usage_billing.observability import logger
 from usage_billing.retries import tries
@@ -152,9 +153,10 @@ def _listed(stretch: Stretch, totals: RunTotals) -> Iterator[LedgerKey]:
     """The ledgers of a stretch. Where they cannot be listed, that is one failure; the other stretches go on."""
     try:
         yield from stretch.ledgers()
-    except Exception:
+    except Exception as error:
         totals.failures += 1
-        logger.exception("ledgers not listed", run_id=stretch.run_id, shard=stretch.shard)
+        code = in_billing_words(error).code
+        logger.exception("ledgers not listed", run_id=stretch.run_id, shard=stretch.shard, code=code)
 
 
 def _with_heads(keys: Iterator[LedgerKey], pool: ThreadPoolExecutor) -> Iterator[tuple[LedgerKey, "Future[Heads]"]]:
@@ -195,7 +197,7 @@ def _collect(key: LedgerKey, future: "Future[Settlement | None]", totals: RunTot
         logger.warning("quota missing", ledger=key.ledger_id, run_id=totals.run_id, reason=str(unrated))
     except Exception as error:
         totals.failures += 1
-        code = error.code if isinstance(error, BillingError) else type(error).__name__
+        code = in_billing_words(error).code
         logger.exception("ledger not settled", ledger=key.ledger_id, run_id=totals.run_id, code=code)
     else:
         if settlement:

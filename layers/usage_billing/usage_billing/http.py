@@ -21,11 +21,12 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from usage_billing import errors, store
+from usage_billing import errors, rejections
 from usage_billing.access import PUBLIC, Allowed, Caller, Scope, authenticate
 from usage_billing.errors import BillingError, FieldError, Unauthenticated
 from usage_billing.exact_json import dumps, loads
-from usage_billing.observability import AUTHENTICATION_FAILURES, DATABASE_FAILURES, count, logger, observed
+from usage_billing.failures import in_billing_words
+from usage_billing.observability import AUTHENTICATION_FAILURES, count, logger, observed, rejected
 
 STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.NotJson: HTTPStatus.BAD_REQUEST,
@@ -79,6 +80,8 @@ class Contract:
     scope: Scope
     raises: tuple[type[BillingError], ...]
     most_bytes: int
+    takes_event: bool
+    """Whether its body is a usage event, so that every refusal is one of an event."""
 
 
 class Api(APIGatewayHttpResolver):
@@ -91,7 +94,7 @@ class Api(APIGatewayHttpResolver):
         # of answers that are validated models already.
         self._request_validation_middleware = _Gate()  # type: ignore[no-untyped-call]
         self._response_validation_middleware = _Renderer()  # type: ignore[assignment]
-        self.exception_handler(Exception)(_problem)
+        self.exception_handler(Exception)(self._refuse)
 
     def get(self, rule: str, *, allow: Allowed, **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
         return self.route(rule, "GET", allow=allow, **kwargs)
@@ -111,19 +114,21 @@ class Api(APIGatewayHttpResolver):
         scope: Scope | None = None,
         raises: Sequence[type[BillingError]] = (),
         most_bytes: int = MOST_BYTES,
+        takes_event: bool = False,
         **kwargs: Any,
     ) -> Callable[[HandlerT], HandlerT]:
         """Build a route for callers of the roles in `allow` whose credentials are good for `scope`.
 
         Without `scope` GET requires `read`, and everything else `operate`.
         `raises` is what it refuses for besides what every route does; the API's description says so to callers.
+        A route that `takes_event` counts each refusal as a rejected event, and logs its ids.
         """
         needed = scope or (Scope.READ if method == "GET" else Scope.OPERATE)
         if allow is not PUBLIC and not allow:
             raise ValueError(f"nobody could call {method} {rule}")
 
         def built(function: HandlerT) -> HandlerT:
-            self._contracts[function] = Contract(allow, needed, tuple(raises), most_bytes)
+            self._contracts[function] = Contract(allow, needed, tuple(raises), most_bytes, takes_event)
             named = {"operation_id": to_camel(function.__name__)} | kwargs
             return super(Api, self).route(rule, method, **named)(function)
 
@@ -152,6 +157,16 @@ class Api(APIGatewayHttpResolver):
         caller.require_role(allow)
         caller.require_scope(contract.scope)
         self.append_context(caller=caller)  # type: ignore[no-untyped-call]
+
+    def _refuse(self, error: Exception) -> Response[str]:
+        known = _in_billing_words(error)
+        contract = self.contract(self.context["_route"].func) if "_route" in self.context else None
+        # Anybody can be refused for credentials at will; that is counted as such.
+        if contract is None or not contract.takes_event or isinstance(known, Unauthenticated):
+            return _problem(error, known)
+        rejected(known.code, 1)
+        ids = rejections.ids_of(self.context.get("body"), self.current_event.headers.get("idempotency-key"))
+        return _problem(error, known, event_id=ids.event_id, subscription_id=ids.subscription_id)
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
         """The path's parameters, decoded: an id may hold characters that a path may not."""
@@ -202,6 +217,7 @@ class _Gate(OpenAPIRequestValidationMiddleware):
             raise errors.NotJson(f"The body is not JSON that can be taken: {_legible(str(error))}.") from None
         if body is not None and not isinstance(body, dict):
             raise errors.ValidationFailed(FieldError("body", "dict_type", "must be a JSON object"))
+        app.append_context(body=body)  # type: ignore[no-untyped-call]
         return body
 
     def _refuse_large_body(self, app: Api) -> None:
@@ -257,9 +273,8 @@ class Problem(BaseModel):
         )
 
 
-def _problem(error: Exception) -> Response[str]:
-    """The one place where an error becomes an answer."""
-    known = _in_billing_words(error)
+def _problem(error: Exception, known: BillingError, **ids: Any) -> Response[str]:
+    """The one place where an error, which `known` says in billing words, becomes an answer. `ids` go into the log."""
     problem = Problem.of(known)
     headers: dict[str, str] = {}
     if isinstance(known, Unauthenticated):
@@ -269,22 +284,20 @@ def _problem(error: Exception) -> Response[str]:
             headers["WWW-Authenticate"] += ', error="invalid_token"'
     if isinstance(known, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(known.allowed)
-    if isinstance(known, errors.DatabaseUnavailable) and known is not error:
-        count(DATABASE_FAILURES)  # recording has counted its own
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        logger.error("request failed", code=known.code, cause=repr(known.__cause__ or error))
+        logger.error("request failed", code=known.code, cause=repr(known.__cause__ or error), **ids)
     elif isinstance(known, errors.InternalError):
-        if known is not error:
-            logger.error("internal error", exc_info=error)
+        # What failed while an event was recorded has its line already, without ids.
+        logger.error("internal error", exc_info=error if known is not error else None, **ids)
     else:
-        logger.warning("request refused", code=known.code, status=problem.status)
+        logger.warning("request refused", code=known.code, status=problem.status, **ids)
     return _answer_problem(problem, headers)
 
 
 def refusal(error: BillingError) -> dict[str, Any]:
     """A Lambda handler's answer to what reached no route."""
-    problem = _problem(error)
+    problem = _problem(error, error)
     return {"statusCode": problem.status_code, "headers": problem.headers, "body": problem.body}
 
 
@@ -293,7 +306,7 @@ def _in_billing_words(error: Exception) -> BillingError:
         return error
     if isinstance(error, RequestValidationError):
         return invalid(error.errors())
-    return store.unavailable(error) or errors.InternalError()
+    return in_billing_words(error)
 
 
 def invalid(faults: Sequence[Mapping[str, Any]]) -> errors.ValidationFailed:
