@@ -54,6 +54,7 @@ def create(**client: Any) -> dict[str, str]:
         "USAGE_INVOICE_ITEM_TABLE": outputs["UsageInvoiceItemTableName"],
         "SUBSCRIPTION_TABLE": outputs["SubscriptionTableName"],
         "INVOICE_TABLE": outputs["InvoiceTableName"],
+        "BILLING_RUN_TABLE": outputs["BillingRunTableName"],
         "BILLING_QUEUE_URL": queues["billing"],
         "USAGE_QUEUE_URL": queues["usage"],
         "USAGE_DEAD_LETTER_QUEUE_URL": queues["dead-usage"],

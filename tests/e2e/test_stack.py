@@ -140,8 +140,8 @@ def test_a_message_in_the_queue_goes_on_with_its_run(
     queues = client(local_cloud, "sqs")
     outputs = client(local_cloud, "cloudformation").describe_stacks(StackName=local_cloud.stack()["stackName"])
     urls = {each["OutputKey"]: each["OutputValue"] for each in outputs["Stacks"][0]["Outputs"]}
-    stretch = {"runId": "handed-over", "subscriptionId": subscription}
-    queues.send_message(QueueUrl=urls["BillingQueueUrl"], MessageBody=json.dumps(stretch))
+    segment = {"runId": "handed-over", "subscriptionId": subscription}
+    queues.send_message(QueueUrl=urls["BillingQueueUrl"], MessageBody=json.dumps(segment))
     eventually(lambda: usage(http, subscription)["billedQuantity"] == 2)
     [invoice] = http.get("/api/invoices", params={"subscriptionId": subscription}).json()["invoices"]
     assert [item["runId"] for item in invoice["items"]] == ["handed-over"]

@@ -11,7 +11,19 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import get_docs
 import get_openapi
 from tests.api import Answer, Api, bearer, token
-from usage_billing import billing, catalog, errors, http, intake, invoices, recording, retries, store, tables
+from usage_billing import (
+    billing,
+    catalog,
+    errors,
+    http,
+    intake,
+    invoices,
+    recording,
+    retries,
+    run_reports,
+    store,
+    tables,
+)
 from usage_billing.config import settings
 from usage_billing.errors import BillingError
 from usage_billing.store import HeadMoved
@@ -97,6 +109,7 @@ WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.SubscriptionNotFound: lambda api, _: api.get("/api/subscriptions/nothing"),
     errors.QuotaNotFound: lambda api, _: api.get("/api/usage/quotas/business/nothing"),
     errors.InvoiceNotFound: lambda api, _: api.get("/api/invoices/nothing"),
+    errors.RunNotFound: lambda api, _: api.get("/api/billing/runs/nothing"),
     errors.EventIdConflict: event_id_conflict,
     errors.SubscriptionInactive: subscription_inactive,
     errors.TooManyUsageTypes: too_many_usage_types,
@@ -167,6 +180,8 @@ FAILURES = {
     "get_subscription_usage": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1")),
     "list_usage_records": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1/records")),
     "process_billing": Failure(billing, "ThreadPoolExecutor", lambda api: api.bill()),
+    "get_billing_run": Failure(run_reports, "report", lambda api: api.get("/api/billing/runs/nothing")),
+    "list_billing_runs": Failure(run_reports, "newest", lambda api: api.get("/api/billing/runs")),
     "get_quota": Failure(catalog, "quota", lambda api: api.get("/api/usage/quotas/business/assessment")),
     "list_quotas": Failure(catalog, "quotas", lambda api: api.get("/api/usage/quotas/business")),
     "put_quota": Failure(catalog, "save_quota", lambda api: api.put("/api/usage/quotas/business/report", {

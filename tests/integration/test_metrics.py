@@ -11,7 +11,7 @@ from tests.api import Api, Context
 from tests.integration.conftest import Metrics
 from tests.template import ROOT
 from usage_billing import observability, store
-from usage_billing.billing import Stretch
+from usage_billing.billing import RunSegment
 
 
 def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:
@@ -65,16 +65,39 @@ def test_a_run_is_measured(ready: Api, metrics: Metrics) -> None:
         "InvoiceItems": 1,
         "BillingFailures": 1,
         "QuotaMissing": 1,
-        "BillingRuns": 1,
         "BilledAmount.USD": 10,
     }
+
+
+def test_a_run_with_failures_is_no_good_run(ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready.record("e1", 60)
+    metrics()
+    with monkeypatch.context() as failing:
+        failing.setattr(store, "save_settlement", lambda *_: 1 / 0)
+        run_billing.handler({}, Context())
+    found = metrics()
+    assert (found["BillingFailures"], found["InternalErrors"]) == (1, 1)
+    assert "BillingRuns" not in found
+    run_billing.handler({}, Context())
+    assert metrics()["BillingRuns"] == 1
+
+
+def test_unrated_ledgers_do_not_keep_a_run_from_being_good(ready: Api, metrics: Metrics) -> None:
+    """They have an alarm of their own."""
+    ready.record("e1", usageType="unknown")
+    metrics()
+    run_billing.handler({}, Context())
+    found = metrics()
+    assert (found["BillingRuns"], found["QuotaMissing"]) == (1, 1)
 
 
 def test_only_a_run_over_everything_counts_as_the_days_run(ready: Api, metrics: Metrics) -> None:
     metrics()
     ready.bill(subscriptionId="sub-1")
     assert "BillingRuns" not in metrics()
-    run_billing.handler({"Records": [{"body": Stretch(run_id="r", shard="0").model_dump_json()}]}, Context())
+    run_billing.handler(
+        {"Records": [{"body": RunSegment(run_id="r", shard="0").as_new().model_dump_json()}]}, Context()
+    )
     assert "BillingRuns" not in metrics()
     ready.bill()
     assert metrics()["BillingRuns"] == 1

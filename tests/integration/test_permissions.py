@@ -16,7 +16,7 @@ from tests.integration.test_queue import ASYNC, consume, received
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.template import functions, variables
 from usage_billing import aws, billing, catalog, secrets, store
-from usage_billing.billing import Stretch
+from usage_billing.billing import RunSegment
 
 OPERATIONS = {
     "Put": "dynamodb:PutItem",
@@ -157,7 +157,7 @@ def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     run_billing = importlib.import_module("run_billing")
     run_billing.handler(SCHEDULED, Context(seconds=0))
     assert api.post("/api/usage/process-billing", seconds=0).json["status"] == "continues"
-    of_one = Stretch(run_id="run", subscription_id="a").model_dump_json()
+    of_one = RunSegment(run_id="run", subscription_id="a").model_dump_json()
     run_billing.handler(queued(of_one, *waiting()), Context())
     for name in OTHERS:
         api.record(f"more-{name}", subscriptionId=name)
@@ -172,5 +172,7 @@ def _look(api: Api) -> None:
     paths += ["/api/usage/quotas/business", "/api/usage/quotas/business/assessment", "/api/subscriptions/a"]
     for path in paths:
         assert api.get(path).status == 200
+    for run in api.get("/api/billing/runs").json["runs"]:
+        assert api.get(f"/api/billing/runs/{run['runId']}").status == 200
     [invoice] = api.get("/api/invoices", query={"subscriptionId": "a"}).json["invoices"]
     assert api.get(f"/api/invoices/{invoice['invoiceId']}").status == 200

@@ -31,6 +31,7 @@ class Settings(BaseModel):
     usage_invoice_item_table: str
     subscription_table: str
     invoice_table: str
+    billing_run_table: str
     billing_queue_url: str
     usage_queue_url: str
     usage_dead_letter_queue_url: str

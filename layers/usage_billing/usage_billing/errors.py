@@ -99,6 +99,10 @@ class InvoiceNotFound(BillingError):
     code = "invoice_not_found"
 
 
+class RunNotFound(BillingError):
+    code = "run_not_found"
+
+
 class EventIdConflict(BillingError):
     """The event id names another event of this subscription already."""
 

@@ -40,6 +40,7 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.SubscriptionNotFound: HTTPStatus.NOT_FOUND,
     errors.QuotaNotFound: HTTPStatus.NOT_FOUND,
     errors.InvoiceNotFound: HTTPStatus.NOT_FOUND,
+    errors.RunNotFound: HTTPStatus.NOT_FOUND,
     errors.EventIdConflict: HTTPStatus.CONFLICT,
     errors.SubscriptionInactive: HTTPStatus.CONFLICT,
     errors.SubscriptionUserFixed: HTTPStatus.CONFLICT,

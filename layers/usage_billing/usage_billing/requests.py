@@ -27,6 +27,7 @@ from usage_billing.values import (
 
 PathIdentifier = Annotated[Identifier, Path()]
 PathInvoiceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,159}$")]
+PathRunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 QueriedSubscription = Annotated[Identifier, Query(alias="subscriptionId")]
 QueriedUsageType = Annotated[Identifier | None, Query(alias="usageType")]
 PageSize = Annotated[int, Query(ge=1, le=100, description="how many at most")]
