@@ -302,6 +302,14 @@ def test_a_report_that_cannot_be_begun_keeps_nobody_from_being_billed(
     assert report(many, RUN_ID)["status"] == "completed"
 
 
+def test_a_run_that_could_not_be_listed_when_it_began_is_listed_when_it_ends(many: Api) -> None:
+    with watched() as calls:
+        calls.fail(1, "before", timed_out)
+        run_billing.handler(EVENT, Context())
+    [run] = many.get("/api/billing/runs").json["runs"]
+    assert (run["runId"], run["status"], run["ledgersSettled"]) == (RUN_ID, "completed", LEDGERS)
+
+
 def test_progress_is_saved_while_a_run_is_under_way(many: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """An invocation that is cut off loses only what it did since."""
     monkeypatch.setattr(runs, "SAVING_SECONDS", 0)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from usage_billing import clock, run_reports
-from usage_billing.billing import FIRST_SEGMENT, RunSegment, RunTotals, run, whole_run
+from usage_billing.billing import RunSegment, RunTotals, run, whole_run
 from usage_billing.config import settings
 from usage_billing.failures import in_billing_words
 from usage_billing.observability import (
@@ -32,7 +32,8 @@ from usage_billing.values import as_text, instant
 SAVING_SECONDS = 10.0
 """How often an invocation saves its progress: what is missing in a report if it is cut off."""
 
-SAVING_TRIES = 4
+SAVING_TRIES = 2
+"""How often the end is saved, each time with the retries of the SDK."""
 
 
 def start(subscription_id: str | None, context: LambdaContext) -> RunTotals:
@@ -61,8 +62,8 @@ def resume(segment: RunSegment, context: LambdaContext) -> RunTotals:
 
 def _work(segments: Sequence[RunSegment], context: LambdaContext, listed_at: datetime | None) -> RunTotals:
     started = monotonic()
-    reporter = _Reporter(segments[0])
-    reporter.begin(listed_at)
+    reporter = _Reporter(segments[0], listed_at)
+    reporter.begin()
     totals = run(
         segments,
         now=clock.now,
@@ -91,20 +92,20 @@ def _enqueue(segment: RunSegment) -> None:
 class _Reporter:
     """Keeps the row of this invocation in the run's report."""
 
-    def __init__(self, segment: RunSegment) -> None:
+    def __init__(self, segment: RunSegment, listed_at: datetime | None) -> None:
         self._segment = segment
+        self._listed_at = listed_at
+        """When the run is listed to have started; None once it is listed."""
         self._attempt_id = uuid4().hex
         self._started_at = clock.now()
         self._revision = 0
         self._saved = monotonic()
 
-    def begin(self, listed_at: datetime | None) -> None:
+    def begin(self) -> None:
         """Say that the invocation has begun. A report that cannot be saved now keeps nobody from being billed."""
         attempt = self._attempt(RunTotals(self._segment.run_id), ended=False)
         try:
-            if self._segment.segment_id == FIRST_SEGMENT and listed_at is not None:
-                run_reports.enlist(self._segment.run_id, listed_at)
-            run_reports.save(attempt)
+            self._save(attempt)
         except Exception as error:
             self._not_saved(error)
 
@@ -128,11 +129,17 @@ class _Reporter:
         attempt = self._attempt(totals, ended=True)
         for number in tries(SAVING_TRIES):
             try:
-                return run_reports.save(attempt)
+                return self._save(attempt)
             except Exception:
                 if number == SAVING_TRIES:
                     raise
         raise AssertionError
+
+    def _save(self, attempt: Attempt) -> None:
+        if self._listed_at is not None:
+            run_reports.enlist(self._segment.run_id, self._listed_at)
+            self._listed_at = None
+        run_reports.save(attempt)
 
     def _attempt(self, totals: RunTotals, *, ended: bool) -> Attempt:
         self._revision += 1
