@@ -115,6 +115,16 @@ def test_a_single_refusal_is_counted_and_logged_with_its_ids(
     assert SECRET not in str([vars(record) for record in caplog.records])
 
 
+def test_who_may_not_record_is_refused_with_the_ids_in_the_log(
+    ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics()
+    assert ready.record("e1", headers=bearer("user-2")).status == 403
+    assert metrics() == {"EventsRejected": 1, "EventsRejected.forbidden": 1}
+    [line] = lines(caplog, "request refused")
+    assert (line["event_id"], line["subscription_id"], line["code"]) == ("e1", "sub-1", "forbidden")
+
+
 def test_ids_are_logged_only_if_they_are_ids(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
     ready.post("/api/usage/record", {"eventId": "two words", "subscriptionId": {"a": SECRET}})
     ready.post("/api/usage/record", raw="[1]")

@@ -6,6 +6,7 @@ anything else is looked at, then role and scope, then the request's shape. Only 
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -166,6 +167,9 @@ class Api(APIGatewayHttpResolver):
         if contract is None or not contract.takes_event or isinstance(known, Unauthenticated):
             return _problem(error, known)
         rejected(known.code, 1)
+        if "body" not in self.context:  # a caller who may not record is refused before the body is looked at
+            with suppress(BillingError):
+                self._request_validation_middleware._get_body(self)
         ids = rejections.ids_of(self.context.get("body"), self.current_event.headers.get("idempotency-key"))
         return _problem(error, known, event_id=ids.event_id, subscription_id=ids.subscription_id)
 
