@@ -137,10 +137,12 @@ def access_line() -> int:
 
 def _metrics() -> int:
     """How many metrics the product can write; each costs by the month, however often it is written."""
-    from usage_billing import observability  # noqa: PLC0415 - Powertools reads the environment when it is imported
+    # Powertools reads the environment when it is imported.
+    from usage_billing import observability  # noqa: PLC0415
+    from usage_billing.http import STATUS  # noqa: PLC0415
 
-    names = [name for name, value in vars(observability).items() if name.isupper() and isinstance(value, str)]
-    return len(names)
+    # Rejected events are one more metric for each code, at most.
+    return len(observability.ALARMING | observability.INFORMATION) + len(STATUS)
 
 
 def _usd(amount: Decimal) -> float:

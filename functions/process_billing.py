@@ -3,7 +3,7 @@
 from usage_billing import catalog
 from usage_billing.access import OPERATORS
 from usage_billing.answers.billed import BillingRun
-from usage_billing.errors import SubscriptionNotFound
+from usage_billing.errors import QueueUnavailable, SubscriptionNotFound
 from usage_billing.http import Api
 from usage_billing.requests import BillingScope
 from usage_billing.runs import start
@@ -11,7 +11,7 @@ from usage_billing.runs import start
 app = Api()
 
 
-@app.post("/api/usage/process-billing", allow=OPERATORS, raises=[SubscriptionNotFound])
+@app.post("/api/usage/process-billing", allow=OPERATORS, raises=[SubscriptionNotFound, QueueUnavailable])
 def process_billing(scope: BillingScope | None = None) -> BillingRun:
     subscription_id = scope.subscription_id if scope else None
     if subscription_id is not None:

@@ -25,6 +25,7 @@ app = Api()
     "/api/usage/record",
     allow=ANYONE,
     scope=Scope.RECORD,
+    takes_event=True,
     raises=[
         SubscriptionNotFound,
         SubscriptionNotOwned,

@@ -55,6 +55,7 @@ def create(**client: Any) -> dict[str, str]:
         "SUBSCRIPTION_TABLE": outputs["SubscriptionTableName"],
         "INVOICE_TABLE": outputs["InvoiceTableName"],
         "DEAD_EVENT_TABLE": outputs["DeadEventTableName"],
+        "BILLING_RUN_TABLE": outputs["BillingRunTableName"],
         "BILLING_QUEUE_URL": queues["billing"],
         "USAGE_QUEUE_URL": queues["usage"],
         "JWT_ALGORITHM": "HS256",

@@ -6,9 +6,10 @@ from decimal import Decimal
 import pytest
 
 from tests import ledgers
+from tests.api import Context
 from tests.meter import Meter, metered
 from tests.recording import record
-from usage_billing import billing, catalog, store
+from usage_billing import billing, catalog, run_reports, runs, store
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
 from usage_billing.recording import Recorded
@@ -114,6 +115,32 @@ def test_a_run_costs_what_changed_and_nothing_else(changed: int) -> None:
     shards = len({store.shard_of(f"{head['subscription_id']}#{head['ledger']}") for head in changes})
     expected = {"Query": store.SHARDS, "BatchGetItem": shards, "TransactWriteItems": changed}
     assert meter.calls == {name: calls for name, calls in expected.items() if calls}
+
+
+@pytest.mark.parametrize("changed", [0, 20])
+def test_the_report_of_a_run_costs_the_same_whatever_it_settles(changed: int) -> None:
+    """Beside the run itself: it is listed, begun and ended, one unit each, and read once."""
+    for number in range(changed):
+        report(subscribe(f"changed-{number}"), "e1")
+    with metered() as meter:
+        assert runs.start(None, Context()).settled == changed
+    assert meter.calls["PutItem"] == 3
+    assert meter.calls["Query"] == store.SHARDS + 1
+    with metered() as saving:
+        run_reports.enlist("run", NOW)
+    assert (saving.write_units, saving.calls) == (1, {"PutItem": 1})
+
+
+def test_many_ledgers_that_wait_for_one_quota_read_it_once() -> None:
+    """Their heads are read, many with one call, and the plan of each subscription."""
+    for number in range(20):
+        subscription = Subscription(subscription_id=f"sub-{number}", user_id="user-1", plan_id="empty")
+        catalog.save_subscription(subscription)
+        report(subscription, "e1")
+    with metered() as meter:
+        assert bill().unrated == 20
+    assert meter.calls["GetItem"] <= 20 + 1
+    assert meter.calls["TransactWriteItems"] == 0
 
 
 def test_a_head_and_an_ordinary_entry_stay_below_a_kilobyte() -> None:

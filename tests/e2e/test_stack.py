@@ -124,6 +124,11 @@ def test_the_schedules_event_bills(http: httpx.Client, local_cloud: LocalCloud, 
     answer = client(local_cloud, "lambda").invoke(FunctionName=target["Arn"], Payload=json.dumps(event).encode())
     assert "FunctionError" not in answer, answer["Payload"].read()
     assert usage(http, subscription)["billedQuantity"] == 1
+    run_id = event["id"].replace("-", "")
+    found = http.get(f"/api/billing/runs/{run_id}").json()
+    assert (found["status"], found["failures"], found["subscriptionId"]) == ("completed", 0, None)
+    assert found["itemsCreated"] >= 1
+    assert run_id in [run["runId"] for run in http.get("/api/billing/runs", params={"limit": 100}).json()["runs"]]
 
 
 def test_the_schedule_itself_fires(http: httpx.Client, local_cloud: LocalCloud, subscription: str) -> None:
@@ -144,9 +149,11 @@ def test_a_message_in_the_queue_goes_on_with_its_run(
     queues = client(local_cloud, "sqs")
     outputs = client(local_cloud, "cloudformation").describe_stacks(StackName=local_cloud.stack()["stackName"])
     urls = {each["OutputKey"]: each["OutputValue"] for each in outputs["Stacks"][0]["Outputs"]}
-    stretch = {"runId": "handed-over", "subscriptionId": subscription}
-    queues.send_message(QueueUrl=urls["BillingQueueUrl"], MessageBody=json.dumps(stretch))
+    segment = {"runId": "handed-over", "subscriptionId": subscription}
+    queues.send_message(QueueUrl=urls["BillingQueueUrl"], MessageBody=json.dumps(segment))
     eventually(lambda: usage(http, subscription)["billedQuantity"] == 2)
     [invoice] = http.get("/api/invoices", params={"subscriptionId": subscription}).json()["invoices"]
     [item] = http.get(f"/api/invoices/{invoice['invoiceId']}/items").json()["items"]
     assert item["runId"] == "handed-over"
+    eventually(lambda: http.get("/api/billing/runs/handed-over").json().get("status") == "completed")
+    assert http.get("/api/billing/runs/handed-over").json()["itemsCreated"] == 1

@@ -83,7 +83,7 @@ class Metrics:
         self._capsys = capsys
 
     def __call__(self) -> dict[str, float]:
-        """The sum of each metric; money as `BilledAmount.USD`."""
+        """The sum of each metric; money as `BilledAmount.USD`, rejections by code as `EventsRejected.forbidden`."""
         found: dict[str, float] = {}
         for line in self._capsys.readouterr().out.splitlines():
             document = json.loads(line) if line.startswith("{") else {}
@@ -91,7 +91,8 @@ class Metrics:
                 assert directive["Namespace"] == "UsageBilling"
                 assert document["service"] == "usage-billing-test"
                 for metric in directive["Metrics"]:
-                    name = ".".join(filter(None, [metric["Name"], document.get("currency")]))
+                    [dimensions] = directive["Dimensions"]
+                    name = ".".join([metric["Name"], *(document[each] for each in dimensions if each != "service")])
                     values = document[metric["Name"]]
                     found[name] = found.get(name, 0) + sum(values if isinstance(values, list) else [values])
         return found

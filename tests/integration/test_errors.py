@@ -22,6 +22,7 @@ from usage_billing import (
     invoices,
     recording,
     retries,
+    run_reports,
     store,
     tables,
 )
@@ -121,6 +122,7 @@ WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.InvoiceNotFound: lambda api, _: api.get("/api/invoices/nothing"),
     errors.InvoiceBusy: invoice_busy,
     errors.EventNotFound: lambda api, _: api.get("/api/usage/subscription/sub-1/records/nothing"),
+    errors.RunNotFound: lambda api, _: api.get("/api/billing/runs/nothing"),
     errors.EventIdConflict: event_id_conflict,
     errors.SubscriptionInactive: subscription_inactive,
     errors.TooManyUsageTypes: too_many_usage_types,
@@ -199,6 +201,8 @@ FAILURES = {
     "drop_events": Failure(dead_events, "chosen", lambda api: api.post(
         "/api/usage/dead-events/drop", {"code": "undelivered"}, headers=bearer(*ADMIN))),
     "process_billing": Failure(billing, "ThreadPoolExecutor", lambda api: api.bill()),
+    "get_billing_run": Failure(run_reports, "report", lambda api: api.get("/api/billing/runs/nothing")),
+    "list_billing_runs": Failure(run_reports, "newest", lambda api: api.get("/api/billing/runs")),
     "get_quota": Failure(catalog, "quota", lambda api: api.get("/api/usage/quotas/business/assessment")),
     "list_quotas": Failure(catalog, "quotas", lambda api: api.get("/api/usage/quotas/business")),
     "put_quota": Failure(catalog, "save_quota", lambda api: api.put("/api/usage/quotas/business/report", {

@@ -48,7 +48,7 @@ def report(name: str, quantity: int = 3, usage_type: str = "assessment") -> Reco
     return record(UsageEvent(name, "user-1", "sub-1", usage_type, Decimal(quantity)), SUBSCRIPTION, NOW)
 
 
-def run(hand_over: Callable[[billing.Stretch], None] = pytest.fail) -> billing.RunTotals:
+def run(hand_over: Callable[[billing.RunSegment], None] = pytest.fail) -> billing.RunTotals:
     return billing.run(billing.whole_run("sub-1"), now=lambda: NOW, seconds_left=lambda: 900, hand_over=hand_over)
 
 

@@ -130,7 +130,7 @@ class Billing(RuleBasedStateMachine):
     @rule(whole=st.booleans(), cut=st.booleans())
     def bill(self, whole: bool, cut: bool) -> None:
         """A run, over everything or over this subscription; in one go, or cut and left at that."""
-        handed_over: list[billing.Stretch] = []
+        handed_over: list[billing.RunSegment] = []
         totals = billing.run(
             billing.whole_run(None if whole else self.name),
             now=lambda: self.now,

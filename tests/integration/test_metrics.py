@@ -1,15 +1,17 @@
 """What the functions tell CloudWatch: the names and values that alarms and dashboards are built on."""
 
+import re
 from typing import Any
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 import run_billing
 from tests.api import Api, Context
 from tests.integration.conftest import Metrics
 from tests.template import ROOT
 from usage_billing import observability, store
-from usage_billing.billing import Stretch
+from usage_billing.billing import RunSegment
 
 
 def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:
@@ -19,7 +21,7 @@ def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:
     ready.record("e1")
     assert metrics() == {"EventsReplayed": 1}
     ready.record("e1", 2)
-    assert metrics() == {"EventIdConflicts": 1}
+    assert metrics() == {"EventIdConflicts": 1, "EventsRejected": 1, "EventsRejected.event_id_conflict": 1}
     ready.record("e2", usageType="unknown")
     assert metrics() == {"QuotaMissing": 1, "EventsRecorded": 1}
     ready.record("e3", headers={})
@@ -63,16 +65,39 @@ def test_a_run_is_measured(ready: Api, metrics: Metrics) -> None:
         "InvoiceItems": 1,
         "BillingFailures": 1,
         "QuotaMissing": 1,
-        "BillingRuns": 1,
         "BilledAmount.USD": 10,
     }
+
+
+def test_a_run_with_failures_is_no_good_run(ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready.record("e1", 60)
+    metrics()
+    with monkeypatch.context() as failing:
+        failing.setattr(store, "save_settlement", lambda *_: 1 / 0)
+        run_billing.handler({}, Context())
+    found = metrics()
+    assert (found["BillingFailures"], found["InternalErrors"]) == (1, 1)
+    assert "BillingRuns" not in found
+    run_billing.handler({}, Context())
+    assert metrics()["BillingRuns"] == 1
+
+
+def test_unrated_ledgers_do_not_keep_a_run_from_being_good(ready: Api, metrics: Metrics) -> None:
+    """They have an alarm of their own."""
+    ready.record("e1", usageType="unknown")
+    metrics()
+    run_billing.handler({}, Context())
+    found = metrics()
+    assert (found["BillingRuns"], found["QuotaMissing"]) == (1, 1)
 
 
 def test_only_a_run_over_everything_counts_as_the_days_run(ready: Api, metrics: Metrics) -> None:
     metrics()
     ready.bill(subscriptionId="sub-1")
     assert "BillingRuns" not in metrics()
-    run_billing.handler({"Records": [{"body": Stretch(run_id="r", shard="0").model_dump_json()}]}, Context())
+    run_billing.handler(
+        {"Records": [{"body": RunSegment(run_id="r", shard="0").as_new().model_dump_json()}]}, Context()
+    )
     assert "BillingRuns" not in metrics()
     ready.bill()
     assert metrics()["BillingRuns"] == 1
@@ -90,8 +115,36 @@ def test_billed_money_is_measured_by_currency(ready: Api, metrics: Metrics) -> N
     assert (found["BilledAmount.USD"], found["BilledAmount.EUR"]) == (100, 7.5)
 
 
-def test_every_metric_that_is_watched_is_one_that_is_written() -> None:
-    names = {value for name, value in vars(observability).items() if name.isupper() and isinstance(value, str)}
-    watched = (ROOT / "infra/alarms.yaml").read_text() + (ROOT / "infra/dashboard.yaml").read_text()
-    assert names, "there are metrics"
-    assert {name for name in names if name not in watched} == set()
+NAMES = {value for name, value in vars(observability).items() if name.isupper() and isinstance(value, str)}
+
+
+def test_every_metric_is_declared_as_alarming_or_as_information() -> None:
+    assert NAMES, "there are metrics"
+    assert NAMES == observability.ALARMING | observability.INFORMATION
+    assert not observability.ALARMING & observability.INFORMATION
+
+
+def test_every_alarming_metric_has_an_alarm_and_no_other_has_one() -> None:
+    alarms = [
+        each["Properties"]
+        for each in yaml_parse((ROOT / "infra/alarms.yaml").read_text())["Resources"].values()
+        if each["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    own = [alarm for alarm in alarms if alarm["Namespace"] == "UsageBilling"]
+    assert {alarm["MetricName"] for alarm in own} == observability.ALARMING
+    for alarm in own:
+        # With another dimension it would watch a metric of one code or currency only.
+        assert alarm["Dimensions"] == [{"Name": "service", "Value": {"Ref": "ServiceName"}}]
+        assert alarm["Statistic"] == "Sum"
+    for alarm in alarms:
+        assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+        section = re.findall(r'"([^"]+)"', alarm["AlarmDescription"])[-1]
+        assert f"\n### {section}\n" in (ROOT / "docs/operations.md").read_text()
+        name = alarm["AlarmName"]["Fn::Sub"].replace("${ServiceName}", "STACK")
+        assert f"`{name}`" in (ROOT / "docs/operations.md").read_text()
+
+
+def test_every_metric_is_on_the_dashboard_and_in_the_manual() -> None:
+    for path in ("infra/dashboard.yaml", "docs/operations.md"):
+        text = (ROOT / path).read_text()
+        assert {name for name in NAMES if not re.search(rf'["`]{name}\\?["`]', text)} == set()

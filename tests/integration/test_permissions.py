@@ -17,7 +17,7 @@ from tests.integration.test_queue import ASYNC, consume, received
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.template import functions, variables
 from usage_billing import aws, billing, catalog, secrets, store
-from usage_billing.billing import Stretch
+from usage_billing.billing import RunSegment
 
 OPERATIONS = {
     "Put": "dynamodb:PutItem",
@@ -175,7 +175,7 @@ def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     run_billing = importlib.import_module("run_billing")
     run_billing.handler(SCHEDULED, Context(seconds=0))
     assert api.post("/api/usage/process-billing", seconds=0).json["status"] == "continues"
-    of_one = Stretch(run_id="run", subscription_id="a").model_dump_json()
+    of_one = RunSegment(run_id="run", subscription_id="a").model_dump_json()
     run_billing.handler(queued(of_one, *waiting()), Context())
     for name in OTHERS:
         api.record(f"more-{name}", subscriptionId=name)
@@ -194,6 +194,8 @@ def _look(api: Api) -> None:
         # For a user more is looked up: whether it is theirs.
         assert api.get(path, headers=bearer()).status == (403 if path == "/api/subscriptions/a" else 200)
     assert api.get("/api/usage/subscription/a/records/nothing").status == 404
+    for run in api.get("/api/billing/runs").json["runs"]:
+        assert api.get(f"/api/billing/runs/{run['runId']}").status == 200
     [invoice] = api.get("/api/invoices", query={"subscriptionId": "a"}).json["invoices"]
     for path in (f"/api/invoices/{invoice['invoiceId']}", f"/api/invoices/{invoice['invoiceId']}/items"):
         assert api.get(path).status == 200

@@ -39,6 +39,8 @@ EXPECTED = {
     ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", None, 403, 200),
     ("GET", "/api/usage/quotas/{planId}"): ("/api/usage/quotas/business", None, 200, 200),
     ("GET", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/assessment", None, 200, 200),
+    ("GET", "/api/billing/runs"): ("/api/billing/runs", None, 403, 200),
+    ("GET", "/api/billing/runs/{runId}"): ("/api/billing/runs/{run}", None, 403, 200),
     ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/report", QUOTA, 403, 200),
     ("GET", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/sub-1", None, 403, 200),
     ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/sub-1", SUBSCRIPTION, 403, 200),
@@ -65,6 +67,7 @@ MISSING = {
     "invoices": ("GET", "/api/invoices?subscriptionId=nothing", None, 404),
     "billing": ("POST", "/api/usage/process-billing", {"subscriptionId": "nothing"}, 404),
     "a quota of another plan": ("GET", "/api/usage/quotas/nothing/assessment", None, 404),
+    "a billing run": ("GET", "/api/billing/runs/nothing", None, 404),
     "a subscription": ("GET", "/api/subscriptions/nothing", None, 404),
 }
 
@@ -116,10 +119,9 @@ def test_an_endpoint_answers_who_may_call_it_and_refuses_everyone_else(
     api: Api, invoice: str, route: tuple[str, str]
 ) -> None:
     path, body, owner, operator = EXPECTED[route]
-    answers = {
-        caller: ask(api, route[0], path.replace("{invoice}", invoice), fresh(body), headers)
-        for caller, headers in CALLERS.items()
-    }
+    [run] = api.get("/api/billing/runs").json["runs"]
+    path = path.replace("{invoice}", invoice).replace("{run}", run["runId"])
+    answers = {caller: ask(api, route[0], path, fresh(body), headers) for caller, headers in CALLERS.items()}
     assert {caller: answer.status for caller, answer in answers.items()} == {
         "owner": owner,
         "owner whose token says so": owner,

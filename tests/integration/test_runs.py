@@ -13,7 +13,7 @@ from tests.conftest import REGION
 from tests.faults import throttled, watched
 from tests.ledgers import check, unsettled
 from usage_billing import billing, store
-from usage_billing.billing import Stretch
+from usage_billing.billing import RunSegment
 from usage_billing.config import settings
 from usage_billing.errors import QueueUnavailable
 from usage_billing.ledger import Head, LedgerKey
@@ -71,13 +71,13 @@ def test_what_there_is_no_time_for_goes_to_the_queue_until_all_is_settled(many: 
     run_billing.handler(SCHEDULED, Context(seconds=0))
     assert len(list(unsettled(check()))) == LEDGERS - 2
     messages, settled, invocations = waiting(), {2}, 0
-    runs = {Stretch.model_validate_json(message).run_id for message in messages}
+    runs = {RunSegment.model_validate_json(message).run_id for message in messages}
     while messages:
         before = len(list(unsettled(check())))
         run_billing.handler(queued(messages.pop(0)), Context(seconds=0))
         messages += waiting()
         settled.add(before - len(list(unsettled(check()))))
-        runs |= {Stretch.model_validate_json(message).run_id for message in messages}
+        runs |= {RunSegment.model_validate_json(message).run_id for message in messages}
         invocations += 1
         assert invocations < 50
     assert list(unsettled(check())) == []
@@ -106,7 +106,7 @@ def test_a_run_of_one_subscription_continues_too(ready: Api, monkeypatch: pytest
     answer = ready.post("/api/usage/process-billing", {"subscriptionId": "sub-1"}, seconds=0).json
     assert (answer["status"], answer["ledgersSettled"]) == ("continues", 1)
     [message] = waiting()
-    assert Stretch.model_validate_json(message).subscription_id == "sub-1"
+    assert RunSegment.model_validate_json(message).subscription_id == "sub-1"
     run_billing.handler(queued(message), Context())
     assert list(unsettled(check())) == []
 

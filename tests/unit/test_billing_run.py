@@ -7,12 +7,25 @@ from decimal import Decimal
 
 import pytest
 
+from tests.faults import timed_out
 from usage_billing import billing, store
-from usage_billing.billing import IN_FLIGHT, RESERVE_SECONDS, RunTotals, Stretch, Unrated, run, whole_run
+from usage_billing.billing import (
+    IN_FLIGHT,
+    MAX_LISTINGS,
+    MAX_NAMED,
+    RESERVE_SECONDS,
+    Failure,
+    RunSegment,
+    RunTotals,
+    UnratedLedger,
+    run,
+    whole_run,
+)
 from usage_billing.errors import InvoiceNotDraft
 from usage_billing.ledger import Head, LedgerKey, UsageEvent
 from usage_billing.periods import MonthlyCycle
 from usage_billing.pricing import Terms
+from usage_billing.rating import Rating, Unrated
 from usage_billing.settlement import Settlement, settle
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -32,7 +45,7 @@ def settlement(ledger: LedgerKey, currency: str = "USD", quantity: int = 1) -> S
 
 
 class Ledgers:
-    """Stands in for what is stored: pending ledgers by stretch, and what settling one of them does."""
+    """Stands in for what is stored: pending ledgers by segment, and what settling one of them does."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pending: dict[str, list[LedgerKey]] = {}
@@ -51,22 +64,29 @@ class Ledgers:
         yield from names[names.index(after) + 1 if after else 0 :]
 
     def _settle(
-        self, ledger: LedgerKey, run_id: str, now: Callable[[], datetime], seen: Head | None
+        self, ledger: LedgerKey, run_id: str, now: Callable[[], datetime], seen: Head | None, rating: Rating
     ) -> Settlement | None:
         assert now() == NOW
         with self._lock:
             self.settled.append(ledger)
         return self.outcome(ledger)
 
-    def run(self, stretches: list[Stretch], seconds: Callable[[], float] = lambda: 900) -> "Outcome":
-        handed_over: list[Stretch] = []
-        totals = run(stretches, now=lambda: NOW, seconds_left=seconds, hand_over=handed_over.append)
+    def run(self, segments: list[RunSegment], seconds: Callable[[], float] = lambda: 900) -> "Outcome":
+        handed_over: list[RunSegment] = []
+        totals = run(segments, now=lambda: NOW, seconds_left=seconds, hand_over=handed_over.append)
         return Outcome(totals, handed_over)
 
 
 class Outcome:
-    def __init__(self, totals: RunTotals, handed_over: list[Stretch]) -> None:
-        self.totals, self.handed_over = totals, handed_over
+    def __init__(self, totals: RunTotals, handed_over: list[RunSegment]) -> None:
+        assert totals.handed_over == [segment.segment_id for segment in handed_over]
+        self.totals, self.handed_over = totals, as_first(handed_over)
+
+
+def as_first(handed_over: list[RunSegment]) -> list[RunSegment]:
+    """Segments that were handed over, each of which has an id of its own, as if they were of the first one."""
+    assert len({segment.segment_id for segment in handed_over} - {"first"}) == len(handed_over)
+    return [segment.model_copy(update={"segment_id": "first"}) for segment in handed_over]
 
 
 @pytest.fixture
@@ -74,20 +94,20 @@ def ledgers(monkeypatch: pytest.MonkeyPatch) -> Ledgers:
     return Ledgers(monkeypatch)
 
 
-def shard(name: str) -> Stretch:
-    return Stretch(run_id="run-1", shard=name)
+def shard(name: str) -> RunSegment:
+    return RunSegment(run_id="run-1", shard=name)
 
 
 def test_a_whole_run_goes_over_every_shard_under_one_id() -> None:
-    stretches = whole_run()
-    assert [stretch.shard for stretch in stretches] == [str(number) for number in range(16)]
-    assert len({stretch.run_id for stretch in stretches}) == 1
-    assert whole_run()[0].run_id != stretches[0].run_id
+    segments = whole_run()
+    assert [segment.shard for segment in segments] == [str(number) for number in range(16)]
+    assert len({segment.run_id for segment in segments}) == 1
+    assert whole_run()[0].run_id != segments[0].run_id
 
 
 def test_every_ledger_belongs_to_a_shard_of_a_whole_run() -> None:
     shards = {store.shard_of(key(number).ledger_id) for number in range(1000)}
-    assert shards == {stretch.shard for stretch in whole_run()}
+    assert shards == {segment.shard for segment in whole_run()}
 
 
 def test_a_run_of_one_subscription_looks_at_nothing_else(ledgers: Ledgers) -> None:
@@ -137,32 +157,135 @@ def test_a_ledger_that_fails_stops_no_other(ledgers: Ledgers, failure: Exception
 
 def test_an_unrated_ledger_waits_and_is_no_failure(ledgers: Ledgers) -> None:
     def unrated(ledger: LedgerKey) -> Settlement:
-        raise Unrated("no quota")
+        raise Unrated("basic", ledger.usage_type)
 
     ledgers.pending = {"0": [key(1), key(2)]}
     ledgers.outcome = unrated
     totals = ledgers.run([shard("0")]).totals
     assert (totals.settled, totals.failures, totals.unrated) == (0, 0, 2)
+    assert totals.quotas_missing == {("basic", "assessment"): 2}
+    assert totals.unrated_ledgers == [UnratedLedger(key(1), "basic"), UnratedLedger(key(2), "basic")]
 
 
-def test_a_shard_that_cannot_be_listed_is_one_failure_and_the_others_go_on(
-    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        pytest.param(lambda: RuntimeError("a bug"), "internal_error", id="a bug"),
+        pytest.param(lambda: InvoiceNotDraft("final"), "invoice_not_draft", id="a refusal"),
+        pytest.param(timed_out, "database_unavailable", id="a time-out"),
+    ],
+)
+def test_failures_are_counted_and_the_first_are_named_with_their_code(
+    ledgers: Ledgers, error: Callable[[], Exception], code: str
 ) -> None:
-    whole = ledgers._pending
+    def fail(ledger: LedgerKey) -> Settlement:
+        raise error()
 
-    def broken(name: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
-        names = whole(name, after)
-        yield next(names)
-        if name == "0":
-            raise ConnectionError("the second page did not come")
+    ledgers.pending = {"0": [key(n) for n in range(MAX_NAMED + 3)]}
+    ledgers.outcome = fail
+    totals = ledgers.run([shard("0")]).totals
+    assert totals.failures == MAX_NAMED + 3
+    assert totals.failed == [Failure(code, key(n)) for n in range(MAX_NAMED)]
+
+
+class Listings:
+    """Lets the listing of shard "0" fail a number of times, each time behind one more ledger of it."""
+
+    def __init__(self, ledgers: Ledgers, failures: int, progress: bool) -> None:
+        self.failures, self._progress, self._pending = failures, progress, ledgers._pending
+
+    def __call__(self, name: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
+        names = self._pending(name, after)
+        if name == "0" and self.failures:
+            self.failures -= 1
+            if self._progress:
+                yield next(names)
+            raise ConnectionError("the next page did not come")
         yield from names
 
-    monkeypatch.setattr(store, "pending", broken)
+
+def test_a_shard_that_cannot_be_listed_is_tried_again_then_one_failure_and_the_others_go_on(
+    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "pending", Listings(ledgers, failures=MAX_LISTINGS, progress=False))
     ledgers.pending = {"0": [key(1), key(2)], "1": [key(3), key(4)]}
     outcome = ledgers.run([shard("0"), shard("1")])
-    assert (outcome.totals.settled, outcome.totals.failures) == (3, 1)
-    assert key(2) not in ledgers.settled
+    assert sorted(ledgers.settled, key=lambda each: each.subscription_id) == [key(3), key(4)]
+    assert outcome.totals.failed == [Failure("internal_error", shard="0")]
+    assert (outcome.totals.settled, outcome.totals.failures) == (2, 1)
     assert outcome.handed_over == []
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_shard_whose_listing_failed_is_listed_again_from_where_it_was_within_the_run(
+    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch, progress: bool
+) -> None:
+    failures = 5 if progress else MAX_LISTINGS - 1
+    monkeypatch.setattr(store, "pending", Listings(ledgers, failures, progress))
+    ledgers.pending = {"0": [key(n) for n in range(8)], "1": [key(9000)]}
+    totals = ledgers.run([shard("0"), shard("1")]).totals
+    assert (totals.settled, totals.failures, totals.failed) == (9, 0, [])
+    assert len(ledgers.settled) == len(set(ledgers.settled)), "nothing twice"
+
+
+def test_a_shard_that_waits_to_be_listed_again_is_handed_over_when_time_runs_short(
+    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "pending", Listings(ledgers, failures=1, progress=True))
+    ledgers.pending = {"0": [key(n) for n in range(4)], "1": [key(9000 + n) for n in range(IN_FLIGHT)]}
+    outcome = ledgers.run([shard("0"), shard("1")], seconds=lambda: 0)
+    assert shard("0").behind(key(0)) in outcome.handed_over
+    assert outcome.totals.failures == 0
+
+
+def test_a_listing_that_hangs_does_not_keep_a_run_from_handing_over(
+    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third of four shards hangs: what was listed before is settled, the rest is handed over before it answers."""
+    whole, hanging, handed_over, in_time = ledgers._pending, threading.Event(), threading.Event(), []
+
+    def hang(name: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
+        if name == "2":
+            yield from (key(n) for n in range(200, 200 + store.READ_TOGETHER))
+            hanging.set()
+            in_time.append(handed_over.wait(10))
+        yield from whole(name, after)
+
+    def hand_over(segment: RunSegment) -> None:
+        rest.append(segment)
+        handed_over.set()
+
+    monkeypatch.setattr(store, "pending", hang)
+    monkeypatch.setattr(billing, "GRACE_SECONDS", 0)
+    ledgers.pending = {"0": [key(1)], "1": [key(2)], "3": [key(3)]}
+    rest: list[RunSegment] = []
+
+    def seconds_left() -> float:
+        """Time enough at first; half a second before the reserve once a listing hangs."""
+        return RESERVE_SECONDS + 0.5 if hanging.is_set() else 900
+
+    segments = [shard(name) for name in "0123"]
+    totals = run(segments, now=lambda: NOW, seconds_left=seconds_left, hand_over=hand_over)
+    assert in_time == [True]
+    assert as_first(rest) == [shard("2").behind(key(200 + store.READ_TOGETHER - 1)), shard("3")]
+    assert (totals.settled, totals.failures) == (2 + store.READ_TOGETHER, 0)
+
+
+def test_the_first_listing_is_waited_for_a_moment_even_if_there_is_no_time(
+    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run that is handed over again and again might never settle anything."""
+    release = threading.Event()
+
+    def slow(name: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
+        release.wait(0.2)
+        yield key(1)
+
+    monkeypatch.setattr(store, "pending", slow)
+    assert ledgers.run([shard("0")], seconds=lambda: 0).totals.settled == 1
+    monkeypatch.setattr(billing, "GRACE_SECONDS", 0.05)
+    outcome = ledgers.run([shard("0")], seconds=lambda: 0)
+    assert (outcome.totals.settled, outcome.handed_over) == (0, [shard("0")])
 
 
 def test_what_there_is_no_time_for_is_handed_over_from_where_it_was_left(ledgers: Ledgers) -> None:
@@ -170,13 +293,13 @@ def test_what_there_is_no_time_for_is_handed_over_from_where_it_was_left(ledgers
     outcome = ledgers.run([shard("0"), shard("1")], seconds=lambda: RESERVE_SECONDS - 0.001)
     last = key(IN_FLIGHT - 1)
     assert outcome.handed_over == [
-        Stretch(run_id="run-1", shard="0", after=(last.subscription_id, last.sort_key)),
+        RunSegment(run_id="run-1", shard="0", after=(last.subscription_id, last.sort_key)),
         shard("1"),
     ]
-    assert (outcome.totals.settled, outcome.totals.handed_over) == (IN_FLIGHT, 2)
+    assert outcome.totals.settled == IN_FLIGHT
 
 
-def test_a_stretch_that_has_just_begun_is_handed_over_whole(ledgers: Ledgers) -> None:
+def test_a_segment_that_has_just_begun_is_handed_over_whole(ledgers: Ledgers) -> None:
     ledgers.pending = {"0": [key(n) for n in range(IN_FLIGHT)], "1": [key(9000)], "2": [key(9001)]}
     outcome = ledgers.run([shard("0"), shard("1"), shard("2")], seconds=lambda: 0)
     assert outcome.handed_over == [shard("1"), shard("2")]
@@ -204,7 +327,7 @@ def test_handing_over_always_gets_on_and_settles_everything_once(ledgers: Ledger
 def test_a_hand_over_that_fails_is_an_error_of_the_run_after_what_was_under_way_is_settled(ledgers: Ledgers) -> None:
     ledgers.pending = {"0": [key(n) for n in range(IN_FLIGHT + 1)]}
 
-    def refuse(_: Stretch) -> None:
+    def refuse(_: RunSegment) -> None:
         raise ConnectionError("no queue")
 
     with pytest.raises(ConnectionError):
@@ -237,17 +360,30 @@ def test_no_more_than_the_limit_is_under_way_at_once(ledgers: Ledgers) -> None:
     store.pending = many  # the fixture puts the real one back
     totals = ledgers.run([shard("0")]).totals
     assert totals.settled == 4 * IN_FLIGHT
-    assert most <= IN_FLIGHT + 2 * store.READ_TOGETHER
+    assert most <= IN_FLIGHT + 3 * store.READ_TOGETHER
 
 
-def test_a_stretch_reads_back_from_the_queue() -> None:
-    for stretch in [*whole_run(), *whole_run("sub-1"), shard("3").behind(key(5))]:
-        for text in (stretch.model_dump_json(), stretch.model_dump_json(by_alias=True, exclude_none=True)):
-            assert Stretch.model_validate_json(text) == stretch
+def test_a_segment_reads_back_from_the_queue() -> None:
+    for segment in [*whole_run(), *whole_run("sub-1"), shard("3").behind(key(5)).as_new()]:
+        for text in (segment.model_dump_json(), segment.model_dump_json(by_alias=True, exclude_none=True)):
+            assert RunSegment.model_validate_json(text) == segment
 
 
-def test_a_stretch_of_nothing_is_one_failure(ledgers: Ledgers) -> None:
-    assert ledgers.run([Stretch(run_id="run-1")]).totals == RunTotals(run_id="run-1", failures=1)
+def test_a_segment_of_nothing_is_one_failure(ledgers: Ledgers) -> None:
+    failed = [Failure("internal_error")]
+    assert ledgers.run([RunSegment(run_id="run-1")]).totals == RunTotals(run_id="run-1", failures=1, failed=failed)
+
+
+def test_progress_is_saved_by_the_pool_while_the_run_goes_on(ledgers: Ledgers) -> None:
+    saved: list[int] = []
+
+    def progress(totals: RunTotals) -> Callable[[], None]:
+        settled = totals.settled
+        return lambda: saved.append(settled)
+
+    ledgers.pending = {"0": [key(n) for n in range(200)]}
+    run([shard("0")], now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail, progress=progress)
+    assert sorted(saved) == list(range(1, 201))
 
 
 def test_heads_that_hang_do_not_keep_a_run_from_handing_over(ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,18 +398,18 @@ def test_heads_that_hang_do_not_keep_a_run_from_handing_over(ledgers: Ledgers, m
     monkeypatch.setattr(store, "heads_of", heads_of)
     monkeypatch.setattr(billing, "IN_FLIGHT", 4)
     ledgers.pending = {"0": [key(n) for n in range(6)], "1": [key(9000)]}
-    rest: list[Stretch] = []
+    rest: list[RunSegment] = []
 
     def seconds_left() -> float:
         """Time enough at first; half a second before the reserve once four are in flight."""
         return RESERVE_SECONDS + 0.5 if asked.is_set() else 900
 
-    def hand_over(stretch: Stretch) -> None:
-        rest.append(stretch)
+    def hand_over(segment: RunSegment) -> None:
+        rest.append(segment)
         handed_over.set()
 
     totals = run([shard("0"), shard("1")], now=lambda: NOW, seconds_left=seconds_left, hand_over=hand_over)
-    assert rest == [shard("0").behind(key(3)), shard("1")]
+    assert as_first(rest) == [shard("0").behind(key(3)), shard("1")]
     assert in_time
     assert all(in_time)
     assert totals.settled == 4, "each by itself"

@@ -1,25 +1,22 @@
 """A batch of reports: the faulty ones are told apart, the others taken in together."""
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 
 from pydantic import ValidationError
 
-from usage_billing import intake
+from usage_billing import intake, rejections
 from usage_billing.access import Caller
 from usage_billing.answers.batch import BatchResult, BatchResults
-from usage_billing.errors import FieldError, ValidationFailed
+from usage_billing.errors import BillingError, FieldError, ValidationFailed
 from usage_billing.field_errors import field_names, invalid
 from usage_billing.intake import Taken
 from usage_billing.ledger import UsageEvent
+from usage_billing.rejections import EventIds, ids_of
 from usage_billing.requests import ReportedUsage, UsageBatch
-from usage_billing.values import EVENT_ID_PATTERN
 
 MOST_FIELDS = 20
 """How many fields a report is looked at with: an event has eight, and each unknown one would be told."""
-
-EVENT_ID = re.compile(EVENT_ID_PATTERN)
 
 
 def take(
@@ -35,9 +32,10 @@ def take(
             taken[number] = fault
     outcomes = intake.take(list(events.values()), caller, now, respond_async=respond_async, seconds_left=seconds_left)
     taken |= dict(zip(events, outcomes, strict=True))
-    return BatchResults.of(
-        [BatchResult.of(_event_id(batch.events[number], events.get(number)), taken[number]) for number in sorted(taken)]
-    )
+    ids = [_ids(report, events.get(number)) for number, report in enumerate(batch.events)]
+    refused = {number: outcome for number, outcome in sorted(taken.items()) if isinstance(outcome, BillingError)}
+    rejections.note((ids[number], error.code) for number, error in refused.items())
+    return BatchResults.of([BatchResult.of(each.event_id, taken[number]) for number, each in enumerate(ids)])
 
 
 def _event(report: object) -> UsageEvent:
@@ -57,9 +55,6 @@ def _event(report: object) -> UsageEvent:
         raise invalid(faults, field_names(ReportedUsage)) from None
 
 
-def _event_id(report: object, event: UsageEvent | None) -> str | None:
-    """The id an event got, or the one that a faulty report claims if it is an id at all."""
-    if event:
-        return event.event_id
-    claimed = report.get("eventId") if isinstance(report, dict) else None
-    return claimed if isinstance(claimed, str) and EVENT_ID.fullmatch(claimed) else None
+def _ids(report: object, event: UsageEvent | None) -> EventIds:
+    """Return the ids of an event, or those that a faulty report claims."""
+    return EventIds(event.event_id, event.subscription_id) if event else ids_of(report)

@@ -4,20 +4,24 @@ A run goes over the sixteen shards of ledgers with something unsettled. It holds
 settled in one transaction or not at all, so runs may overlap, be cut at any point and be started again.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
+from time import monotonic
+from typing import Any
 from uuid import uuid4
 
-from usage_billing import catalog, store
-from usage_billing.errors import BillingError, LedgerBusy, QueueUnavailable
+from usage_billing import store
+from usage_billing.errors import LedgerBusy, QueueUnavailable
+from usage_billing.failures import in_billing_words
 from usage_billing.ledger import Head, LedgerKey
 from usage_billing.observability import logger
-from usage_billing.retries import tries
+from usage_billing.rating import Rating, Unrated
+from usage_billing.retries import pause, tries
 from usage_billing.settlement import Settlement, settle
 from usage_billing.store import HeadMoved
 from usage_billing.values import EXACT, Strict
@@ -27,17 +31,32 @@ IN_FLIGHT = 4 * THREADS
 RESERVE_SECONDS = 10.0
 """What is kept of an invocation's time to end what is in flight, hand over the rest and answer."""
 
+GRACE_SECONDS = 2.0
+"""How long an invocation waits for its first ledgers even if it has no more time than the reserve."""
+
+MAX_LISTINGS = 3
+"""How often a run segment is listed, if listing fails, before its ledgers are left to the next run."""
+
+MAX_NAMED = 100
+"""How many failures and how many unrated ledgers are named; all are counted."""
+
+FIRST_SEGMENT = "first"
+
+Progress = Callable[["RunTotals"], Callable[[], None] | None]
+"""Says what is to be done about the progress, if anything. The pool does it, so that a run does not wait for it."""
+
 Heads = Mapping[LedgerKey, Head]
 """Heads that were read with one call; what could not be read is missing."""
 
-InFlight = deque[tuple[LedgerKey, "Future[Settlement | None]"]]
-"""Ledgers that are being settled, the oldest first."""
 
+class RunSegment(Strict):
+    """A part of a run: the ledgers of one shard, or of one subscription, beginning behind `after`.
 
-class Stretch(Strict):
-    """A part of a run: the ledgers of one shard, or of one subscription, beginning behind `after`."""
+    All shards of a new run are one segment; each that is handed over is one of its own.
+    """
 
     run_id: str
+    segment_id: str = FIRST_SEGMENT
     shard: str | None = None
     subscription_id: str | None = None
     after: tuple[str, str] | None = None
@@ -46,28 +65,52 @@ class Stretch(Strict):
     def ledgers(self) -> Iterator[LedgerKey]:
         after = LedgerKey.parse(*self.after) if self.after else None
         if self.shard is not None:
-            return store.pending(self.shard, after)
-        if self.subscription_id is not None:
-            return store.pending_of(self.subscription_id, after)
-        raise ValueError("a stretch is a shard's or a subscription's")
+            yield from store.pending(self.shard, after)
+        elif self.subscription_id is not None:
+            yield from store.pending_of(self.subscription_id, after)
+        else:
+            raise ValueError("a run segment is a shard's or a subscription's")
 
-    def behind(self, key: LedgerKey) -> "Stretch":
+    def behind(self, key: LedgerKey) -> "RunSegment":
         return self.model_copy(update={"after": (key.subscription_id, key.sort_key)})
 
+    def as_new(self) -> "RunSegment":
+        """Return the same part under an id of its own."""
+        return self.model_copy(update={"segment_id": uuid4().hex})
 
-def whole_run(subscription_id: str | None = None) -> list[Stretch]:
-    """A new run over everything, or over one subscription."""
-    run_id = uuid4().hex
+
+def whole_run(subscription_id: str | None = None, run_id: str | None = None) -> list[RunSegment]:
+    """Return the first segment of a new run over everything, or over one subscription."""
+    run_id = run_id or uuid4().hex
     if subscription_id is not None:
-        return [Stretch(run_id=run_id, subscription_id=subscription_id)]
-    return [Stretch(run_id=run_id, shard=str(shard)) for shard in range(store.SHARDS)]
+        return [RunSegment(run_id=run_id, subscription_id=subscription_id)]
+    return [RunSegment(run_id=run_id, shard=str(shard)) for shard in range(store.SHARDS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What was not done, and why: a ledger, or without `key` all ledgers of a shard or subscription that were left."""
+
+    code: str
+    key: LedgerKey | None = None
+    shard: str | None = None
+    subscription_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnratedLedger:
+    """A ledger that waits for a quota of the plan."""
+
+    key: LedgerKey
+    plan_id: str
 
 
 @dataclass(slots=True)
 class RunTotals:
-    """What one invocation did. `unrated` ledgers wait for a quota; `handed_over` stretches go on in the queue.
+    """What one invocation did. `unrated` ledgers wait for a quota; the segments `handed_over` go on in the queue.
 
-    `stranded` is why a stretch could not be handed over: its ledgers stay pending for the next run.
+    `failed` and `unrated_ledgers` name the first ones. `stranded` is why a segment could not be handed over: its
+    ledgers stay pending for the next run.
     """
 
     run_id: str
@@ -75,8 +118,12 @@ class RunTotals:
     items: int = 0
     unrated: int = 0
     failures: int = 0
-    handed_over: int = 0
+    handed_over: list[str] = field(default_factory=list)
     amounts: dict[str, Decimal] = field(default_factory=dict)
+    quotas_missing: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many ledgers wait for the quota of a plan and usage type."""
+    failed: list[Failure] = field(default_factory=list)
+    unrated_ledgers: list[UnratedLedger] = field(default_factory=list)
     stranded: QueueUnavailable | None = None
 
     def add(self, settlement: Settlement) -> None:
@@ -85,91 +132,182 @@ class RunTotals:
             self.items += 1
             self.amounts[item.currency] = EXACT.add(self.amounts.get(item.currency, Decimal(0)), item.amount)
 
+    def add_failure(self, failure: Failure) -> None:
+        self.failures += 1
+        if len(self.failed) < MAX_NAMED:
+            self.failed.append(failure)
 
-class Unrated(Exception):
-    """A ledger cannot be billed yet: its subscription's plan has no quota for it."""
+    def add_unrated(self, key: LedgerKey, unrated: Unrated) -> None:
+        self.unrated += 1
+        self.quotas_missing[unrated.plan_id, unrated.usage_type] += 1
+        if len(self.unrated_ledgers) < MAX_NAMED:
+            self.unrated_ledgers.append(UnratedLedger(key, unrated.plan_id))
 
 
 def run(
-    stretches: Sequence[Stretch],
+    segments: Sequence[RunSegment],
     *,
     now: Callable[[], datetime],
     seconds_left: Callable[[], float],
-    hand_over: Callable[[Stretch], None],
+    hand_over: Callable[[RunSegment], None],
+    progress: Progress = lambda _: None,
 ) -> RunTotals:
-    """Settle the ledgers of `stretches` and hand over what there is no time for.
+    """Settle the ledgers of `segments` and hand over what there is no time for.
 
-    At least `IN_FLIGHT` ledgers are taken on before the time is looked at, so a run that is handed over always moves.
+    At least `IN_FLIGHT` ledgers are taken on before the time is looked at, so a run that is handed over always moves,
+    unless the first of them cannot even be listed. `progress` is asked after each ledger.
     """
-    totals = RunTotals(run_id=stretches[0].run_id)
-    rest = deque(stretches)
-    in_flight: InFlight = deque()
-    taken = 0
+    totals = RunTotals(run_id=segments[0].run_id)
+    rest = deque((segment, 1) for segment in segments)
     with ThreadPoolExecutor(THREADS) as pool:
+        work = _Work(totals, pool, now, seconds_left, progress)
         while rest:
-            stretch, last = rest.popleft(), None
-            for key, heads in _with_heads(_listed(stretch, totals), pool):
-                late = taken >= IN_FLIGHT and seconds_left() < RESERVE_SECONDS
-                if late or not _made_room(in_flight, totals, seconds_left):
-                    rest.appendleft(stretch.behind(last) if last else stretch)
-                    break
-                in_flight.append((key, pool.submit(_settle_listed, key, heads, totals.run_id, now)))
-                taken, last = taken + 1, key
-            else:
-                continue
-            break
+            begun, listings = rest.popleft()
+            segment = begun
+            try:
+                for key, heads in work.with_heads(segment):
+                    work.take_on(key, heads)
+                    segment = segment.behind(key)
+            except _OutOfTime:
+                rest.appendleft((segment, listings))
+                break
+            except _NotListed as failed:
+                listings = listings if segment == begun else 1
+                if not _given_up(segment, listings, failed.cause, totals):
+                    # The others first: what failed for a moment has passed by then.
+                    rest.append((segment, listings + 1))
+                    pause(listings)
         # The queue first: what is in flight may take long, and the invocation may be cut off meanwhile.
-        for stretch in rest:
-            _hand_over(stretch, hand_over, totals)
-        while in_flight:
-            _collect(*in_flight.popleft(), totals)
+        for segment, _ in rest:
+            _hand_over(segment.as_new(), hand_over, totals)
+        work.finish()
     return totals
 
 
-def _made_room(in_flight: InFlight, totals: RunTotals, seconds_left: Callable[[], float]) -> bool:
-    """Whether one more ledger may be taken on; the oldest is waited for no longer than until the reserve begins."""
-    if len(in_flight) < IN_FLIGHT:
-        return True
-    wait([in_flight[0][1]], max(0, seconds_left() - RESERVE_SECONDS))
-    if not in_flight[0][1].done():
-        return False
-    _collect(*in_flight.popleft(), totals)
-    return True
+class _OutOfTime(Exception):
+    """The reserve has begun."""
 
 
-def _hand_over(stretch: Stretch, hand_over: Callable[[Stretch], None], totals: RunTotals) -> None:
+class _NotListed(Exception):
+    """The ledgers of a segment could not be listed, or not all of them."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class _Work:
+    """The ledgers that an invocation has taken on. Only the threads of `pool` wait for AWS; this one never does."""
+
+    def __init__(
+        self,
+        totals: RunTotals,
+        pool: ThreadPoolExecutor,
+        now: Callable[[], datetime],
+        seconds_left: Callable[[], float],
+        progress: Progress,
+    ) -> None:
+        self._totals, self._pool, self._now = totals, pool, now
+        self._seconds_left, self._progress = seconds_left, progress
+        self._rating = Rating()
+        self._in_flight: deque[tuple[LedgerKey, Future[Settlement | None]]] = deque()
+        """Ledgers that are being settled, the oldest first."""
+        self._taken = 0
+        self._started = monotonic()
+
+    def with_heads(self, segment: RunSegment) -> Iterator[tuple[LedgerKey, Future[Heads]]]:
+        """Return the ledgers of a segment, each with the heads that are read with one call, its own among them.
+
+        Both are read ahead: while some are settled, the pool lists the next and reads their heads. It takes work in
+        order, so what waits for heads never keeps them from being read.
+
+        Raises:
+            _OutOfTime: the reserve began before the next ledgers were listed.
+            _NotListed: they could not be listed. All that were are returned before.
+        """
+        keys = segment.ledgers()
+        listing = self._pool.submit(_next_of, keys)
+        ready: list[tuple[LedgerKey, Future[Heads]]] = []
+        while True:
+            if not listing.done():
+                yield from ready
+                ready = []
+            self._wait_for(listing)
+            found, failure = listing.result()
+            more = failure is None and len(found) == store.READ_TOGETHER
+            if more:
+                listing = self._pool.submit(_next_of, keys)
+            following: list[tuple[LedgerKey, Future[Heads]]] = []
+            if found:
+                heads = self._pool.submit(_heads_of, found)
+                following = [(key, heads) for key in found]
+            yield from ready
+            ready = following
+            if not more:
+                yield from ready
+                if failure is not None:
+                    raise _NotListed(failure)
+                return
+
+    def _wait_for(self, listing: "Future[tuple[list[LedgerKey], Exception | None]]") -> None:
+        patience = self._seconds_left() - RESERVE_SECONDS
+        if self._taken < IN_FLIGHT:
+            patience = max(patience, GRACE_SECONDS - (monotonic() - self._started))
+        wait([listing], max(0, patience))
+        if not listing.done():
+            raise _OutOfTime
+
+    def take_on(self, key: LedgerKey, heads: "Future[Heads]") -> None:
+        """Settle one more ledger; the oldest is waited for no longer than until the reserve begins.
+
+        Raises:
+            _OutOfTime: it was not taken on.
+        """
+        if self._taken >= IN_FLIGHT and self._seconds_left() < RESERVE_SECONDS:
+            raise _OutOfTime
+        if len(self._in_flight) >= IN_FLIGHT:
+            wait([self._in_flight[0][1]], max(0, self._seconds_left() - RESERVE_SECONDS))
+            if not self._in_flight[0][1].done():
+                raise _OutOfTime
+            self._collect(*self._in_flight.popleft())
+        self._in_flight.append((key, self._pool.submit(self._settle, key, heads)))
+        self._taken += 1
+
+    def finish(self) -> None:
+        """Wait for all that is in flight."""
+        while self._in_flight:
+            self._collect(*self._in_flight.popleft())
+
+    def _settle(self, key: LedgerKey, heads: "Future[Heads]") -> Settlement | None:
+        """Settle one of many ledgers. One whose head could not be read together with others' is read by itself."""
+        return settle_ledger(key, self._totals.run_id, self._now, heads.result().get(key), self._rating)
+
+    def _collect(self, key: LedgerKey, future: "Future[Settlement | None]") -> None:
+        totals = self._totals
+        try:
+            settlement = future.result()
+        except Unrated as unrated:
+            totals.add_unrated(key, unrated)
+        except Exception as error:
+            code = in_billing_words(error).code
+            totals.add_failure(Failure(code, key))
+            logger.exception("ledger not settled", ledger=key.ledger_id, run_id=totals.run_id, code=code)
+        else:
+            if settlement:
+                totals.add(settlement)
+        if save := self._progress(totals):
+            self._pool.submit(save)
+
+
+def _next_of(keys: Iterator[LedgerKey]) -> tuple[list[LedgerKey], Exception | None]:
+    """Return the next ledgers of a list, and why there are no more of them, if that failed."""
+    found: list[LedgerKey] = []
     try:
-        hand_over(stretch)
-    except QueueUnavailable as error:
-        totals.failures += 1
-        totals.stranded = error
-        logger.exception("stretch not handed over", run_id=stretch.run_id, shard=stretch.shard)
-    else:
-        totals.handed_over += 1
-
-
-def _listed(stretch: Stretch, totals: RunTotals) -> Iterator[LedgerKey]:
-    """The ledgers of a stretch. Where they cannot be listed, that is one failure; the other stretches go on."""
-    try:
-        yield from stretch.ledgers()
-    except Exception:
-        totals.failures += 1
-        logger.exception("ledgers not listed", run_id=stretch.run_id, shard=stretch.shard)
-
-
-def _with_heads(keys: Iterator[LedgerKey], pool: ThreadPoolExecutor) -> Iterator[tuple[LedgerKey, "Future[Heads]"]]:
-    """Ledgers, each with the heads that are read with one call, its own among them.
-
-    They are read ahead: while some are settled, the pool reads the next. It takes work in order, so what waits for
-    heads never keeps them from being read.
-    """
-    together: list[LedgerKey] = []
-    heads: Future[Heads] = Future()
-    while following := list(islice(keys, store.READ_TOGETHER)):
-        ahead = pool.submit(_heads_of, following)
-        yield from ((key, heads) for key in together)
-        together, heads = following, ahead
-    yield from ((key, heads) for key in together)
+        for key in islice(keys, store.READ_TOGETHER):
+            found.append(key)  # noqa: PERF402 - what was listed before a failure is kept
+    except Exception as error:
+        return found, error
+    return found, None
 
 
 def _heads_of(keys: Sequence[LedgerKey]) -> Heads:
@@ -180,30 +318,35 @@ def _heads_of(keys: Sequence[LedgerKey]) -> Heads:
         return {}
 
 
-def _settle_listed(
-    key: LedgerKey, heads: "Future[Heads]", run_id: str, now: Callable[[], datetime]
-) -> Settlement | None:
-    """Settle one of many ledgers. One whose head could not be read together with others' is read by itself."""
-    return settle_ledger(key, run_id, now, heads.result().get(key))
+def _given_up(segment: RunSegment, listings: int, cause: Exception, totals: RunTotals) -> bool:
+    """Return whether a segment was listed so often in vain that it counts as failed."""
+    code = in_billing_words(cause).code
+    about: dict[str, Any] = {"run_id": segment.run_id, "shard": segment.shard, "code": code, "exc_info": cause}
+    if listings < MAX_LISTINGS:
+        logger.warning("ledgers not listed, trying again", **about)
+        return False
+    totals.add_failure(Failure(code, shard=segment.shard, subscription_id=segment.subscription_id))
+    logger.error("ledgers not listed", **about)
+    return True
 
 
-def _collect(key: LedgerKey, future: "Future[Settlement | None]", totals: RunTotals) -> None:
+def _hand_over(segment: RunSegment, hand_over: Callable[[RunSegment], None], totals: RunTotals) -> None:
     try:
-        settlement = future.result()
-    except Unrated as unrated:
-        totals.unrated += 1
-        logger.warning("quota missing", ledger=key.ledger_id, run_id=totals.run_id, reason=str(unrated))
-    except Exception as error:
-        totals.failures += 1
-        code = error.code if isinstance(error, BillingError) else type(error).__name__
-        logger.exception("ledger not settled", ledger=key.ledger_id, run_id=totals.run_id, code=code)
+        hand_over(segment)
+    except QueueUnavailable as error:
+        totals.add_failure(Failure(error.code, shard=segment.shard, subscription_id=segment.subscription_id))
+        totals.stranded = error
+        logger.exception("run segment not enqueued", run_id=segment.run_id, shard=segment.shard)
     else:
-        if settlement:
-            totals.add(settlement)
+        totals.handed_over.append(segment.segment_id)
 
 
 def settle_ledger(
-    key: LedgerKey, run_id: str, now: Callable[[], datetime], seen: Head | None = None
+    key: LedgerKey,
+    run_id: str,
+    now: Callable[[], datetime],
+    seen: Head | None = None,
+    rating: Rating | None = None,
 ) -> Settlement | None:
     """Settle one ledger; None where nothing was left to settle. `seen` is its head, if it was read a moment ago.
 
@@ -213,10 +356,11 @@ def settle_ledger(
         LedgerBusy: others were faster all the time; it stays pending.
     """
     head = seen or store.head(key)
+    rating = rating or Rating()
     for _ in tries():
         if head is None or head.is_settled:
             return None
-        settlement = settle(head if head.terms else _rated(head), run_id, now())
+        settlement = settle(head if head.terms else rating.rated(head), run_id, now())
         try:
             store.save_settlement(settlement, head)
         except HeadMoved as moved:
@@ -224,12 +368,3 @@ def settle_ledger(
         else:
             return settlement
     raise LedgerBusy(f"The ledger {key.ledger_id} kept moving.")
-
-
-def _rated(head: Head) -> Head:
-    """An unrated head with the terms that its subscription's plan has by now."""
-    plan_id = catalog.subscription(head.key.subscription_id).plan_id
-    terms = catalog.terms(plan_id, head.key.usage_type)
-    if terms is None:
-        raise Unrated(f"the plan {plan_id} has no quota for {head.key.usage_type}")
-    return head.rated(terms)

@@ -32,6 +32,7 @@ class Settings(BaseModel):
     subscription_table: str
     invoice_table: str
     dead_event_table: str
+    billing_run_table: str
     billing_queue_url: str
     usage_queue_url: str
     jwt_algorithm: Literal["HS256", "RS256", "ES256"]

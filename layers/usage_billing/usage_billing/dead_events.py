@@ -19,10 +19,10 @@ from pynamodb.expressions.condition import Condition
 from usage_billing import cursors, errors
 from usage_billing.errors import BillingError
 from usage_billing.exact_json import dumps, loads
+from usage_billing.failures import in_billing_words
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import EVENTS_DEAD, count, logger
 from usage_billing.queueing import event_json, requeue
-from usage_billing.recording import in_billing_words
 from usage_billing.tables import DeadEventTable, error_code
 from usage_billing.values import instant, iso
 
@@ -155,6 +155,7 @@ def keep(
         try:
             _keep(letter, now)
         except Exception as error:
+            logger.exception("dead event not kept", message_id=letter.message_id)
             return in_billing_words(error)
         return None
 

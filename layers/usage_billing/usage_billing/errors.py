@@ -121,6 +121,10 @@ class EventNotFound(BillingError):
     code = "event_not_found"
 
 
+class RunNotFound(BillingError):
+    code = "run_not_found"
+
+
 class EventIdConflict(BillingError):
     """The event id names another event of this subscription already. One entry in `fields` per field that differs."""
 

@@ -11,6 +11,7 @@ IDS = {
     "userId": "user-123",
     "invoiceId": "sub-456-20261101T000000Z",
     "eventId": "assessment-7f3a",
+    "runId": "9b1c2f0e5d",
 }
 """By the name of a field or a parameter."""
 
@@ -159,6 +160,22 @@ _DEAD = {
 
 _SUBSCRIPTION = {"userId": "user-123", "planId": "business", "status": "active", "billingAnchorDay": 1}
 
+_RUN = {
+    "runId": "9b1c2f0e5d",
+    "status": "completed",
+    "subscriptionId": None,
+    "startedAt": "2026-11-21T00:00:04Z",
+    "updatedAt": "2026-11-21T00:00:05.5Z",
+    "ledgersSettled": 1,
+    "itemsCreated": 1,
+    "failures": 1,
+    "ledgersUnrated": 1,
+    "totals": {"USD": "25.00"},
+    "segmentsCompleted": 1,
+    "segmentsUnderWay": 0,
+    "interruptions": 0,
+}
+
 DETAILS = {
     "not_json": "The body is not valid JSON: expecting value, line 1, column 14.",
     "credentials_missing": "Send a token as 'Authorization: Bearer ...' or an internal key as 'x-api-key: ...'.",
@@ -217,6 +234,27 @@ BODIES: dict[str, dict[str, Any]] = {
         "ledgersUnrated": 0,
         "totals": {"USD": "25.00"},
     },
+    "BillingRunReport": _RUN
+    | {
+        "failedLedgers": [
+            {
+                "code": "invoice_not_draft",
+                "subscriptionId": "sub-457",
+                "periodStart": "2026-10-01T00:00:00Z",
+                "usageType": "assessment",
+                "shard": None,
+            }
+        ],
+        "unratedLedgers": [
+            {
+                "subscriptionId": "sub-456",
+                "periodStart": "2026-11-01T00:00:00Z",
+                "usageType": "assesment",
+                "planId": "business",
+            }
+        ],
+    },
+    "BillingRuns": {"runs": [_RUN]},
     "QuotaTerms": {"monthlyLimit": 50, "unitPrice": "10.00", "unitName": "assessment", "currency": "USD"},
     "Quota": _QUOTA,
     "Quotas": {"quotas": [_QUOTA]},

@@ -7,6 +7,7 @@ anything else is looked at, then role and scope, then the request's shape. Only 
 import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -23,12 +24,13 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from usage_billing import errors, store
+from usage_billing import errors, rejections
 from usage_billing.access import PUBLIC, Allowed, Caller, Scope, authenticate
 from usage_billing.errors import BillingError, FieldError, Unauthenticated
 from usage_billing.exact_json import dumps, loads
+from usage_billing.failures import in_billing_words
 from usage_billing.field_errors import field_names, invalid, legible, unknown_parameters
-from usage_billing.observability import AUTHENTICATION_FAILURES, DATABASE_FAILURES, count, logger, observed
+from usage_billing.observability import AUTHENTICATION_FAILURES, count, logger, observed, rejected
 
 STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.NotJson: HTTPStatus.BAD_REQUEST,
@@ -43,6 +45,7 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.QuotaNotFound: HTTPStatus.NOT_FOUND,
     errors.InvoiceNotFound: HTTPStatus.NOT_FOUND,
     errors.EventNotFound: HTTPStatus.NOT_FOUND,
+    errors.RunNotFound: HTTPStatus.NOT_FOUND,
     errors.EventIdConflict: HTTPStatus.CONFLICT,
     errors.SubscriptionInactive: HTTPStatus.CONFLICT,
     errors.SubscriptionUserFixed: HTTPStatus.CONFLICT,
@@ -84,6 +87,8 @@ class Contract:
     scope: Scope
     raises: tuple[type[BillingError], ...]
     most_bytes: int
+    takes_event: bool
+    """Whether its body is a usage event, so that every refusal is one of an event."""
 
 
 class Api(APIGatewayHttpResolver):
@@ -96,7 +101,7 @@ class Api(APIGatewayHttpResolver):
         # of answers that are validated models already.
         self._request_validation_middleware = _Gate()  # type: ignore[no-untyped-call]
         self._response_validation_middleware = _Renderer()  # type: ignore[assignment]
-        self.exception_handler(Exception)(_problem)
+        self.exception_handler(Exception)(self._refuse)
 
     def get(self, rule: str, *, allow: Allowed, **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
         return self.route(rule, "GET", allow=allow, **kwargs)
@@ -116,19 +121,21 @@ class Api(APIGatewayHttpResolver):
         scope: Scope | None = None,
         raises: Sequence[type[BillingError]] = (),
         most_bytes: int = MOST_BYTES,
+        takes_event: bool = False,
         **kwargs: Any,
     ) -> Callable[[HandlerT], HandlerT]:
         """Build a route for callers of the roles in `allow` whose credentials are good for `scope`.
 
         Without `scope` GET requires `read`, and everything else `operate`.
         `raises` is what it refuses for besides what every route does; the API's description says so to callers.
+        A route that `takes_event` counts each refusal as a rejected event, and logs its ids.
         """
         needed = scope or (Scope.READ if method == "GET" else Scope.OPERATE)
         if allow is not PUBLIC and not allow:
             raise ValueError(f"nobody could call {method} {rule}")
 
         def built(function: HandlerT) -> HandlerT:
-            self._contracts[function] = Contract(allow, needed, tuple(raises), most_bytes)
+            self._contracts[function] = Contract(allow, needed, tuple(raises), most_bytes, takes_event)
             named = {"operation_id": to_camel(function.__name__)} | kwargs
             return super(Api, self).route(rule, method, **named)(function)
 
@@ -165,6 +172,19 @@ class Api(APIGatewayHttpResolver):
         before, event_id, _ = rule.partition("<event_id>")
         pattern = APIGatewayHttpResolver._compile_regex(before, "{}").pattern
         return re.compile(base_regex.format(pattern + "(?P<event_id>.+)" if event_id else pattern))
+
+    def _refuse(self, error: Exception) -> Response[str]:
+        known = in_billing_words(error)
+        contract = self.contract(self.context["_route"].func) if "_route" in self.context else None
+        # Anybody can be refused for credentials at will; that is counted as such.
+        if contract is None or not contract.takes_event or isinstance(known, Unauthenticated):
+            return _problem(error, known)
+        rejected(known.code, 1)
+        if "body" not in self.context:  # a caller who may not record is refused before the body is looked at
+            with suppress(BillingError):
+                self._request_validation_middleware._get_body(self)
+        ids = rejections.ids_of(self.context.get("body"), self.current_event.headers.get("idempotency-key"))
+        return _problem(error, known, event_id=ids.event_id, subscription_id=ids.subscription_id)
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
         """The path's parameters, decoded: an id may hold characters that a path may not."""
@@ -221,6 +241,7 @@ class _Gate(OpenAPIRequestValidationMiddleware):
             raise errors.NotJson(f"The body is not valid JSON: {legible(str(error))}.") from None
         if body is not None and not isinstance(body, dict):
             raise errors.ValidationFailed(FieldError("body", "invalid", "must be a JSON object"))
+        app.append_context(body=body)  # type: ignore[no-untyped-call]
         return body
 
     def _refuse_other_formats(self, app: Api) -> None:
@@ -319,9 +340,8 @@ class Problem(BaseModel):
         )
 
 
-def _problem(error: Exception) -> Response[str]:
-    """The one place where an error becomes an answer."""
-    known = _in_billing_words(error)
+def _problem(error: Exception, known: BillingError, **ids: Any) -> Response[str]:
+    """The one place where an error, which `known` says in billing words, becomes an answer. `ids` go into the log."""
     problem = Problem.of(known)
     headers: dict[str, str] = {}
     if isinstance(known, Unauthenticated):
@@ -333,29 +353,21 @@ def _problem(error: Exception) -> Response[str]:
         headers |= {"Accept-Encoding": "identity"}  # RFC 9110, 12.5.3: what a request may be encoded in
     if isinstance(known, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(known.allowed)
-    if isinstance(known, errors.DatabaseUnavailable) and known is not error:
-        count(DATABASE_FAILURES)  # recording has counted its own
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        logger.error("request failed", code=known.code, cause=repr(known.__cause__ or error))
+        logger.error("request failed", code=known.code, cause=repr(known.__cause__ or error), **ids)
     elif isinstance(known, errors.InternalError):
-        if known is not error:
-            logger.error("internal error", exc_info=error)
+        # What failed while an event was recorded has its line already, without ids.
+        logger.error("internal error", exc_info=error if known is not error else None, **ids)
     else:
-        logger.warning("request refused", code=known.code, status=problem.status)
+        logger.warning("request refused", code=known.code, status=problem.status, **ids)
     return _answer_problem(problem, headers)
 
 
 def refusal(error: BillingError) -> dict[str, Any]:
     """A Lambda handler's answer to what reached no route."""
-    problem = _problem(error)
+    problem = _problem(error, error)
     return {"statusCode": problem.status_code, "headers": problem.headers, "body": problem.body}
-
-
-def _in_billing_words(error: Exception) -> BillingError:
-    if isinstance(error, BillingError):
-        return error
-    return store.unavailable(error) or errors.InternalError()
 
 
 def _answer_problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[str]:

@@ -15,7 +15,7 @@ from usage_billing.access import Caller
 from usage_billing.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
 from usage_billing.ledger import UsageEvent
 from usage_billing.queueing import enqueue
-from usage_billing.recording import Recorded, in_billing_words, record_all, require_timely
+from usage_billing.recording import Recorded, failed, record_all, require_timely
 from usage_billing.subscriptions import Subscription
 
 RESERVE_SECONDS = 7.0
@@ -81,7 +81,7 @@ def _queue_allowed(
                 gate.caller.require_user(event.user_id)
                 gate.admit(event, gate.find(event.subscription_id))
         except Exception as error:
-            refused[number] = in_billing_words(error)
+            refused[number] = failed(error)
     allowed = [number for number in range(len(events)) if number not in refused]
     unsent = enqueue([events[number] for number in allowed], now, lambda: seconds_left() - ANSWER_SECONDS)
     queued = dict(zip(allowed, unsent, strict=True))

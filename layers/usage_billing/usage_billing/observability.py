@@ -14,8 +14,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext as LambdaContext  # noqa: PLC0414 - for handlers
 
 from usage_billing import THRESHOLDS
+from usage_billing.errors import BillingError
 
 EVENTS_RECORDED = "EventsRecorded"
+EVENTS_REJECTED = "EventsRejected"
 EVENTS_REPLAYED = "EventsReplayed"
 EVENTS_QUEUED = "EventsQueued"
 EVENTS_DELAYED = "EventsDelayed"
@@ -31,6 +33,37 @@ BILLING_RUN_SECONDS = "BillingRunSeconds"
 BILLED_AMOUNT = "BilledAmount"
 AUTHENTICATION_FAILURES = "AuthenticationFailures"
 DATABASE_FAILURES = "DatabaseFailures"
+INTERNAL_ERRORS = "InternalErrors"
+
+ALARMING = frozenset(
+    {
+        EVENTS_REJECTED,
+        EVENTS_DELAYED,
+        EVENT_ID_CONFLICTS,
+        QUOTA_MISSING,
+        BILLING_FAILURES,
+        BILLING_RUNS,
+        DATABASE_FAILURES,
+        INTERNAL_ERRORS,
+    }
+)
+"""The metrics that infra/alarms.yaml has an alarm for; a test compares the two."""
+
+INFORMATION = frozenset(
+    {
+        EVENTS_RECORDED,
+        EVENTS_REPLAYED,
+        EVENTS_QUEUED,
+        EVENTS_DEAD,  # the alarm watches the dead-letter queue: it lasts until the queue is empty
+        LEDGER_RETRIES,
+        LEDGERS_SETTLED,
+        INVOICE_ITEMS,
+        BILLING_RUN_SECONDS,
+        BILLED_AMOUNT,
+        AUTHENTICATION_FAILURES,  # anybody can cause them at will
+    }
+)
+"""The metrics that are only for looking at, on the dashboard."""
 
 ResultT = TypeVar("ResultT")
 
@@ -39,11 +72,19 @@ metrics = Metrics()
 
 
 def observed(handler: Callable[[dict[str, Any], Any], ResultT]) -> Callable[[dict[str, Any], Any], ResultT]:
-    """A Lambda handler whose log lines carry the request's id and whose metrics are written out when it ends."""
+    """A Lambda handler whose log lines carry the request's id and whose metrics are written out when it ends.
+
+    An error that nothing in the handler expected is counted here, and raised.
+    """
 
     def handle(event: dict[str, Any], context: Any) -> ResultT:
         try:
             return handler(event, context)
+        except BillingError:
+            raise
+        except Exception:
+            count(INTERNAL_ERRORS)
+            raise
         finally:
             if metrics.metric_set:
                 metrics.flush_metrics()
@@ -67,6 +108,14 @@ def count(name: str, value: int = 1) -> None:
 def seconds(name: str, value: float) -> None:
     """Measure a duration. Call from the main thread only."""
     metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=value)
+
+
+def rejected(code: str, events: int) -> None:
+    """Count rejected events twice: in total, because an alarm takes no varying dimension, and by code."""
+    count(EVENTS_REJECTED, events)
+    with single_metric(name=EVENTS_REJECTED, unit=MetricUnit.Count, value=events) as metric:
+        metric.add_dimension(name="service", value=metrics.service or "")
+        metric.add_dimension(name="code", value=code)
 
 
 def billed(currency: str, amount: Decimal) -> None:

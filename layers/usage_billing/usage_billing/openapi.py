@@ -38,7 +38,7 @@ counted once.
 TAGS = {
     "Usage": "Report usage and read it back",
     "Invoices": "What usage costs",
-    "Billing": "Runs that settle ledgers and write invoice items",
+    "Billing": "Runs that settle ledgers and write invoice items, and what they did",
     "Quotas": "What a plan includes, and the price of each unit beyond",
     "Subscriptions": "Whose they are, on which plan, and when their periods turn",
     "Description": "This description; open to everybody",
@@ -47,6 +47,7 @@ TAGS = {
 _TAG_OF = {
     "/api/usage/quotas": "Quotas",
     "/api/usage/process-billing": "Billing",
+    "/api/billing": "Billing",
     "/api/usage": "Usage",
     "/api/subscriptions": "Subscriptions",
     "/api/invoices": "Invoices",

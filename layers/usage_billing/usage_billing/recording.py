@@ -22,9 +22,9 @@ from usage_billing.errors import (
     TooManyUsageTypes,
     ValidationFailed,
 )
+from usage_billing.failures import in_billing_words
 from usage_billing.ledger import CLOCK_SKEW, OLDEST_EVENT, Entry, Head, LedgerKey, QuotaState, UsageEvent, timely
 from usage_billing.observability import (
-    DATABASE_FAILURES,
     EVENT_ID_CONFLICTS,
     EVENTS_RECORDED,
     EVENTS_REPLAYED,
@@ -161,7 +161,7 @@ class _Batch:
             if not subscription.is_active:  # perhaps it is by now
                 subscription = catalog.subscription(subscription_id)
         except Exception as error:
-            return _Sorted(dict.fromkeys(numbers, in_billing_words(error)))
+            return _Sorted(dict.fromkeys(numbers, failed(error)))
         found = _Sorted()
         shares: dict[LedgerKey, _Share] = {}
         firsts: dict[str, tuple[int, LedgerKey]] = {}
@@ -175,7 +175,7 @@ class _Batch:
                 found.late.append((number, error))
                 continue
             except Exception as error:
-                found.refused[number] = in_billing_words(error)
+                found.refused[number] = failed(error)
                 continue
             first, key = firsts.setdefault(event.event_id, (number, opened.key))
             if key == opened.key:
@@ -195,7 +195,7 @@ class _Batch:
             late = [number for number in share.numbers if number not in outcomes]
             return outcomes | dict(self.look_up((number, error)) for number in late)
         except Exception as error:
-            failure = in_billing_words(error)
+            failure = failed(error)
         else:
             usage_type = share.opened.key.usage_type
             failure = LedgerBusy(f"Too many concurrent writes for usage type {usage_type} of this subscription.")
@@ -213,7 +213,7 @@ class _Batch:
                 known = (stored, None) if stored else None
             return number, self._replay(event, *known) if known else refusal
         except Exception as error:
-            return number, in_billing_words(error)
+            return number, failed(error)
 
     def copy(self, number: int, first: Outcome) -> Outcome:
         """What becomes of an event whose id another one of the batch has, which goes to another ledger."""
@@ -222,7 +222,7 @@ class _Batch:
         try:
             return self._replay(event, *known) if known else first
         except Exception as error:
-            return in_billing_words(error)
+            return failed(error)
 
     def _require_time(self) -> None:
         if self.seconds_left() <= 0:
@@ -308,16 +308,13 @@ class _Batch:
         return Recorded(stored, head, replayed=True)
 
 
-def in_billing_words(error: Exception) -> BillingError:
-    """A refusal as it is; a failure counted and logged with its cause, for only its name goes on."""
-    if isinstance(error, BillingError):
-        return error
-    failure = store.unavailable(error)
-    if failure is None:
-        logger.exception("internal error")
-        return InternalError()
-    count(DATABASE_FAILURES)
-    logger.error("events not recorded", code=failure.code, cause=repr(error))
+def failed(error: Exception) -> BillingError:
+    """Return a refusal as it is; count and log a failure with its cause, because only its name goes on."""
+    failure = in_billing_words(error)
+    if isinstance(failure, InternalError) and failure is not error:
+        logger.error("internal error", exc_info=error)
+    elif failure is not error:
+        logger.error("events not recorded", code=failure.code, cause=repr(error))
     return failure
 
 

@@ -22,18 +22,20 @@ from usage_billing.values import (
     Metadata,
     PrintableText,
     Quantity,
+    RecordedEventId,
     Strict,
     UnitPrice,
 )
 
 PathIdentifier = Annotated[Identifier, Path()]
 PathInvoiceId = Annotated[str, Path(pattern=INVOICE_ID_PATTERN)]
+PathRunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 QueriedSubscription = Annotated[Identifier, Query(alias="subscriptionId")]
 QueriedUsageType = Annotated[Identifier | None, Query(alias="usageType")]
 QueriedCode = Annotated[str | None, Query(alias="code", pattern=r"^[a-z_]{1,64}$", description="a reason")]
 NarrowingSubscription = Annotated[Identifier | None, Query(alias="subscriptionId")]
-QueriedEventId = Annotated[EventId | None, Query(alias="eventId")]
-PathEventId = Annotated[EventId, Path(description="percent-encoded")]
+QueriedEventId = Annotated[RecordedEventId | None, Query(alias="eventId")]
+PathEventId = Annotated[RecordedEventId, Path(description="percent-encoded")]
 PageSize = Annotated[int, Query(ge=1, le=100, description="how many at most")]
 Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCursor of the previous page")]
 

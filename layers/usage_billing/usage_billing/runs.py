@@ -1,13 +1,17 @@
-"""A billing run in its surroundings: the clock, the invocation's time, the queue, the log and the metrics."""
+"""A billing run in its surroundings: the clock, the time there is, the queue, the report, the log and the metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from time import monotonic
+from typing import Any
+from uuid import UUID, uuid4
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from usage_billing import clock
-from usage_billing.billing import RunTotals, Stretch, run, whole_run
+from usage_billing import clock, run_reports
+from usage_billing.billing import RunSegment, RunTotals, run, whole_run
 from usage_billing.config import settings
+from usage_billing.failures import in_billing_words
 from usage_billing.observability import (
     BILLING_FAILURES,
     BILLING_RUN_SECONDS,
@@ -21,57 +25,189 @@ from usage_billing.observability import (
     seconds,
 )
 from usage_billing.queueing import send
-from usage_billing.values import as_text
+from usage_billing.retries import tries
+from usage_billing.run_reports import Attempt, RunStatus
+from usage_billing.values import as_text, instant
+
+SAVING_SECONDS = 10.0
+"""How often an invocation saves its progress: what is missing in a report if it is cut off."""
+
+SAVING_TRIES = 2
+"""How often the end is saved, each time with the retries of the SDK."""
 
 
 def start(subscription_id: str | None, context: LambdaContext) -> RunTotals:
-    """Run billing over everything, or over one subscription."""
-    totals = go_on(whole_run(subscription_id), context)
-    if subscription_id is None:
-        count(BILLING_RUNS)
-    return totals
+    """Run billing over everything, or over one subscription; otherwise like `resume`."""
+    return _work(whole_run(subscription_id), context, clock.now())
 
 
-def go_on(stretches: Sequence[Stretch], context: LambdaContext) -> RunTotals:
-    """Run billing over `stretches`, in the time this invocation has; the rest goes to the queue.
+def start_scheduled(event: Mapping[str, Any], context: LambdaContext) -> RunTotals:
+    """Run billing over everything. The same event delivered again, as after a crash, continues the same run."""
+    try:
+        run_id, started_at = UUID(event["id"]).hex, instant(event["time"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        run_id, started_at = uuid4().hex, clock.now()  # an operator invoked the function
+    return _work(whole_run(run_id=run_id), context, started_at)
+
+
+def resume(segment: RunSegment, context: LambdaContext) -> RunTotals:
+    """Run billing over a segment, in the time this invocation has; the rest goes to the queue.
 
     Raises:
         QueueUnavailable: some of the rest did not get there; what was settled stays settled.
+        DatabaseUnavailable: the report could not be saved; what was settled stays settled.
     """
+    return _work([segment], context, None)
+
+
+def _work(segments: Sequence[RunSegment], context: LambdaContext, listed_at: datetime | None) -> RunTotals:
     started = monotonic()
+    reporter = _Reporter(segments[0], listed_at)
+    reporter.begin()
     totals = run(
-        stretches,
+        segments,
         now=clock.now,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         hand_over=_enqueue,
+        progress=reporter.progress,
     )
-    _report(totals, monotonic() - started)
+    _tell(totals, segments[0], monotonic() - started)
+    try:
+        reporter.end(totals)
+        _finish(totals)
+    except Exception as error:
+        failure = in_billing_words(error)
+        logger.exception("run report not saved", run_id=totals.run_id, code=failure.code)
+        raise failure from failure.__cause__
     if totals.stranded:
         raise totals.stranded
     return totals
 
 
-def _enqueue(stretch: Stretch) -> None:
-    body = stretch.model_dump_json(by_alias=True, exclude_none=True)
+def _enqueue(segment: RunSegment) -> None:
+    body = segment.model_dump_json(by_alias=True, exclude_none=True)
     send(settings().billing_queue_url, body)
 
 
-def _report(totals: RunTotals, duration: float) -> None:
+class _Reporter:
+    """Keeps the row of this invocation in the run's report."""
+
+    def __init__(self, segment: RunSegment, listed_at: datetime | None) -> None:
+        self._segment = segment
+        self._listed_at = listed_at
+        """When the run is listed to have started; None once it is listed."""
+        self._attempt_id = uuid4().hex
+        self._started_at = clock.now()
+        self._revision = 0
+        self._saved = monotonic()
+
+    def begin(self) -> None:
+        """Say that the invocation has begun. A report that cannot be saved now keeps nobody from being billed."""
+        attempt = self._attempt(RunTotals(self._segment.run_id), ended=False)
+        try:
+            self._save(attempt)
+        except Exception as error:
+            self._not_saved(error)
+
+    def progress(self, totals: RunTotals) -> Callable[[], None] | None:
+        """Return what saves the progress, if it is time for that."""
+        if monotonic() - self._saved < SAVING_SECONDS:
+            return None
+        self._saved = monotonic()
+        attempt = self._attempt(run_reports.snapshot(totals), ended=False)
+
+        def save() -> None:
+            try:
+                run_reports.save(attempt)
+            except Exception as error:
+                self._not_saved(error)
+
+        return save
+
+    def end(self, totals: RunTotals) -> None:
+        """Say what the invocation did. Raises what PynamoDB raises if that cannot be saved."""
+        attempt = self._attempt(totals, ended=True)
+        for number in tries(SAVING_TRIES):
+            try:
+                return self._save(attempt)
+            except Exception:
+                if number == SAVING_TRIES:
+                    raise
+        raise AssertionError
+
+    def _save(self, attempt: Attempt) -> None:
+        if self._listed_at is not None:
+            run_reports.enlist(self._segment.run_id, self._listed_at)
+            self._listed_at = None
+        run_reports.save(attempt)
+
+    def _attempt(self, totals: RunTotals, *, ended: bool) -> Attempt:
+        self._revision += 1
+        return Attempt(
+            run_id=self._segment.run_id,
+            segment_id=self._segment.segment_id,
+            attempt_id=self._attempt_id,
+            subscription_id=self._segment.subscription_id,
+            started_at=self._started_at,
+            updated_at=clock.now(),
+            revision=self._revision,
+            ended=ended,
+            totals=totals,
+        )
+
+    def _not_saved(self, error: Exception) -> None:
+        code = in_billing_words(error).code
+        logger.warning("run progress not saved", run_id=self._segment.run_id, code=code, cause=repr(error))
+
+
+def _tell(totals: RunTotals, segment: RunSegment, duration: float) -> None:
+    """Log and count what this invocation did."""
     count(LEDGERS_SETTLED, totals.settled)
     count(INVOICE_ITEMS, totals.items)
     count(BILLING_FAILURES, totals.failures)
-    count(QUOTA_MISSING, totals.unrated)
+    count(QUOTA_MISSING, len(totals.quotas_missing))
     seconds(BILLING_RUN_SECONDS, duration)
     for currency, amount in totals.amounts.items():
         billed(currency, amount)
+    for (plan_id, usage_type), ledgers in sorted(totals.quotas_missing.items()):
+        logger.warning("quota missing", run_id=totals.run_id, plan_id=plan_id, usage_type=usage_type, ledgers=ledgers)
     logger.info(
-        "billing run continues" if totals.handed_over else "billing run completed",
+        "run segment completed",
         run_id=totals.run_id,
+        segment_id=segment.segment_id,
         ledgers_settled=totals.settled,
         items_created=totals.items,
         ledgers_unrated=totals.unrated,
         failures=totals.failures,
-        handed_over=totals.handed_over,
-        totals={currency: as_text(amount) for currency, amount in sorted(totals.amounts.items())},
+        handed_over=len(totals.handed_over),
+        totals=_texts(totals.amounts),
         seconds=round(duration, 3),
     )
+
+
+def _finish(totals: RunTotals) -> None:
+    """Log how the run stands, and count it once nothing of it is under way and nothing of it failed."""
+    if totals.handed_over:
+        logger.info("billing run continues", run_id=totals.run_id, handed_over=len(totals.handed_over))
+        return
+    report = run_reports.report(totals.run_id, clock.now())
+    if report.status != RunStatus.COMPLETED:
+        logger.info("billing run continues", run_id=totals.run_id, segments_under_way=report.segments_under_way)
+        return
+    # Two segments that end together may both find the run completed. The alarm asks whether there was one.
+    if report.is_clean and report.subscription_id is None:
+        count(BILLING_RUNS)
+    logger.info(
+        "billing run completed",
+        run_id=report.run_id,
+        ledgers_settled=report.settled,
+        items_created=report.items,
+        ledgers_unrated=report.unrated,
+        failures=report.failures,
+        interruptions=report.interruptions,
+        totals=_texts(report.amounts),
+    )
+
+
+def _texts(amounts: Mapping[str, Any]) -> dict[str, str]:
+    return {currency: as_text(amount) for currency, amount in sorted(amounts.items())}

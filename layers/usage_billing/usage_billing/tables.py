@@ -318,6 +318,34 @@ class DeadEventTable(Table):
     code_index = CodeIndex()
 
 
+class BillingRunTable(Table):
+    """What billing runs did: a row for each invocation, and a partition that lists the runs, of keys alone."""
+
+    setting = "billing_run_table"
+
+    class Meta:
+        table_name = ""
+
+    run_id = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True)
+    segment_id = UnicodeAttribute(null=True)
+    attempt_id = UnicodeAttribute(null=True)
+    subscription_id = UnicodeAttribute(null=True)
+    started_at = UnicodeAttribute(null=True)
+    updated_at = UnicodeAttribute(null=True)
+    revision = IntegerAttribute(null=True)
+    status = UnicodeAttribute(null=True)
+    settled = IntegerAttribute(null=True)
+    items = IntegerAttribute(null=True)
+    failures = IntegerAttribute(null=True)
+    unrated = IntegerAttribute(null=True)
+    amounts = UnicodeAttribute(null=True)
+    failed = UnicodeAttribute(null=True)
+    unrated_ledgers = UnicodeAttribute(null=True)
+    handed_over = UnicodeAttribute(null=True)
+    expires_at = IntegerAttribute()
+
+
 ALL: tuple[type[Table], ...] = (
     UsageTable,
     UsageQuotaTable,
@@ -326,6 +354,7 @@ ALL: tuple[type[Table], ...] = (
     SubscriptionTable,
     InvoiceTable,
     DeadEventTable,
+    BillingRunTable,
 )
 
 

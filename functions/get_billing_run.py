@@ -1,0 +1,18 @@
+"""GET /api/billing/runs/{runId}: what a billing run has done so far, also after it was handed to the queue."""
+
+from usage_billing import clock, run_reports
+from usage_billing.access import OPERATORS
+from usage_billing.answers.runs import BillingRunReport
+from usage_billing.errors import RunNotFound
+from usage_billing.http import Api
+from usage_billing.requests import PathRunId
+
+app = Api()
+
+
+@app.get("/api/billing/runs/<run_id>", allow=OPERATORS, raises=[RunNotFound])
+def get_billing_run(run_id: PathRunId) -> BillingRunReport:
+    return BillingRunReport.of(run_reports.report(run_id, clock.now()))
+
+
+handler = app.handler

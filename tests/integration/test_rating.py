@@ -1,0 +1,151 @@
+"""Unrated ledgers in a run: a missing quota is looked up once, said once and counted once, however many wait for it."""
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.api import Api
+from tests.faults import watched
+from tests.integration.conftest import Metrics
+from tests.ledgers import check, unsettled
+from usage_billing import catalog, rating, store
+from usage_billing.errors import SubscriptionNotFound
+from usage_billing.rating import Rating, Unrated
+from usage_billing.tables import SubscriptionTable
+
+LEDGERS = 8
+
+
+@pytest.fixture
+def waiting(api: Api) -> Api:
+    """Two usage types without a quota, of subscriptions on two plans."""
+    for number in range(LEDGERS):
+        api.subscribe(f"sub-{number}", plan=f"plan-{number % 2}")
+        for usage_type in ("report", "analysis"):
+            api.record(f"{usage_type}-{number}", subscriptionId=f"sub-{number}", usageType=usage_type)
+    return api
+
+
+def quota_looks(asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    terms = catalog.terms
+
+    def look(plan_id: str, usage_type: str) -> Any:
+        asked.append((plan_id, usage_type))
+        return terms(plan_id, usage_type)
+
+    monkeypatch.setattr(catalog, "terms", look)
+
+
+def test_a_missing_quota_is_looked_up_once_in_a_run(
+    waiting: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[tuple[str, str]] = []
+    quota_looks(asked, monkeypatch)
+    metrics()
+    with watched() as calls:
+        assert waiting.bill().json["ledgersUnrated"] == 2 * LEDGERS
+    expected = {(f"plan-{plan}", usage_type) for plan in (0, 1) for usage_type in ("report", "analysis")}
+    assert sorted(asked) == sorted(expected)
+    assert calls.made.count("GetItem") <= len(expected) + LEDGERS + len(expected), "a subscription about once"
+    assert metrics()["QuotaMissing"] == len(expected), "by plan and usage type, not by ledger"
+    lines = [vars(record) for record in caplog.records if record.getMessage() == "quota missing"]
+    said = [(line["plan_id"], line["usage_type"], line["ledgers"]) for line in lines if "ledgers" in line]
+    assert said == [(*name, LEDGERS // 2) for name in sorted(expected)]
+
+
+def test_a_quota_that_is_there_by_now_rates_every_ledger_that_waited(waiting: Api) -> None:
+    waiting.bill()
+    for plan in (0, 1):
+        for usage_type in ("report", "analysis"):
+            waiting.plan(f"plan-{plan}", usage_type, limit=0)
+    answer = waiting.bill().json
+    assert (answer["ledgersSettled"], answer["ledgersUnrated"], answer["failures"]) == (2 * LEDGERS, 0, 0)
+    assert list(unsettled(check())) == []
+
+
+def test_terms_are_read_afresh_for_each_ledger_that_gets_them(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota or a plan that changes in the middle of a run holds for the ledgers that come after."""
+    waiting.plan("plan-0", "report", limit=0, price="1")
+    asked: list[tuple[str, str]] = []
+    quota_looks(asked, monkeypatch)
+    waiting.bill()
+    assert asked.count(("plan-0", "report")) == LEDGERS // 2
+    assert asked.count(("plan-1", "report")) == 1
+
+
+def test_a_plan_that_changes_during_a_run_rates_at_the_latest_in_the_next(waiting: Api) -> None:
+    waiting.plan("plan-new", "report", limit=0)
+    looking = Rating()
+    [head] = [each for each in heads("sub-0") if each.key.usage_type == "report"]
+    with pytest.raises(Unrated, match="the plan plan-0 has no quota for report"):
+        looking.rated(head)
+    waiting.subscribe("sub-0", plan="plan-new")
+    with pytest.raises(Unrated):
+        looking.rated(head)
+    assert Rating().rated(head).terms
+    assert Rating().rated(head).terms.plan_id == "plan-new"  # type: ignore[union-attr]
+
+
+def heads(subscription_id: str) -> list[Any]:
+    return [store.head(key) for key in store.pending_of(subscription_id)]
+
+
+def test_a_look_that_fails_is_made_again_for_the_next_ledger(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
+    with monkeypatch.context() as failing:
+        failing.setattr(catalog, "terms", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            looking.rated(head)
+    with pytest.raises(Unrated):
+        looking.rated(head)
+    waiting.plan("plan-0", "report")
+    with pytest.raises(Unrated):
+        looking.rated(head)
+
+
+def test_a_subscription_that_is_gone_is_a_failure_of_its_ledger_alone(waiting: Api) -> None:
+    SubscriptionTable.get("sub-3").delete()
+    catalog.forget_subscriptions()
+    answer = waiting.bill().json
+    assert (answer["failures"], answer["ledgersUnrated"]) == (2, 2 * LEDGERS - 2)
+    with pytest.raises(SubscriptionNotFound):
+        Rating().rated(heads("sub-3")[0])
+
+
+def test_many_threads_that_find_the_same_quota_missing_look_once(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    release = threading.Event()
+
+    def slow(plan_id: str, usage_type: str) -> None:
+        asked.append((plan_id, usage_type))
+        release.wait(10)
+
+    monkeypatch.setattr(catalog, "terms", slow)
+    looking, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
+    looking._remember("sub-0", "plan-0")
+
+    def rate() -> None:
+        with pytest.raises(Unrated):
+            looking.rated(head)
+
+    with ThreadPoolExecutor(8) as pool:
+        rates = [pool.submit(rate) for _ in range(8)]
+        while not asked:
+            pass
+        release.set()
+        for each in rates:
+            each.result(10)
+    assert asked == [("plan-0", "report")]
+
+
+def test_no_more_plans_are_remembered_than_fit(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rating, "MAX_PLANS", 2)
+    assert waiting.bill().json["ledgersUnrated"] == 2 * LEDGERS
+
+
+@pytest.fixture(autouse=True)
+def _logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
