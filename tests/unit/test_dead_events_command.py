@@ -95,11 +95,12 @@ def test_all_of_them_are_never_meant_by_accident(api: Fake, arguments: list[str]
     assert api.posted == []
 
 
-@pytest.mark.parametrize("name", ["API_URL", "STACK", "API_KEY"])
+@pytest.mark.parametrize("names", [["API_URL"], ["API_KEY"], ["STACK", "API_KEY"], ["API_URL", "API_KEY"]])
 def test_an_api_elsewhere_needs_an_administrators_token(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], names: list[str]
 ) -> None:
     monkeypatch.delenv("TEST_AUTH_TOKEN", raising=False)
-    monkeypatch.setenv(name, "http://api.test")
+    for name in names:
+        monkeypatch.setenv(name, "http://api.test")
     assert dead_events.main([]) == 1
     assert "role admin" in capsys.readouterr().err

@@ -15,9 +15,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_document_names_targets_that_exist(document: Path) -> None:
     text = document.read_text()
-    code = re.findall(r"`make (?:-s )?([a-z-]+)", text) + re.findall(
-        r"^(?:\$ )?make (?:-s )?([a-z-]+)", text, re.MULTILINE
-    )
+    blocks = "\n".join(re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL))
+    code = re.findall(r"`make (?:-s )?([a-z-]+)", text)
+    code += re.findall(r"^(?:\$ )?make (?:-s )?([a-z-]+)", blocks, re.MULTILINE)
     assert set(code) <= TARGETS
 
 
