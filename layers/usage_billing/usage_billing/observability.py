@@ -39,6 +39,7 @@ ALARMING = frozenset(
     {
         EVENTS_REJECTED,
         EVENTS_DELAYED,
+        EVENTS_DEAD,
         EVENT_ID_CONFLICTS,
         QUOTA_MISSING,
         BILLING_FAILURES,
@@ -54,7 +55,6 @@ INFORMATION = frozenset(
         EVENTS_RECORDED,
         EVENTS_REPLAYED,
         EVENTS_QUEUED,
-        EVENTS_DEAD,  # the alarm watches the dead-letter queue: it lasts until the queue is empty
         LEDGER_RETRIES,
         LEDGERS_SETTLED,
         INVOICE_ITEMS,
