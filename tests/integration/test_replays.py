@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.api import Api
+from tests.api import ADMIN, Api, bearer
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.ledgers import check, rows
@@ -294,9 +294,25 @@ def test_a_report_repeated_through_the_queue_is_a_replay(
         crowded.setattr(contention, "is_hot", lambda _: spills)
         assert ready.record("e1", 60, reportedAt=AFTER_THE_TURN, headers=None if spills else ASYNC).status == 202
     assert consume(received()) == []
-    assert received("USAGE_DEAD_LETTER_QUEUE_URL") == []
+    assert rows("DEAD_EVENT_TABLE") == []
     assert ready.record("e1", 60, reportedAt=AFTER_THE_TURN).json == first.json
     assert len(check()) == 1
+
+
+def test_reports_of_one_event_that_die_are_one_dead_event_of_the_first_time(ready: Api, at: At) -> None:
+    for when in (BEFORE_THE_TURN, AFTER_THE_TURN):
+        at(when)
+        assert ready.record("e1", subscriptionId="late", reportedAt=when, headers=ASYNC).status == 202
+        assert consume(received()) == []
+    administrator = bearer(*ADMIN)
+    [dead] = ready.get("/api/usage/dead-events", headers=administrator).json["deadEvents"]
+    assert dead["event"]["reportedAt"] == BEFORE_THE_TURN
+    ready.subscribe("late")
+    choice = {"subscriptionId": "late", "eventId": "e1"}
+    assert ready.post("/api/usage/dead-events/redrive", choice, headers=administrator).json["redriven"] == 1
+    assert consume(received()) == []
+    [ledger] = check()
+    assert ledger.entries[0]["occurred_at"] == BEFORE_THE_TURN
 
 
 def test_the_call_of_the_readme_may_be_pasted_twice(ready: Api) -> None:
