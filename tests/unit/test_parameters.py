@@ -10,7 +10,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
 from scripts.deployment import MAX_STACK_NAME
-from tests.template import ROOT, functions, template, variables
+from tests.template import ROOT, functions, template
 
 MAX_FUNCTION_NAME = 64
 NOTHING = {"Ref": "AWS::NoValue"}
@@ -53,16 +53,6 @@ def test_the_stack_names_of_samconfig_are_short_enough() -> None:
     names = re.findall(r'^stack_name = "(.+)"$', (ROOT / "samconfig.toml").read_text(), re.MULTILINE)
     assert len(names) == 3
     assert all(len(name) <= MAX_STACK_NAME for name in names)
-
-
-def test_a_parameter_in_the_environment_publishes_a_new_version() -> None:
-    """A published version keeps its environment: without a new one the alias goes on with the old value."""
-    refs = {value["Ref"] for value in variables().values() if isinstance(value, dict) and "Ref" in value}
-    used = refs & template()["Parameters"].keys()
-    assert used
-    for function in functions().values():
-        description = function["Properties"]["VersionDescription"]["Fn::Sub"]
-        assert used <= set(re.findall(r"\$\{(\w+)\}", description))
 
 
 @pytest.mark.parametrize("kind", ["AWS::SQS::Queue", "AWS::SecretsManager::Secret"])
