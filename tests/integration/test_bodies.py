@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests import ledgers
 from tests.api import INTERNAL, Answer, Api
 
 RECORD = "/api/usage/record"
@@ -230,7 +231,7 @@ def test_a_wrong_field_is_named(ready: Api, field: str, text: str) -> None:
     [(named, message)] = faults(answer).items()
     assert named == ("body" if field == "\\ud800" else field)
     assert 5 < len(message) <= 200
-    assert ready.get("/api/usage/subscription/sub-1").json["usage"] == [], "nothing was recorded"
+    assert ledgers.read() == [], "nothing was recorded"
 
 
 @pytest.mark.parametrize(
@@ -339,7 +340,8 @@ def test_every_id_that_can_be_is_taken_in_path_query_and_body(ready: Api, name: 
     assert [record["eventId"] for record in records] == [name]
     assert ready.bill(subscriptionId=name).json["itemsCreated"] == 1
     [invoice] = ready.get("/api/invoices", query={"subscriptionId": name}).json["invoices"]
-    assert ready.get(f"/api/invoices/{invoice['invoiceId']}").json == invoice
+    whole = ready.get(f"/api/invoices/{invoice['invoiceId']}").json
+    assert {field: whole[field] for field in invoice} == invoice
     replayed = ready.record(None, subscriptionId=name, userId=name, usageType=name,
                             headers=INTERNAL | {"idempotency-key": name})  # fmt: skip
     assert (replayed.status, replayed.json) == (200, recorded.json)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import refuse_route
-from tests.api import INTERNAL, Answer, Api, Context
+from tests.api import ADMIN, INTERNAL, Answer, Api, Context, bearer
 from tests.template import template
 from usage_billing import http, openapi
-from usage_billing.requests import MOST_BATCH_BYTES
+from usage_billing.requests import MAX_SELECTION_BYTES, MOST_BATCH_BYTES
 
 RECORD, BATCH = "/api/usage/record", "/api/usage/batch"
 EVENT = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
@@ -19,6 +19,8 @@ BODIES = {
     ("POST", RECORD): (RECORD, http.MOST_BYTES),
     ("POST", BATCH): (BATCH, MOST_BATCH_BYTES),
     ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", http.MOST_BYTES),
+    ("POST", "/api/usage/dead-events/redrive"): ("/api/usage/dead-events/redrive", MAX_SELECTION_BYTES),
+    ("POST", "/api/usage/dead-events/drop"): ("/api/usage/dead-events/drop", MAX_SELECTION_BYTES),
     ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/p/t", http.MOST_BYTES),
     ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/s", http.MOST_BYTES),
 }
@@ -52,7 +54,7 @@ def test_every_route_that_reads_a_body_is_tried() -> None:
 def test_a_body_may_have_so_many_bytes(ready: Api, method: str, path: str, most: int, in_base64: bool) -> None:
     def send(size: int) -> Answer:
         raw = padded({}, size)
-        return ready(method, path, raw=raw.encode() if in_base64 else raw)
+        return ready(method, path, raw=raw.encode() if in_base64 else raw, headers=bearer(*ADMIN))
 
     assert send(most).status in (200, 422)
     for size in (most + 1, most + 2, most + 3, 3 * most):
@@ -124,7 +126,7 @@ def refused(method: str, path: str) -> tuple[int, dict[str, str], dict[str, Any]
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/api", "/api/usage", "/favicon.ico", "/api/usage/record/", "//", "/\x00", "/ä", "/%2e", "", "x" * 5000],
+    ["/api", "/api/usage", "/favicon.ico", "/api/usage/record/", "//", "/\x00", "/ä", "/%2e", "", "x" * 5000],
 )
 def test_an_unknown_path_is_a_problem_too(path: str) -> None:
     status, headers, body = refused("GET", path)
@@ -142,6 +144,7 @@ def test_an_unknown_path_is_a_problem_too(path: str) -> None:
         ("HEAD", "/openapi.json", "GET"),
         ("TRACE", "/api/usage/user/user-1", "GET"),
         ("QUERY", "/docs", "GET"),
+        ("POST", "/", "GET"),
     ],
 )
 def test_an_unknown_method_is_told_the_others(method: str, path: str, allowed: str) -> None:

@@ -144,10 +144,12 @@ _RECORD = {
     "metadata": {"assessmentId": "a-1001"},
 }
 
+_CONFLICT = "The event id assessment-7f3a names another event of this subscription. What differs: quantity."
+
 _DEAD = {
     "id": "WyJzdWItNDU2IiwiYXNzZXNzbWVudC03ZjNhIGQ2ODlkODdjNzY0YzRmNzMiXQ",
     "code": "event_id_conflict",
-    "detail": "The event id assessment-7f3a names another event of this subscription. What differs: quantity.",
+    "detail": _CONFLICT,
     "deadAt": "2026-11-20T09:31:00Z",
     "lastDeadAt": "2026-11-20T09:31:00Z",
     "attempts": 1,
@@ -190,7 +192,7 @@ DETAILS = {
     "invoice_not_found": "There is no invoice sub-456-20261101T000000Z.",
     "event_not_found": "No event assessment-7f3a is recorded for this subscription. One in the queue is not known yet.",
     "run_not_found": "There is no billing run 9b1c2f0e5d.",
-    "event_id_conflict": "The event id assessment-7f3a names another event of this subscription. What differs: userId.",
+    "event_id_conflict": _CONFLICT,
     "subscription_inactive": "The subscription sub-456 is paused.",
     "subscription_user_fixed": "A subscription keeps its user; cancel it and create one for the other user.",
     "plan_currency_mismatch": "The plan business is in USD, because its quota for report is.",

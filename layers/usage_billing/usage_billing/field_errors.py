@@ -14,6 +14,8 @@ from pydantic.alias_generators import to_camel
 from usage_billing.errors import FieldCode, FieldError, ValidationFailed
 from usage_billing.pricing import CURRENCY_PATTERN, CURRENCY_RULE
 from usage_billing.values import (
+    CODE_PATTERN,
+    CODE_RULE,
     EVENT_ID_CHARACTERS,
     EVENT_ID_RULE,
     IDENTIFIER_PATTERN,
@@ -21,6 +23,10 @@ from usage_billing.values import (
     INSTANT_RULE,
     INVOICE_ID_PATTERN,
     INVOICE_ID_RULE,
+    RECORDED_EVENT_ID_PATTERN,
+    RECORDED_EVENT_ID_RULE,
+    RUN_ID_PATTERN,
+    RUN_ID_RULE,
 )
 
 MAX_FIELD_ERRORS = 20
@@ -37,6 +43,9 @@ PATTERNS = {
     EVENT_ID_CHARACTERS: EVENT_ID_RULE,
     INVOICE_ID_PATTERN: INVOICE_ID_RULE,
     CURRENCY_PATTERN: CURRENCY_RULE,
+    RECORDED_EVENT_ID_PATTERN: RECORDED_EVENT_ID_RULE,
+    RUN_ID_PATTERN: RUN_ID_RULE,
+    CODE_PATTERN: CODE_RULE,
 }
 """What a pattern allows, in words."""
 

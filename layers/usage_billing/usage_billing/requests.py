@@ -14,7 +14,9 @@ from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Currency, Quota
 from usage_billing.subscriptions import Subscription, SubscriptionStatus
 from usage_billing.values import (
+    CODE_PATTERN,
     INVOICE_ID_PATTERN,
+    RUN_ID_PATTERN,
     EventId,
     Identifier,
     Instant,
@@ -29,10 +31,10 @@ from usage_billing.values import (
 
 PathIdentifier = Annotated[Identifier, Path()]
 PathInvoiceId = Annotated[str, Path(pattern=INVOICE_ID_PATTERN)]
-PathRunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+PathRunId = Annotated[str, Path(pattern=RUN_ID_PATTERN)]
 QueriedSubscription = Annotated[Identifier, Query(alias="subscriptionId")]
 QueriedUsageType = Annotated[Identifier | None, Query(alias="usageType")]
-QueriedCode = Annotated[str | None, Query(alias="code", pattern=r"^[a-z_]{1,64}$", description="a reason")]
+QueriedCode = Annotated[str | None, Query(alias="code", pattern=CODE_PATTERN, description="a reason")]
 NarrowingSubscription = Annotated[Identifier | None, Query(alias="subscriptionId")]
 QueriedEventId = Annotated[RecordedEventId | None, Query(alias="eventId")]
 PathEventId = Annotated[RecordedEventId, Path(description="percent-encoded")]
@@ -153,7 +155,7 @@ class DeadEventSelection(Request):
     )
 
     ids: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(min_length=1, max_length=100)] | None = None
-    code: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")] | None = None
+    code: Annotated[str, Field(pattern=CODE_PATTERN)] | None = None
     subscription_id: Identifier | None = None
     event_id: EventId | None = None
     cursor: Annotated[str, Field(max_length=1024)] | None = None

@@ -42,6 +42,12 @@ IDENTIFIER_RULE = f"must be 1 to 128 characters: {_IDENTIFIER_CHARACTERS}"
 INVOICE_ID_PATTERN = r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,159}$"
 INVOICE_ID_RULE = f"must be 1 to 160 characters: {_IDENTIFIER_CHARACTERS}"
 
+RUN_ID_PATTERN = r"^[A-Za-z0-9-]{1,64}$"
+RUN_ID_RULE = "must be 1 to 64 letters, digits and hyphens (ASCII only)"
+
+CODE_PATTERN = r"^[a-z_]{1,64}$"
+CODE_RULE = "must be the code of an error, such as event_id_conflict"
+
 INSTANT_RULE = "must be an ISO 8601 instant with a time zone, such as 2026-11-01T12:00:00Z"
 
 
@@ -228,8 +234,11 @@ EventId = Annotated[
 ]
 """An id that a caller gives an event."""
 
+RECORDED_EVENT_ID_PATTERN = r"^[\x21-\x7e]{1,160}$"
+RECORDED_EVENT_ID_RULE = "must be 1 to 160 printable ASCII characters without spaces"
+
 RecordedEventId = Annotated[
-    str, Field(pattern=r"^[\x21-\x7e]{1,160}$", description="printable ASCII characters without spaces")
+    str, Field(pattern=RECORDED_EVENT_ID_PATTERN, description="printable ASCII characters without spaces")
 ]
 """The id that an event is recorded under: a caller's, or one with a reserved prefix."""
 
