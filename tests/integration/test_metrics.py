@@ -8,10 +8,12 @@ from samtranslator.yaml_helper import yaml_parse
 
 import run_billing
 from tests.api import Api, Context
+from tests.faults import throttled, watched
 from tests.integration.conftest import Metrics
 from tests.template import ROOT
 from usage_billing import observability, store
 from usage_billing.billing import RunSegment
+from usage_billing.errors import DatabaseUnavailable
 
 
 def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:
@@ -80,6 +82,20 @@ def test_a_run_with_failures_is_no_good_run(ready: Api, metrics: Metrics, monkey
     assert "BillingRuns" not in found
     run_billing.handler({}, Context())
     assert metrics()["BillingRuns"] == 1
+
+
+def test_a_scheduled_run_that_fails_entirely_alarms(ready: Api, metrics: Metrics) -> None:
+    """By its failures, by the function's error (the alarm run-billing-errors), and by the good run that is missing."""
+    ready.record("e1", 60)
+    metrics()
+    with watched() as calls:
+        calls.fail_where(lambda parameters: "QueueUrl" not in parameters, throttled)
+        with pytest.raises(DatabaseUnavailable):
+            run_billing.handler({}, Context())
+    found = metrics()
+    assert found["BillingFailures"] == store.SHARDS
+    assert found["DatabaseFailures"] >= store.SHARDS
+    assert "BillingRuns" not in found
 
 
 def test_unrated_ledgers_do_not_keep_a_run_from_being_good(ready: Api, metrics: Metrics) -> None:
