@@ -1,11 +1,14 @@
-"""Sixteen recorders, three consumers, two billing runs at once, and any call may fail: nothing is lost or doubled."""
+"""Sixteen recorders, three consumers, two billing runs and two redrives at once, and any call may fail.
+
+Nothing is lost or doubled.
+"""
 
 import json
 import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
@@ -14,10 +17,12 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.exceptions import PynamoDBException
 
 from tests import ledgers, queue
 from tests.faults import FAULTS, Killed, conflict, hooked
-from usage_billing import billing, catalog, consumption
+from usage_billing import billing, catalog, consumption, dead_events
 from usage_billing.access import Caller, Role
 from usage_billing.errors import BillingError, DatabaseUnavailable, QueueUnavailable
 from usage_billing.intake import take
@@ -28,6 +33,7 @@ from usage_billing.subscriptions import Subscription
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SERVICE = Caller("key:test", Role.INTERNAL)
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
+LATE = "late"
 RECORDERS = 16
 SINGLES, BATCHES, BATCH_SIZE = 12, 3, 30
 CHANCE = 0.05
@@ -92,6 +98,31 @@ def report_all(recorder: int) -> list[UsageEvent]:
     return [each for group in groups for each in group]
 
 
+def doom(recorder: int) -> list[UsageEvent]:
+    """Queue events of a subscription that does not exist, each until it is accepted."""
+    events = [UsageEvent(f"doomed-{recorder}-{n}", "user-1", LATE, "assessment", Decimal("0.7")) for n in range(3)]
+    for each in events:
+        accepted = False
+        while not accepted:
+            with suppress(Killed):
+                [outcome] = take([each], SERVICE, NOW, respond_async=True)
+                accepted = not isinstance(outcome, BillingError)
+    return events
+
+
+def redrive_until(over: Event) -> None:
+    """Send back what died, in vain, again and again."""
+    while not over.is_set():
+        with suppress(Killed, PynamoDBException, BotoCoreError, ClientError):
+            redrive_all()
+        time.sleep(0.05)
+
+
+def redrive_all() -> None:
+    found, _ = dead_events.chosen(dead_events.Selection(subscription_id=LATE), None, None, datetime.now(UTC))
+    dead_events.redrive(found)
+
+
 def consume_until(over: Event, seed: int) -> None:
     """Consume the queue; one delivery in four is made again though it was consumed."""
     sqs, random = boto3.client("sqs"), Random(seed)
@@ -130,10 +161,12 @@ def test_whatever_fails_nothing_is_lost_or_doubled() -> None:
     for name in ("sub-0", "sub-1"):
         catalog.save_subscription(Subscription(subscription_id=name, user_id="user-1", plan_id="business"))
     over = Event()
-    with random_faults(), ThreadPoolExecutor(RECORDERS + 5) as pool:
+    with random_faults(), ThreadPoolExecutor(RECORDERS + 7) as pool:
         helpers = [pool.submit(consume_until, over, seed) for seed in range(3)]
         helpers += [pool.submit(bill_until, over) for _ in range(2)]
+        helpers += [pool.submit(redrive_until, over) for _ in range(2)]
         try:
+            doomed = {each.event_id for events in pool.map(doom, range(RECORDERS)) for each in events}
             reported = [each for events in pool.map(report_all, range(RECORDERS)) for each in events]
         finally:
             over.set()
@@ -142,10 +175,15 @@ def test_whatever_fails_nothing_is_lost_or_doubled() -> None:
     ledgers.check()
 
     drain()
+    assert {row["event_id"] for row in queue.dead()} == doomed
+    catalog.save_subscription(Subscription(subscription_id=LATE, user_id="user-1", plan_id="business"))
+    redrive_all()
+    drain()
     assert bill().failures == 0
     found = ledgers.check()
     assert list(ledgers.unsettled(found)) == []
-    assert {e["event_id"] for ledger in found for e in ledger.entries} == {each.event_id for each in reported}
+    recorded = {e["event_id"] for ledger in found for e in ledger.entries}
+    assert recorded == {each.event_id for each in reported} | doomed
     assert queue.dead() == []
 
 

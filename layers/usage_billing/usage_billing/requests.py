@@ -37,7 +37,7 @@ QueriedUsageType = Annotated[Identifier | None, Query(alias="usageType")]
 QueriedCode = Annotated[str | None, Query(alias="code", pattern=CODE_PATTERN, description="a reason")]
 NarrowingSubscription = Annotated[Identifier | None, Query(alias="subscriptionId")]
 QueriedEventId = Annotated[RecordedEventId | None, Query(alias="eventId")]
-PathEventId = Annotated[RecordedEventId, Path(description="percent-encoded")]
+PathEventId = Annotated[RecordedEventId, Path(description="percent-encoded; twice if it holds a `?`")]
 PageSize = Annotated[int, Query(ge=1, le=100, description="how many at most")]
 Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCursor of the previous page")]
 
