@@ -41,7 +41,7 @@ status: setup ## Show where the local cloud and its API answer, and the key
 ##@ Work on it
 .PHONY: test soak lint format requirements clean
 test: setup ## Run all tests (ARGS="-k record -x" is handed to pytest)
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -n 2 $(ARGS)
 
 # New examples each round; a failure prints its seed and the steps that led to it.
 soak: setup ## Let the state machines and the chaos run on: make soak MINUTES=30

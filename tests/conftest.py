@@ -1,8 +1,10 @@
 """What all tests share: settings for the functions, and nothing that could reach a real cloud."""
 
 import os
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 REGION = "us-east-1"
 
@@ -35,3 +37,15 @@ def forgetful() -> None:
     secrets.vault.cache_clear()
     contention.forget()
     queueing._queue.cache_clear()
+
+
+class Together(LoadScopeScheduling):
+    """Shares the tests among processes: those of a file stay together, and those that need the deployed stack do."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "e2e" if "/e2e/" in path else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
