@@ -3,14 +3,14 @@
 from usage_billing import invoices
 from usage_billing.access import ANYONE
 from usage_billing.answers.billed import InvoiceWithLines
-from usage_billing.errors import InvoiceBusy, InvoiceNotFound
+from usage_billing.errors import InvoiceNotFound
 from usage_billing.http import Api
 from usage_billing.requests import PathInvoiceId
 
 app = Api()
 
 
-@app.get("/api/invoices/<invoice_id>", allow=ANYONE, raises=[InvoiceNotFound, InvoiceBusy])
+@app.get("/api/invoices/<invoice_id>", allow=ANYONE, raises=[InvoiceNotFound])
 def get_invoice(invoice_id: PathInvoiceId) -> InvoiceWithLines:
     invoice = app.caller.reach(lambda: invoices.named(invoice_id))
     return InvoiceWithLines.with_lines(*invoices.with_lines(invoice))

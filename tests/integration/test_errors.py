@@ -97,15 +97,6 @@ def plan_currency_mismatch(api: Api, _: pytest.MonkeyPatch) -> Answer:
     return api.put("/api/usage/quotas/business/report", body)
 
 
-def invoice_busy(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
-    """Heads that never agree with the invoice, as if something were billed between any two reads."""
-    api.record(quantity=60)
-    api.bill()
-    invoice = api.invoice()
-    monkeypatch.setattr(store, "heads", lambda *_: [])
-    return api.get(f"/api/invoices/{invoice['invoiceId']}")
-
-
 WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.NotJson: lambda api, _: api.post("/api/usage/record", raw="{"),
     errors.UnsupportedMediaType: lambda api, _: api.post("/api/usage/record", raw="{}", headers={
@@ -120,7 +111,6 @@ WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.SubscriptionNotFound: lambda api, _: api.get("/api/subscriptions/nothing"),
     errors.QuotaNotFound: lambda api, _: api.get("/api/usage/quotas/business/nothing"),
     errors.InvoiceNotFound: lambda api, _: api.get("/api/invoices/nothing"),
-    errors.InvoiceBusy: invoice_busy,
     errors.EventNotFound: lambda api, _: api.get("/api/usage/subscription/sub-1/records/nothing"),
     errors.RunNotFound: lambda api, _: api.get("/api/billing/runs/nothing"),
     errors.EventIdConflict: event_id_conflict,

@@ -220,3 +220,12 @@ def test_a_route_that_was_not_given_its_roles_admits_nobody(api: Api, monkeypatc
     monkeypatch.setattr(get_quota.app, "_contracts", {})
     for headers in CALLERS.values():
         assert api.get("/api/usage/quotas/business/assessment", headers=headers).status == 404
+
+
+@pytest.mark.parametrize(
+    "start", ["00010101T000000+01:00", "99991231T235959-01:00", "20261101T000000", "20261101T000000+00:00"]
+)
+def test_what_is_almost_an_invoice_id_is_none(api: Api, start: str) -> None:
+    for path in (f"/api/invoices/x-{start}", f"/api/invoices/x-{start}/items"):
+        assert api.get(path).code == "invoice_not_found"
+        assert api.get(path, headers=bearer("user-1")).code == "forbidden"

@@ -170,12 +170,6 @@ class InvoiceCurrencyMismatch(BillingError):
     code = "invoice_currency_mismatch"
 
 
-class InvoiceBusy(BillingError):
-    """Charges kept coming while an invoice was read; the same request can be sent again."""
-
-    code = "invoice_busy"
-
-
 class LedgerBusy(BillingError):
     """Others kept moving the ledger; nothing was written, the same request can be sent again."""
 

@@ -203,7 +203,6 @@ DETAILS = {
     "validation_error": "quantity: must be greater than 0",
     "too_many_usage_types": "The subscription sub-456 has 200 usage types in this period; report would be one more.",
     "internal_error": "Something failed on our side.",
-    "invoice_busy": "This invoice is being added to right now; send the same request again.",
     "ledger_busy": "Too many concurrent writes for usage type assessment of this subscription.",
     "database_unavailable": "The database did not answer; send the same request again.",
     "queue_unavailable": "The queue did not take the event; send the same request again.",

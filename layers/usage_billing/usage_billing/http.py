@@ -57,7 +57,6 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.ValidationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooManyUsageTypes: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.InvoiceBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.LedgerBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QueueUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,18 +1,17 @@
 """Load invoices, their lines and their items. Only settling a ledger (`store.save_settlement`) writes them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from pynamodb.exceptions import DoesNotExist
 from pynamodb.expressions.condition import Condition
 
 from usage_billing import store
-from usage_billing.errors import InvoiceBusy, InvoiceNotFound
+from usage_billing.errors import InvoiceNotFound
 from usage_billing.ledger import LedgerKey
 from usage_billing.periods import Period
 from usage_billing.pricing import rounded
-from usage_billing.retries import tries
 from usage_billing.settlement import (
     InvoiceItem,
     InvoiceLine,
@@ -24,10 +23,7 @@ from usage_billing.settlement import (
     parse_invoice_id,
 )
 from usage_billing.tables import InvoiceTable, UsageInvoiceItemTable
-from usage_billing.values import instant
-
-MAX_VIEWS = 6
-"""Attempts to read an invoice between two settlements. All pauses together take at most 0.6 s."""
+from usage_billing.values import ZERO, instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +62,18 @@ def invoices(subscription_id: str, before: str | None, limit: int) -> list[Invoi
     return [_invoice(row) for row in rows]
 
 
-def with_lines(seen: Invoice) -> tuple[Invoice, list[InvoiceLine]]:
-    """An invoice that was just read, or a newer state of it, and the lines that sum to its total, by usage type.
+def with_lines(invoice: Invoice) -> tuple[Invoice, list[InvoiceLine]]:
+    """An invoice as its lines are now, and the lines, by usage type, read consistently.
 
-    The lines are the ledgers' heads, so their number decides what this costs, not the number of items. Items are only
-    ever added, each in one transaction with its ledger's and its invoice's count of them. So if the counts of the lines
-    sum to the invoice's, no item came between the two reads, in whatever order they were made, and both are one view.
-
-    Raises:
-        InvoiceBusy: charges kept coming in between.
-        InvoiceNotFound: it is gone.
+    The lines are what the heads of its ledgers say is billed, so their number decides what this costs, not the number
+    of items. Total and count are added up from the lines, not read beside them: a settlement in between cannot tear
+    them apart.
     """
-    invoice = seen
-    for _ in tries(MAX_VIEWS):
-        heads = store.heads(invoice.subscription_id, invoice.period.key)
-        lines = [line for line in map(line_of, heads) if line]
-        if sum(line.item_count for line in lines) == invoice.item_count:
-            return invoice, lines
-        invoice = named(invoice.invoice_id)
-    raise InvoiceBusy("This invoice is being added to right now; send the same request again.")
+    heads = store.heads(invoice.subscription_id, invoice.period.key)
+    lines = [line for line in map(line_of, heads) if line]
+    total = sum((line.amount for line in lines), start=ZERO)
+    count = sum(line.item_count for line in lines)
+    return replace(invoice, total=rounded(total, invoice.currency), item_count=count), lines
 
 
 def items(invoice: Invoice, usage_type: str | None, after: str | None, limit: int) -> list[InvoiceItem]:

@@ -45,11 +45,11 @@ def parse_invoice_id(text: str) -> tuple[str, str] | None:
     subscription_id, _, compact = text.rpartition("-")
     try:
         moment = instant(f"{compact[:4]}-{compact[4:6]}-{compact[6:11]}:{compact[11:13]}:{compact[13:]}")
-    except ValueError:
+        if moment.tzinfo is None:
+            return None
+        period_start = Period(moment, moment).key
+    except (ValueError, OverflowError):  # no instant, or one whose UTC lies before year 1 or after 9999
         return None
-    if moment.tzinfo is None:
-        return None
-    period_start = Period(moment, moment).key
     return (subscription_id, period_start) if invoice_id(subscription_id, period_start) == text else None
 
 
@@ -92,7 +92,7 @@ def line_of(head: Head) -> InvoiceLine | None:
     Settling moves the head in the transaction that writes the item, so what is billed according to the head is what
     the items sum to, however many there are.
     """
-    if head.terms is None or not head.billed_items:
+    if head.terms is None or not (head.billed_quantity and head.terms.unit_price):
         return None
     return InvoiceLine(
         usage_type=head.key.usage_type,

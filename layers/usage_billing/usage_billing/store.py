@@ -229,7 +229,7 @@ def _head(row: UsageSummaryTable) -> Head:
         billed_through=row.billed_through,
         billed_quantity=row.billed_quantity,
         billed_amount=row.billed_amount,
-        billed_items=row.billed_items,
+        billed_items=row.billed_items or 0,
     )
 
 

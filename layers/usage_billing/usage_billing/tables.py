@@ -177,7 +177,7 @@ class UsageSummaryTable(Table):
     billed_through = IntegerAttribute()
     billed_quantity = DecimalAttribute()
     billed_amount = DecimalAttribute()
-    billed_items = IntegerAttribute()
+    billed_items = IntegerAttribute(null=True)
 
     terms = TermsAttribute(null=True)  # type: ignore[no-untyped-call]
     pending_index = PendingIndex()

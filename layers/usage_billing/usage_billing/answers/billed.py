@@ -82,7 +82,7 @@ class LineOfInvoice(Strict):
 
 
 class InvoiceWithLines(InvoiceSummary):
-    """An invoice with its lines, read at one instant: the amounts of the lines sum to the total."""
+    """An invoice with its lines: total and count are the sums of theirs."""
 
     lines: list[LineOfInvoice]
 
