@@ -248,6 +248,7 @@ MALFORMED: dict[str, object] = {
     "the key in place of its hash": {"id": "bad", "sha256": "bad-key"},
     "a scope that there is not": {"id": "bad", "sha256": GOOD_HASH, "scope": "everything"},
     "a scope that is null": {"id": "bad", "sha256": GOOD_HASH, "scope": None},
+    "a misspelt scope": {"id": "bad", "sha256": GOOD_HASH, "scopes": "read"},
 }
 
 
@@ -293,6 +294,25 @@ def test_secrets_that_cannot_be_renewed_are_used_for_a_quarter_of_an_hour(
     pass_time(monkeypatch, renewal.STALE_SECONDS)
     answer = api.get(PATH, headers=headers)
     assert (answer.status, answer.code) == (503, "identity_provider_unavailable")
+
+
+@pytest.mark.parametrize("secret", ["no JSON", "[]", '{"keys": {}}', '{"keys": [,]}', "[" * 10_000])
+def test_keys_that_cannot_be_read_any_more_are_like_keys_that_cannot_be_fetched(
+    api: Api, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    assert api.get(PATH, headers=INTERNAL).status == 200
+    boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=secret)
+    pass_time(monkeypatch, secrets_.CACHE_SECONDS)
+    assert api.get(PATH, headers=INTERNAL).status == 200
+    pass_time(monkeypatch, renewal.STALE_SECONDS)
+    assert api.get(PATH, headers=INTERNAL).code == "identity_provider_unavailable"
+
+
+@pytest.mark.parametrize("odd", ['{"id": "a", "id": "a", "sha256": "x"}', '{"id": "a", "sha256": 1e99999}'])
+def test_an_entry_that_is_odd_json_stops_no_other_key(api: Api, odd: str) -> None:
+    secret = f'{{"keys": [{odd}, {json.dumps(cloud.api_key("good", "good-key"))}]}}'
+    boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=secret)
+    assert api.get(PATH, headers={"x-api-key": "good-key"}).status == 200
 
 
 def test_secrets_that_can_be_fetched_again_are_renewed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

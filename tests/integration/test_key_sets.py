@@ -1,6 +1,8 @@
 """Tokens of an identity provider: RS256 and ES256 with keys from a URL."""
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,6 +39,9 @@ class Provider:
 
     status: int = 200
     body: str = ""
+    resets: bool = False
+    """Whether it resets connections in the middle of an answer."""
+
     asked: int = 0
     url: str = field(default="", init=False)
 
@@ -48,6 +53,14 @@ def provider() -> Iterator[Provider]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found.asked += 1
+            if found.resets:
+                self.send_response(200)
+                self.send_header("content-length", "1000")
+                self.end_headers()
+                self.wfile.flush()
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                return
             self.send_response(found.status)
             self.send_header("content-type", "application/json")
             self.end_headers()
@@ -216,23 +229,34 @@ def test_a_provider_that_fails_later_does_not_matter_while_its_keys_are_known(
     assert ask(api, signed(algorithm)).status == 200
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param({"status": 500}, id="answers 500"),
+        pytest.param({"body": "<html>maintenance</html>"}, id="answers HTML"),
+        pytest.param({"body": '{"keys": []}'}, id="publishes no keys"),
+        pytest.param({"resets": True}, id="resets connections"),
+    ],
+)
 def test_keys_that_cannot_be_renewed_are_used_for_a_quarter_of_an_hour(
-    api: Api, algorithm: str, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    api: Api, algorithm: str, provider: Provider, monkeypatch: pytest.MonkeyPatch, trouble: dict[str, Any]
 ) -> None:
     def pass_time(seconds: float) -> None:
         later = renewal.time.monotonic() + seconds
         monkeypatch.setattr(renewal.time, "monotonic", lambda: later)
 
+    well = dict(vars(provider))
     assert ask(api, signed(algorithm)).status == 200
-    provider.status = 500
+    vars(provider).update(trouble)
     pass_time(tokens.KEY_SET_CACHE_SECONDS)
-    for _ in range(3):
+    for number in range(3):
         assert ask(api, signed(algorithm)).status == 200
+        assert ask(api, signed(algorithm, KEYS[algorithm]["second"], f"unknown-{number}")).status == 503
     assert provider.asked == 2, "the others did not wait for another failure"
-    assert ask(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 503
     pass_time(renewal.STALE_SECONDS)
     assert ask(api, signed(algorithm)).status == 503
-    provider.status = 200
+    vars(provider).update(well)
+    pass_time(renewal.PAUSE_SECONDS)
     assert ask(api, signed(algorithm)).status == 200
 
 

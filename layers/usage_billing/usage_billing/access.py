@@ -6,10 +6,10 @@ that is not allowed is refused. A user reaches only what is theirs, and learns n
 
 import hashlib
 import hmac
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,7 +23,6 @@ from usage_billing.errors import (
     InvoiceNotFound,
     SubscriptionNotFound,
 )
-from usage_billing.exact_json import loads
 from usage_billing.observability import logger
 from usage_billing.secrets import SecretUnavailable, vault
 from usage_billing.values import CUSTOMER_PREFIX
@@ -188,7 +187,7 @@ def _token_holder(authorization: str) -> Caller:
 class _ApiKey(BaseModel):
     """An entry of the API keys' secret. Keys that were made before there were scopes may do everything."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     id: Annotated[str, Field(min_length=1)]
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
@@ -202,15 +201,18 @@ def _api_keys() -> Sequence[_ApiKey]:
         IdentityProviderUnavailable: the secret cannot be fetched, or holds no list of keys.
     """
     try:
-        return _parsed(vault().get(settings().api_keys_secret_id))
-    except (SecretUnavailable, ValueError, RecursionError) as error:
+        return vault().get(settings().api_keys_secret_id, _parsed)
+    except SecretUnavailable as error:
         raise IdentityProviderUnavailable("API keys cannot be checked right now.") from error
 
 
-@lru_cache(maxsize=1)
 def _parsed(secret: str) -> Sequence[_ApiKey]:
-    """The keys that a secret's text holds. An entry that is no key is logged and lets nobody in; the others count."""
-    stored: Any = loads(secret)
+    """The keys that a secret's text holds. An entry that is no key is logged and lets nobody in; the others count.
+
+    Raises:
+        ValueError: it holds no list of keys.
+    """
+    stored: Any = json.loads(secret)
     if not isinstance(stored, dict) or not isinstance(stored.get("keys"), list):
         raise ValueError("the secret of the API keys has no list of keys")
     keys = []

@@ -23,7 +23,7 @@ class Renewed(Generic[ValueT]):
         self._lifespan = lifespan
         self._failure = failure
         self._kept: tuple[float, ValueT] | None = None
-        self._failed_at = -PAUSE_SECONDS
+        self._failed: tuple[float, Exception] | None = None
 
     def get(self, fetch: Callable[[], ValueT]) -> ValueT:
         """The value as it was at most `lifespan` seconds ago; up to `STALE_SECONDS` longer while it cannot be fetched.
@@ -31,25 +31,34 @@ class Renewed(Generic[ValueT]):
         Raises:
             Exception: what `fetch` raises, if there is no value that may still be used.
         """
-        now = time.monotonic()
         if self._kept is None:
             return self.renew(fetch)
         fetched_at, value = self._kept
-        age = now - fetched_at
-        is_usable = age < self._lifespan + STALE_SECONDS
-        if age < self._lifespan or (is_usable and now - self._failed_at < PAUSE_SECONDS):
+        age = time.monotonic() - fetched_at
+        if age < self._lifespan:
             return value
         try:
             return self.renew(fetch)
-        except self._failure as error:
-            if not is_usable:
+        except self._failure:
+            if age >= self._lifespan + STALE_SECONDS:
                 raise
-            self._failed_at = now
-            logger.error("not renewed, used as it was", age=round(age), cause=repr(error))
             return value
 
     def renew(self, fetch: Callable[[], ValueT]) -> ValueT:
-        """Fetch the value now."""
-        value = fetch()
-        self._kept = time.monotonic(), value
+        """Fetch the value now, unless that failed a moment ago and there is an old one.
+
+        Raises:
+            Exception: what `fetch` raises, or raised then.
+        """
+        now = time.monotonic()
+        if self._failed and self._kept and now - self._failed[0] < PAUSE_SECONDS:
+            raise self._failed[1]
+        try:
+            value = fetch()
+        except self._failure as error:
+            self._failed = now, error
+            if self._kept:
+                logger.error("not renewed, used as it was", age=round(now - self._kept[0]), cause=repr(error))
+            raise
+        self._kept, self._failed = (now, value), None
         return value

@@ -1,6 +1,8 @@
 """What Secrets Manager keeps, remembered by this process for some minutes."""
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,8 +16,11 @@ PATIENCE = Config(read_timeout=1, retries={"mode": "standard", "total_max_attemp
 """Every request waits for this, and an old copy may be at hand."""
 
 
+ValueT = TypeVar("ValueT")
+
+
 class SecretUnavailable(Exception):
-    """The secret could not be fetched."""
+    """The secret could not be fetched, or does not hold what it should."""
 
 
 class Vault:
@@ -23,16 +28,25 @@ class Vault:
 
     def __init__(self) -> None:
         self.client = aws.client("secretsmanager", PATIENCE)
-        self.store: dict[str, Renewed[str]] = {}
+        self.store: dict[str, Renewed[Any]] = {}
 
-    def get(self, secret_id: str) -> str:
-        """The text of a secret as it was at most `CACHE_SECONDS` ago, or a bounded time longer if it cannot be renewed.
+    def get(self, secret_id: str, parse: Callable[[str], ValueT]) -> ValueT:
+        """What `parse` makes of a secret's text as it was at most `CACHE_SECONDS` ago.
+
+        A bounded time longer if the secret cannot be renewed: it is not answered, or `parse` raises ValueError for it.
 
         Raises:
-            SecretUnavailable: it could not be fetched.
+            SecretUnavailable: there is nothing that may still be used.
         """
-        kept = self.store.setdefault(secret_id, Renewed(CACHE_SECONDS, SecretUnavailable))
-        return kept.get(lambda: self._fetch(secret_id))
+
+        def fetch() -> ValueT:
+            try:
+                return parse(self._fetch(secret_id))
+            except (ValueError, RecursionError) as error:
+                raise SecretUnavailable(secret_id) from error
+
+        kept: Renewed[ValueT] = self.store.setdefault(secret_id, Renewed(CACHE_SECONDS, SecretUnavailable))
+        return kept.get(fetch)
 
     def _fetch(self, secret_id: str) -> str:
         try:

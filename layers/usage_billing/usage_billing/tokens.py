@@ -50,7 +50,7 @@ def _verification_key(token: str) -> Any:
     """What verifies this deployment's one algorithm. HS256 works without `cryptography`."""
     config = settings()
     if config.jwt_algorithm == "HS256":
-        return vault().get(config.jwt_secret_id)
+        return vault().get(config.jwt_secret_id, str)
     if jwt.get_unverified_header(token).get("alg") != config.jwt_algorithm:
         raise jwt.InvalidAlgorithmError("another algorithm than this deployment's")
     return key_set(config.jwt_jwks_url).get_signing_key_from_jwt(token).key
@@ -75,7 +75,7 @@ class _KeySet(jwt.PyJWKClient):
     def fetch_data(self) -> Any:
         try:
             return super().fetch_data()
-        except (jwt.PyJWTError, ValueError) as error:
+        except (jwt.PyJWTError, ValueError, OSError) as error:  # OSError: a connection that is reset while it is read
             raise jwt.PyJWKClientConnectionError(str(error)) from error
 
 
