@@ -27,7 +27,7 @@ os.environ |= {
 @pytest.fixture(autouse=True)
 def forgetful() -> None:
     """No test sees what another one made this process remember."""
-    from usage_billing import aws, catalog, config, contention, queueing, secrets, tables, tokens
+    from usage_billing import aws, catalog, config, contention, queueing, recording, secrets, tables, tokens
 
     aws.forget()
     config.settings.cache_clear()
@@ -36,6 +36,7 @@ def forgetful() -> None:
     tokens.key_set.cache_clear()
     secrets.vault.cache_clear()
     contention.forget()
+    recording.forget_full()
     queueing._queue.cache_clear()
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from tests import ledgers
 from tests.api import Answer, Api
+from tests.faults import watched
 from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import ASYNC, consume, received
 from usage_billing import recording
@@ -51,6 +52,17 @@ def test_a_batch_of_new_types_opens_no_more_than_there_may_be(ready: Api) -> Non
     answer = send(ready, *[event(f"b{n}", usageType=f"t{n}") for n in range(250)])
     assert answer.json["totals"] == {"recorded": 200, "replayed": 0, "queued": 0, "rejected": 50}
     assert len(ledgers.read()) == 200
+
+
+def test_a_subscription_that_is_full_is_counted_once(full: Api) -> None:
+    """A caller that makes up usage types is refused without a look at two hundred heads each time."""
+    with watched() as calls:
+        answer = send(
+            full, *[event(f"b{n}", usageType=f"new-{n}", occurredAt="2026-11-10T00:00:00Z") for n in range(9)]
+        )
+        assert answer.json["totals"]["rejected"] == 9
+        assert refused(full.record("new", usageType="t3", occurredAt="2026-11-10T00:00:00Z"))
+    assert calls.made.count("Query") == 1
 
 
 def test_what_is_recorded_stays_a_replay(full: Api, at: pytest.FixtureRequest) -> None:

@@ -346,9 +346,25 @@ def _prepared(head: Head) -> Head:
     return head if head.terms else _rate(head)
 
 
+_full: set[tuple[str, str]] = set()
+"""Subscriptions and periods that have all the ledgers they may; no ledger is ever closed again."""
+
+MAX_REMEMBERED = 10_000
+
+
+def forget_full() -> None:
+    """Look again whether subscriptions have room for ledgers."""
+    _full.clear()
+
+
 def _require_room(key: LedgerKey) -> None:
     """Raises TooManyUsageTypes where no further ledger may be opened."""
-    if store.has_heads(key.subscription_id, key.period_start, MAX_USAGE_TYPES):
+    place = key.subscription_id, key.period_start
+    if place not in _full and store.has_heads(*place, MAX_USAGE_TYPES):
+        if len(_full) >= MAX_REMEMBERED:
+            _full.clear()
+        _full.add(place)
+    if place in _full:
         raise TooManyUsageTypes(
             f"The subscription {key.subscription_id} has {MAX_USAGE_TYPES} usage types in this period; "
             f"{key.usage_type} would be one more."
