@@ -1,6 +1,7 @@
 """`python -m usage_recorder`: parked events are listed, sent again and dropped from a shell."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -127,7 +128,15 @@ def test_a_spool_that_is_none_is_not_made_one(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "text").write_text("not a database, but long enough to be looked at as if it were one" * 20)
     assert run("list", "--spool", tmp_path / "text") == 1
     assert "cannot be opened" in capsys.readouterr().err
-    assert [each.name for each in tmp_path.iterdir()] == ["text"]
+    others = sqlite3.connect(tmp_path / "orders")
+    others.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    others.close()
+    before = (tmp_path / "orders").read_bytes()
+    for command in (["list"], ["retry", "--all"], ["drop", "--all"]):
+        assert run(*command, "--spool", tmp_path / "orders") == 1
+        assert capsys.readouterr().err == f"usage_recorder: {tmp_path / 'orders'} is not a spool\n"
+    assert (tmp_path / "orders").read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["orders", "text"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["list"], ["retry", "--spool", "x"], ["drop", "--spool", "x", "a", "--all"]])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.recorder import service as fails
 from tests.recorder.calls import Rejections, problem, record
 from tests.recorder.conftest import Make
 from tests.recorder.service import Service
@@ -154,22 +155,26 @@ def test_parked_events_take_no_room_from_others(service: Service, parking: Parki
     until(lambda: service.ids == ids)
 
 
-def test_memory_keeps_the_newest_and_says_what_it_gives_up(
+def test_memory_gives_up_what_was_reported_before_what_is_retried(
     service: Service, parking: Parking, caplog: pytest.LogCaptureFixture
 ) -> None:
     rejections = Rejections()
     recorder = parking(max_parked=2, on_rejected=rejections, pauses=PATIENT)
-    refuse(service, "first", "second", because=NOT_FOUND)
-    for event_id in ("first", "second"):
+    refuse(service, "first")
+    record(recorder, event_id="first")
+    assert recorder.flush()
+    refuse(service, "second", "third", "fourth", because=NOT_FOUND)
+    for event_id in ("second", "third"):
         record(recorder, event_id=event_id)
         recorder.flush()
-    assert rejections == []
-    refuse(service, "third")
-    record(recorder, event_id="third")
-    until(lambda: len(rejections) == 2)
-    assert sorted(rejections) == [("first", "subscription_not_found"), ("third", "subscription_inactive")]
+    assert rejections == [("first", "subscription_inactive")], "it is reported once"
     assert "usage event first is no longer kept" in caplog.text
     assert [each.event.event_id for each in recorder.parked()] == ["second", "third"]
+    record(recorder, event_id="fourth")
+    recorder.flush()
+    assert rejections[1:] == [("second", "subscription_not_found")]
+    assert "usage event second is no longer kept" in caplog.text
+    assert [each.event.event_id for each in recorder.parked()] == ["third", "fourth"]
 
 
 def test_a_closed_recorder_tells_nothing_of_parked_events(parking: Parking) -> None:
@@ -318,6 +323,54 @@ def test_a_service_that_goes_away_while_an_event_is_tried_again_loses_nothing(
     service.start()
     until(lambda: recorder.unsent == 0)
     assert service.ids == ["early"]
+
+
+@both
+def test_a_retry_is_sent_however_many_events_are_new(service: Service, parking: Parking, spooled: bool) -> None:
+    """There are always more new events than fit into a batch."""
+    recorder = parking(spooled, max_batch=10, linger=0)
+    refuse(service, "early", because=NOT_FOUND)
+    record(recorder, event_id="early")
+    until(lambda: recorder.parked())
+    busy = True
+
+    def judge(event: dict[str, Any]) -> None:
+        if busy and event["eventId"] != "early":
+            service_is_busy.append(recorder.record("user-1", "sub-1", "report", 1))
+
+    service_is_busy: list[str] = []
+    service.judge = judge
+    record(recorder, 30)
+    try:
+        until(lambda: "early" in service.ids)
+        assert len(service_is_busy) >= 10
+    finally:
+        busy = False
+    assert recorder.flush()
+
+
+@both
+def test_a_retry_that_the_service_fails_for_does_not_hold_up_new_events(
+    service: Service, parking: Parking, spooled: bool
+) -> None:
+    pauses = Pauses(first=0.001, longest=0.01, postponed_first=0.2, postponed_longest=0.2)
+    recorder = parking(spooled, pauses=pauses, max_batch=10)
+    refuse(service, "poison", because=NOT_FOUND)
+    record(recorder, event_id="poison")
+    until(lambda: recorder.parked())
+    accept(service)
+
+    def fail_for_poison(request: fails.Request) -> None:
+        poisoned = any(event["eventId"] == "poison" for event in request.events())
+        return request.reply(500, {"code": "internal_error"}) if poisoned else fails.answer(request)
+
+    service.fail_with(*[fail_for_poison] * 200)
+    until(lambda: len(service.failures) < 200)
+    ids = record(recorder, 100)
+    until(lambda: set(service.ids) >= set(ids))
+    assert "poison" not in service.ids
+    service.failures.clear()
+    until(lambda: "poison" in service.ids)
 
 
 # --- What is said about it ----------------------------------------------------------------------

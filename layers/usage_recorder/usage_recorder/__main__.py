@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not options.spool.is_file():  # opening it would create it
             raise SpoolFailed(f"there is no spool at {options.spool}")
-        spool = Spool(options.spool, 0)
+        spool = Spool(options.spool, 0, existing=True)
         try:
             _COMMANDS[options.command](spool, options)
         finally:

@@ -461,7 +461,7 @@ class Delivery:
 
     def _release(self, entries: Iterable[Entry]) -> None:
         with self._changed:
-            self._buffer.release(entries)
+            self._buffer.release(entries, self._settings.pauses.postponed_first)
             self._changed.notify_all()
 
     def _report(self, text: str, problem: Problem) -> None:
