@@ -331,7 +331,7 @@ def test_a_retry_is_sent_however_many_events_are_new(service: Service, parking: 
     recorder = parking(spooled, max_batch=10, linger=0)
     refuse(service, "early", because=NOT_FOUND)
     record(recorder, event_id="early")
-    until(lambda: recorder.parked())
+    until(recorder.parked)
     busy = True
 
     def judge(event: dict[str, Any]) -> None:
@@ -357,7 +357,7 @@ def test_a_retry_that_the_service_fails_for_does_not_hold_up_new_events(
     recorder = parking(spooled, pauses=pauses, max_batch=10)
     refuse(service, "poison", because=NOT_FOUND)
     record(recorder, event_id="poison")
-    until(lambda: recorder.parked())
+    until(recorder.parked)
     accept(service)
 
     def fail_for_poison(request: fails.Request) -> None:
