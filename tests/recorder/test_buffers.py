@@ -194,6 +194,10 @@ def refused(entry: Entry, retry_at: float | None = None, **more: Any) -> ParkedE
     return ParkedEntry(number=entry.number, text=entry.text, retry_at=retry_at, **(values | more))
 
 
+def as_it_was(parked: ParkedEntry) -> str:
+    return parked.text
+
+
 def test_what_is_parked_leaves_its_room_to_others_and_waits_for_a_person(make_buffer: MakeBuffer) -> None:
     buffer = make_buffer(1)
     [entry] = added(buffer, "a")
@@ -300,12 +304,22 @@ def test_parked_events_are_sent_again_as_if_they_were_new(make_buffer: MakeBuffe
     [entry] = added(buffer, "a")
     buffer.park([refused(*buffer.take(1, 1000, FOREVER))])
     added(buffer, "b")
-    assert buffer.unpark([entry.number, 99]) == 1
-    assert buffer.unpark([entry.number]) == 0
+    assert buffer.unpark([entry.number, 99], as_it_was) == 1
+    assert buffer.unpark([entry.number], as_it_was) == 0
     assert buffer.parked() == []
     assert buffer.holds_up_to(buffer.last_number())
     assert buffer.last_number() > entry.number
     assert [(each.text, each.since) for each in buffer.take(10, 1000, FOREVER)] == [("b", None), ("a", None)]
+
+
+def test_a_parked_event_may_be_sent_again_in_other_words(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(3)
+    added(buffer, "a", "b", "c")
+    buffer.park([refused(each, problem=each.text * 2) for each in buffer.take(3, 1000, FOREVER)])
+    numbers = [each.number for each in buffer.parked()]
+    assert buffer.unpark(numbers[:2], lambda parked: f"{parked.text}, once {parked.problem}") == 2
+    assert texts(buffer.take(3, 1000, FOREVER)) == ["a, once aa", "b, once bb"]
+    assert [each.text for each in buffer.parked()] == ["c"]
 
 
 def test_what_was_dropped_or_sent_anew_meanwhile_is_not_parked_again(make_buffer: MakeBuffer) -> None:
@@ -314,7 +328,7 @@ def test_what_was_dropped_or_sent_anew_meanwhile_is_not_parked_again(make_buffer
     buffer.park([refused(each, 0.0) for each in buffer.take(2, 1000, FOREVER)])
     sending = buffer.take(2, 1000, FOREVER)
     assert buffer.drop([sending[0].number, 99]) == 1
-    assert buffer.unpark([sending[1].number]) == 1
+    assert buffer.unpark([sending[1].number], as_it_was) == 1
     buffer.park([refused(each) for each in sending])
     buffer.release(sending)
     assert buffer.parked() == []

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,19 @@ def test_a_running_recorder_sends_what_is_to_be_tried_again(
     assert run("retry", "--spool", spool, "--all", "--subscription", "sub-1") == 0
     assert recorder.flush()
     assert service.ids == ["early", "conflict"]
+
+
+def test_a_report_refused_as_too_old_is_sent_again_as_one_of_today(make: Make, service: Service, spool: Path) -> None:
+    errors = [{"field": "reportedAt", "code": "out_of_range", "message": "m"}]
+    service.judge = lambda _: problem(422, "validation_error") | {"errors": errors}
+    recorder = make(spool=spool, pauses=PATIENT)
+    recorder.record("user-1", "sub-1", "report", 1, event_id="old")
+    assert recorder.flush()
+    service.judge = lambda _: None
+    before = datetime.now(UTC)
+    assert run("retry", "--spool", spool, "old") == 0
+    assert recorder.flush()
+    assert before <= datetime.fromisoformat(service.events["sub-1", "old"]["reportedAt"])
 
 
 def test_dropped_events_are_shown_once_more(

@@ -6,7 +6,7 @@ A buffer is not safe under threads by itself; the recorder holds a lock around e
 import random
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
@@ -85,8 +85,8 @@ class Buffer(Protocol):
     def parked(self) -> list[ParkedEntry]:
         """All parked events, in the order in which they were parked."""
 
-    def unpark(self, numbers: Iterable[int]) -> int:
-        """Let parked events be sent as if they were new; return how many there were."""
+    def unpark(self, numbers: Iterable[int], text_of: Callable[[ParkedEntry], str]) -> int:
+        """Let parked events be sent as if they were new, each as `text_of` it; return how many there were."""
 
     def drop(self, numbers: Iterable[int]) -> int:
         """Forget parked events; return how many there were."""
@@ -190,11 +190,11 @@ class MemoryBuffer:
     def parked(self) -> list[ParkedEntry]:
         return list(self._parked.values())
 
-    def unpark(self, numbers: Iterable[int]) -> int:
+    def unpark(self, numbers: Iterable[int], text_of: Callable[[ParkedEntry], str]) -> int:
         found = [parked for number in numbers if (parked := self._parked.pop(number, None))]
         for each in found:
             self._last += 1
-            self._waiting.append(Entry(self._last, each.text))
+            self._waiting.append(Entry(self._last, text_of(each)))
         return len(found)
 
     def drop(self, numbers: Iterable[int]) -> int:

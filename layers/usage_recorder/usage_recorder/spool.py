@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,6 +48,7 @@ _COUNT = (
     "SELECT count(*) FROM (SELECT 1 FROM event WHERE due <= ? OR due > ? LIMIT ?)",
     "SELECT count(*) FROM (SELECT 1 FROM parked WHERE retry_at <= ? OR retry_at > ? LIMIT ?)",
 )
+_PARKED = "SELECT number, body, since, problem, retry_at, identity FROM parked"
 _HOLDS = "SELECT EXISTS (SELECT 1 FROM event WHERE number = ?)"
 _POSTPONES = "SELECT EXISTS (SELECT 1 FROM parked WHERE retry_at IS NOT NULL AND number = ?)"
 
@@ -145,21 +146,19 @@ class Spool:
         return bool(self._number("SELECT EXISTS (SELECT 1 FROM parked)"))
 
     def parked(self) -> list[ParkedEntry]:
-        query = "SELECT number, body, since, problem, retry_at, identity FROM parked ORDER BY number"
         with _failing_as("read", self._path):
-            return [ParkedEntry(*row) for row in self._database.execute(query)]
+            return [ParkedEntry(*row) for row in self._database.execute(f"{_PARKED} ORDER BY number")]
 
-    def unpark(self, numbers: Iterable[int]) -> int:
+    def unpark(self, numbers: Iterable[int], text_of: Callable[[ParkedEntry], str]) -> int:
         added = []
         with self._transaction() as database:
             for number in numbers:
-                row = database.execute(
-                    "INSERT INTO event (body, due) SELECT body, 0.0 FROM parked WHERE number = ?", (number,)
-                )
-                if row.rowcount == 1 and row.lastrowid:
-                    added.append(row.lastrowid)
+                for row in database.execute(f"{_PARKED} WHERE number = ?", (number,)).fetchall():
+                    text = text_of(ParkedEntry(*row))
+                    added.append(database.execute("INSERT INTO event (body, due) VALUES (?, 0.0)", (text,)).lastrowid)
                     database.execute("DELETE FROM parked WHERE number = ?", (number,))
         for each in added:
+            assert each is not None  # it is after an INSERT
             self._remember(each)
         return len(added)
 
