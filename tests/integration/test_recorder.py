@@ -147,6 +147,19 @@ def test_what_is_too_old_waits_for_a_person(make: Make) -> None:
     assert parked.retry_at is None
 
 
+def test_a_customers_event_for_a_subscription_that_is_not_there_waits_for_a_person(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not told whether it exists, so there is nothing to wait for."""
+    monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
+    config.settings.cache_clear()
+    recorder = make(token=bearer("user-1")["authorization"].removeprefix("Bearer "))
+    with pytest.raises(UsageRejected, match="403 forbidden"):
+        recorder.record_now("user-1", "sub-9", "assessment", 1)
+    [parked] = recorder.parked()
+    assert parked.retry_at is None
+
+
 def test_a_customer_records_under_an_id_that_the_service_makes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
     config.settings.cache_clear()
