@@ -1,4 +1,4 @@
-# One way in: everything a person does here has a word. `make` lists them.
+# One way in: every developer task has a target. `make` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -59,7 +59,7 @@ lint: setup ## Check style, types and templates
 	@.venv/bin/cfn-lint template.yaml infra/*.yaml
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint >/dev/null
 
-format: setup ## Format the code and mend what can be mended
+format: setup ## Format the code and apply automatic fixes
 	@.venv/bin/ruff check --fix --quiet || true
 	@.venv/bin/ruff format
 

@@ -17,7 +17,7 @@ def get_index() -> Response[Index]:
 
 @cache
 def _index() -> Index:
-    # Relative to the address of this answer, so they are right for every stage and domain.
+    # Relative, so they are right for every stage and domain; what a caller says of its host could be made up.
     return Index(name=NAME, version=VERSION, docs="docs", openapi="openapi.json")
 
 

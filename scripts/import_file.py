@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from scripts.client import Client, entirely, target
 from scripts.progress import Failure
 from usage_billing.exact_json import loads
+from usage_billing.field_errors import field_error, field_names
 from usage_billing.pricing import Quota
 from usage_billing.subscriptions import Subscription
 
@@ -101,7 +102,7 @@ def _checked(file: Path, model: type[ModelT], key: Callable[[ModelT], object]) -
         try:
             parsed = model.model_validate(entry, by_alias=True, by_name=False)
         except ValidationError as error:
-            faults += _faults(index, error)
+            faults += _faults(index, error, field_names(model))
             continue
         earlier = first.setdefault(key(parsed), index)
         if earlier != index:
@@ -123,11 +124,10 @@ def _entries(file: Path) -> list[Any]:
     return entries
 
 
-def _faults(index: int, error: ValidationError) -> Iterator[Fault]:
+def _faults(index: int, error: ValidationError, known: Sequence[str]) -> Iterator[Fault]:
     for fault in error.errors():
-        field = ".".join(map(str, fault["loc"])) or "as a whole"
-        reason = fault["msg"].removeprefix("Value error, ")
-        yield Fault(index, field, reason[:1].lower() + reason[1:])
+        told = field_error({**fault, "loc": ("as a whole", *fault["loc"])}, known)
+        yield Fault(index, told.field, told.message)
 
 
 def _key_fields(model: type[Quota | Subscription]) -> str:

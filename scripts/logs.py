@@ -145,9 +145,9 @@ def _shown_text(line: Line, functions: Mapping[str, str]) -> str | None:
 
 
 def _shown_request(line: Line, fields: Mapping[str, Any]) -> str:
-    method = str(fields["routeKey"]).partition(" ")[0]
-    text = f"{method if method != '$default' else '?'} {fields.get('path')}  {fields.get('responseLatency')} ms"
-    cause = fields.get("integrationError") or fields.get("error") or "-"
+    """What API Gateway says of a request. The path is not logged; the route is, `$default` if there is none."""
+    text = f"{fields['routeKey']}  {fields.get('responseLatency')} ms"
+    cause = fields.get("errorType", "-")
     return f"{_time(line)} {fields.get('status', ''):<7} {'api':<18} {text}{f'  {cause}' if cause != '-' else ''}"
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from scripts.client import Answer
-from scripts.import_file import import_quotas
+from scripts.import_file import import_quotas, import_subscriptions
 from scripts.progress import Failure
 from tests.api import Api
+from usage_billing.values import IDENTIFIER_RULE
 
 Quotas = list[dict[str, Any]]
 
@@ -65,3 +66,51 @@ def test_an_import_that_would_give_a_plan_two_currencies_writes_nothing(
     with pytest.raises(Failure, match=r"nothing was written(.|\n)*currency: the plan business is in USD"):
         imported(api, tmp_path, *quotas)
     assert api.get("/api/usage/quotas/business").json["quotas"] == stored
+
+
+SUBSCRIPTION = {"subscriptionId": "sub-1", "userId": "user-1", "planId": "business"}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        pytest.param({"unitPrice": None}, "unitPrice: must be a JSON number", id="a number that is none"),
+        pytest.param({"monthlyLimit": -1}, "monthlyLimit: must not be negative", id="negative"),
+        pytest.param({"currency": "usd"}, "currency: must be an ISO 4217", id="a currency in small letters"),
+        pytest.param({"planId": ""}, f"planId: {IDENTIFIER_RULE}", id="an empty id"),
+        pytest.param({"unitprice": 1}, "unitprice: is not a field of this request; did you mean unitPrice?", id="typo"),
+    ],
+)
+def test_what_is_wrong_with_a_quota_is_said_in_our_words(
+    api: Api, tmp_path: Path, change: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(Failure) as failure:
+        imported(api, tmp_path, quota("report", "USD"), quota("analysis", "USD") | change)
+    [line] = str(failure.value).splitlines()[1:]
+    assert line.startswith(f"  entry 1, {fault}")
+    assert api.get("/api/usage/quotas/business").json["quotas"] == []
+
+
+def test_each_fault_of_a_file_of_subscriptions_is_told(api: Api, tmp_path: Path) -> None:
+    """And none of it in pydantic's words, which are about Python."""
+    file = tmp_path / "subscriptions.json"
+    entries = [
+        "sub-1",
+        {name: text for name, text in SUBSCRIPTION.items() if name != "userId"},
+        SUBSCRIPTION | {"billingAnchorDay": "1"},
+        SUBSCRIPTION | {"billingAnchorDay": 32},
+        SUBSCRIPTION | {"status": "asleep", "planId": 7},
+        SUBSCRIPTION | {"subscriptionId": ".a"},
+    ]
+    file.write_text(json.dumps(entries))
+    with pytest.raises(Failure) as failure:
+        import_subscriptions(Client(api), file)  # type: ignore[arg-type]
+    assert str(failure.value).splitlines()[1:] == [
+        "  entry 0, as a whole: must be a JSON object",
+        "  entry 1, userId: is required",
+        "  entry 2, billingAnchorDay: must be a whole number",
+        "  entry 3, billingAnchorDay: must be at most 31",
+        "  entry 4, planId: must be text",
+        "  entry 4, status: must be active, paused or canceled",
+        f"  entry 5, subscriptionId: {IDENTIFIER_RULE}",
+    ]

@@ -95,7 +95,7 @@ class Billing(RuleBasedStateMachine):
         reported_at: datetime | None,
     ) -> None:
         """Report an event under an id that may be taken, by the same event or by another."""
-        self.now = max(self.now, occurred_at or self.now, reported_at or self.now)
+        self.now = max(self.now, occurred_at or self.now)
         event = UsageEvent(
             event_id, "user-1", self.name, usage_type, quantity, occurred_at=occurred_at, reported_at=reported_at
         )
@@ -109,7 +109,7 @@ class Billing(RuleBasedStateMachine):
         recorded = record(event, self.subscription, self.now)
         assert recorded.replayed == bool(first)
         if not first:
-            when = occurred_at or reported_at or self.now
+            when = occurred_at or min(reported_at or self.now, self.now)
             assert recorded.entry.occurred_at == when
             self.known[event_id] = UsageEvent(event_id, "user-1", self.name, usage_type, quantity, when)
 

@@ -241,6 +241,21 @@ def test_two_models_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
         openapi.document.cache_clear()
 
 
+def test_the_manual_lists_the_errors_of_each_endpoint() -> None:
+    sections = re.split(r"^## ", (ROOT / "docs/api.md").read_text(), flags=re.MULTILINE)
+    for app, route in openapi.routes():
+        path = re.sub(r"_(\w)", lambda found: found[1].upper(), route.openapi_path)
+        path = path.replace("/drop", "/redrive")  # they share a section
+        raised = app.contract(route.func).raises
+        for section in [each for each in sections if path in re.split("[ ,?]", each.partition("\n")[0])]:
+            listed = section.rpartition("\nErrors: ")[2]
+            missing = [error.code for error in raised if f"`{error.code}`" not in listed]
+            assert not missing, (path, missing)
+            break
+        else:
+            assert not raised, path
+
+
 # --- Who may read it, and how it is served ---
 
 

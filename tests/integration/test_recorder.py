@@ -102,22 +102,60 @@ def test_usage_that_comes_before_its_subscription_is_recorded_when_that_is_there
 def test_a_clock_that_runs_fast_loses_nothing(make: Make, at: At) -> None:
     recorder = make()
     now = datetime.now(UTC)
-    at((now - timedelta(hours=1)).isoformat())  # the service's
-    with pytest.raises(NotAcknowledged, match="reportedAt"):
-        run_job(recorder)
+    services = now.replace(microsecond=0) - timedelta(days=40)
+    at(services.isoformat())
+    assert run_job(recorder) == "recorded"
+    [ledger] = ledgers.check()
+    assert datetime.fromisoformat(ledger.entries[0]["occurred_at"]) == services
+
+
+def test_a_time_of_the_work_ahead_of_the_service_is_retried_until_it_is_not(make: Make, at: At) -> None:
+    recorder, now = make(), datetime.now(UTC)
+    at((now - timedelta(hours=1)).isoformat())
+    with pytest.raises(NotAcknowledged, match="occurredAt"):
+        run_job(recorder, occurred_at=now)
     [parked] = recorder.parked()
     assert parked.retry_at is not None
     at((now - timedelta(minutes=14)).isoformat())
     assert recorder.retry_parked() == 1
     assert recorder.flush()
     [ledger] = ledgers.check()
-    assert datetime.fromisoformat(ledger.entries[0]["occurred_at"]) == parked.event.when
+    assert datetime.fromisoformat(ledger.entries[0]["occurred_at"]) == now
+
+
+def test_a_clock_that_was_never_set_loses_nothing(make: Make, at: At) -> None:
+    """Its report is refused as too old. Once the clock is right a retry says when it is made."""
+    recorder, now = make(), datetime.now(UTC).replace(microsecond=0)
+    at((now + timedelta(days=367)).isoformat())
+    with pytest.raises(UsageRejected, match="reportedAt"):
+        run_job(recorder)
+    [parked] = recorder.parked()
+    assert parked.retry_at is None
+    at((now + timedelta(days=1)).isoformat())
+    before = datetime.now(UTC)
+    assert recorder.retry_parked() == 1
+    assert recorder.flush()
+    [ledger] = ledgers.check()
+    assert datetime.fromisoformat(ledger.entries[0]["occurred_at"]) >= before
 
 
 def test_what_is_too_old_waits_for_a_person(make: Make) -> None:
     recorder = make()
     with pytest.raises(UsageRejected, match="occurredAt"):
         run_job(recorder, occurred_at=datetime.now(UTC) - timedelta(days=367))
+    [parked] = recorder.parked()
+    assert parked.retry_at is None
+
+
+def test_a_customers_event_for_a_subscription_that_is_not_there_waits_for_a_person(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not told whether it exists, so there is nothing to wait for."""
+    monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
+    config.settings.cache_clear()
+    recorder = make(token=bearer("user-1")["authorization"].removeprefix("Bearer "))
+    with pytest.raises(UsageRejected, match="403 forbidden"):
+        recorder.record_now("user-1", "sub-9", "assessment", 1)
     [parked] = recorder.parked()
     assert parked.retry_at is None
 

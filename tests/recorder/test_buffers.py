@@ -16,6 +16,9 @@ MakeBuffer = Callable[[int], Buffer]
 FOREVER = 600.0
 
 
+OTHERS_DATABASE = "CREATE TABLE event (id INTEGER PRIMARY KEY); INSERT INTO event VALUES (1);"
+
+
 @pytest.fixture(params=["memory", "spool"])
 def make_buffer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeBuffer]:
     made: list[Buffer] = []
@@ -159,12 +162,40 @@ def test_a_file_that_is_no_spool_is_left_alone(tmp_path: Path) -> None:
         Spool(tmp_path, 10)
 
 
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_database_of_something_else_is_left_alone(tmp_path: Path, existing: bool) -> None:
+    """Even if it has a table by the same name as one of ours."""
+    path = tmp_path / "orders.sqlite"
+    others = sqlite3.connect(path)
+    others.executescript(OTHERS_DATABASE)
+    others.close()
+    before = path.read_bytes()
+    with pytest.raises(SpoolFailed, match=r"orders\.sqlite is not a spool"):
+        Spool(path, 10, existing=existing)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["orders.sqlite"]
+
+
+def test_an_empty_file_becomes_a_spool_only_for_who_may_make_one(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    path.touch()
+    with pytest.raises(SpoolFailed, match="is not a spool"):
+        Spool(path, 10, existing=True)
+    assert path.read_bytes() == b""
+    Spool(path, 10).close()
+    Spool(path, 10, existing=True).close()
+
+
 # --- Parked events ---------------------------------------------------------------------------
 
 
 def refused(entry: Entry, retry_at: float | None = None, **more: Any) -> ParkedEntry:
     values = {"since": 100.0, "problem": "{}", "identity": entry.text}
     return ParkedEntry(number=entry.number, text=entry.text, retry_at=retry_at, **(values | more))
+
+
+def as_it_was(parked: ParkedEntry) -> str:
+    return parked.text
 
 
 def test_what_is_parked_leaves_its_room_to_others_and_waits_for_a_person(make_buffer: MakeBuffer) -> None:
@@ -178,7 +209,7 @@ def test_what_is_parked_leaves_its_room_to_others_and_waits_for_a_person(make_bu
     assert buffer.add("b")
 
 
-def test_what_is_postponed_is_taken_when_its_time_has_come_behind_all_others(make_buffer: MakeBuffer) -> None:
+def test_what_is_postponed_is_taken_when_its_time_has_come(make_buffer: MakeBuffer) -> None:
     buffer = make_buffer(10)
     added(buffer, "later", "soon", "sooner")
     now = time.time()
@@ -189,13 +220,58 @@ def test_what_is_postponed_is_taken_when_its_time_has_come_behind_all_others(mak
     assert buffer.postpones_up_to(later.number)
     assert not buffer.postpones_up_to(later.number - 1)
     taken = buffer.take(10, 1000, FOREVER)
-    assert [(each.text, each.since) for each in taken] == [("new", None), ("sooner", 100.0), ("soon", 100.0)]
+    assert [(each.text, each.since) for each in taken] == [("sooner", 100.0), ("new", None), ("soon", 100.0)]
     assert buffer.take(10, 1000, FOREVER) == []
     buffer.release(taken[:2])
-    assert texts(buffer.take(10, 1000, FOREVER)) == ["new", "sooner"]
+    assert texts(buffer.take(10, 1000, FOREVER)) == ["sooner", "new"]
     buffer.settle(taken)
     assert [each.text for each in buffer.parked()] == ["later"]
     assert len(buffer) == 1
+
+
+def with_due_retries(make_buffer: MakeBuffer, retries: int, new: int) -> Buffer:
+    """A buffer with that many retries that are due, the texts of which are `r`, and new events, `n`."""
+    buffer = make_buffer(retries + new)
+    added(buffer, *"r" * retries)
+    taken = buffer.take(retries, 10_000, FOREVER)
+    buffer.park([refused(each, time.time() - 1, identity=str(each.number)) for each in taken])
+    added(buffer, *"n" * new)
+    return buffer
+
+
+@pytest.mark.parametrize(
+    ("retries", "new", "expected"),
+    [
+        pytest.param(6, 40, "rr" + "n" * 18, id="a tenth while there are more than enough new events"),
+        pytest.param(1, 40, "r" + "n" * 19, id="no place is kept free"),
+        pytest.param(30, 3, "rr" + "nnn" + "r" * 15, id="and what new events leave"),
+        pytest.param(30, 0, "r" * 20, id="all if there is nothing new"),
+    ],
+)
+def test_due_retries_get_a_tenth_of_each_batch_however_many_events_are_new(
+    make_buffer: MakeBuffer, retries: int, new: int, expected: str
+) -> None:
+    buffer = with_due_retries(make_buffer, retries, new)
+    assert "".join(texts(buffer.take(20, 10_000, FOREVER))) == expected
+
+
+def test_neither_retries_nor_new_events_starve_in_batches_of_one(make_buffer: MakeBuffer) -> None:
+    """For as long as the service is slow or the setting says so."""
+    buffer, chosen = with_due_retries(make_buffer, 1, 1), []
+    for _ in range(300):
+        batch = buffer.take(1, 10_000, FOREVER)
+        chosen += texts(batch)
+        buffer.release(batch)
+    assert {"r", "n"} == set(chosen)
+    assert chosen.count("r") < 100
+
+
+def test_a_retry_that_the_service_fails_for_is_due_again_after_a_pause(make_buffer: MakeBuffer) -> None:
+    buffer = with_due_retries(make_buffer, 1, 1)
+    buffer.release(buffer.take(10, 1000, FOREVER), 60)
+    assert texts(buffer.take(10, 1000, FOREVER)) == ["n"], "new events wait for no pause"
+    [parked] = buffer.parked()
+    assert parked.retry_at == pytest.approx(time.time() + 60, abs=10)
 
 
 def test_what_is_refused_again_stays_parked_since_the_first_time(make_buffer: MakeBuffer) -> None:
@@ -228,12 +304,22 @@ def test_parked_events_are_sent_again_as_if_they_were_new(make_buffer: MakeBuffe
     [entry] = added(buffer, "a")
     buffer.park([refused(*buffer.take(1, 1000, FOREVER))])
     added(buffer, "b")
-    assert buffer.unpark([entry.number, 99]) == 1
-    assert buffer.unpark([entry.number]) == 0
+    assert buffer.unpark([entry.number, 99], as_it_was) == 1
+    assert buffer.unpark([entry.number], as_it_was) == 0
     assert buffer.parked() == []
     assert buffer.holds_up_to(buffer.last_number())
     assert buffer.last_number() > entry.number
     assert [(each.text, each.since) for each in buffer.take(10, 1000, FOREVER)] == [("b", None), ("a", None)]
+
+
+def test_a_parked_event_may_be_sent_again_in_other_words(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(3)
+    added(buffer, "a", "b", "c")
+    buffer.park([refused(each, problem=each.text * 2) for each in buffer.take(3, 1000, FOREVER)])
+    numbers = [each.number for each in buffer.parked()]
+    assert buffer.unpark(numbers[:2], lambda parked: f"{parked.text}, once {parked.problem}") == 2
+    assert texts(buffer.take(3, 1000, FOREVER)) == ["a, once aa", "b, once bb"]
+    assert [each.text for each in buffer.parked()] == ["c"]
 
 
 def test_what_was_dropped_or_sent_anew_meanwhile_is_not_parked_again(make_buffer: MakeBuffer) -> None:
@@ -242,7 +328,7 @@ def test_what_was_dropped_or_sent_anew_meanwhile_is_not_parked_again(make_buffer
     buffer.park([refused(each, 0.0) for each in buffer.take(2, 1000, FOREVER)])
     sending = buffer.take(2, 1000, FOREVER)
     assert buffer.drop([sending[0].number, 99]) == 1
-    assert buffer.unpark([sending[1].number]) == 1
+    assert buffer.unpark([sending[1].number], as_it_was) == 1
     buffer.park([refused(each) for each in sending])
     buffer.release(sending)
     assert buffer.parked() == []
@@ -258,6 +344,25 @@ def test_memory_gives_up_what_was_parked_first_and_a_spool_nothing(tmp_path: Pat
         assert [each.text for each in gone] == list(given_up)
         assert [each.text for each in buffer.parked()] == [each for each in "abcd" if each not in given_up]
     spool.close()
+
+
+def test_memory_gives_up_what_waits_for_a_person_before_what_may_still_succeed() -> None:
+    buffer = MemoryBuffer(10, most_parked=3)
+    added(buffer, "a", "b", "c", "d", "e", "f")
+    soon = time.time() + 60
+    a, b, c, d, e, f = buffer.take(10, 1000, FOREVER)
+    assert buffer.park([refused(a, soon), refused(b), refused(c)]) == []
+    assert [each.text for each in buffer.park([refused(d, soon)])] == ["b"]
+    assert [each.text for each in buffer.park([refused(e, soon), refused(f)])] == ["c", "f"]
+    assert [each.text for each in buffer.parked()] == ["a", "d", "e"]
+
+
+def test_memory_gives_up_the_oldest_of_those_that_may_all_succeed() -> None:
+    buffer = MemoryBuffer(10, most_parked=2)
+    added(buffer, "a", "b", "c")
+    gone = buffer.park([refused(each, time.time() + 60) for each in buffer.take(10, 1000, FOREVER)])
+    assert [each.text for each in gone] == ["a"]
+    assert [each.text for each in buffer.parked()] == ["b", "c"]
 
 
 def test_a_pause_by_a_clock_that_was_set_back_is_over(make_buffer: MakeBuffer) -> None:

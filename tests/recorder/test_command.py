@@ -1,9 +1,11 @@
 """`python -m usage_recorder`: parked events are listed, sent again and dropped from a shell."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,19 @@ def test_a_running_recorder_sends_what_is_to_be_tried_again(
     assert service.ids == ["early", "conflict"]
 
 
+def test_a_report_refused_as_too_old_is_sent_again_as_one_of_today(make: Make, service: Service, spool: Path) -> None:
+    errors = [{"field": "reportedAt", "code": "out_of_range", "message": "m"}]
+    service.judge = lambda _: problem(422, "validation_error") | {"errors": errors}
+    recorder = make(spool=spool, pauses=PATIENT)
+    recorder.record("user-1", "sub-1", "report", 1, event_id="old")
+    assert recorder.flush()
+    service.judge = lambda _: None
+    before = datetime.now(UTC)
+    assert run("retry", "--spool", spool, "old") == 0
+    assert recorder.flush()
+    assert before <= datetime.fromisoformat(service.events["sub-1", "old"]["reportedAt"])
+
+
 def test_dropped_events_are_shown_once_more(
     recorder: UsageRecorder, spool: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,7 +142,15 @@ def test_a_spool_that_is_none_is_not_made_one(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "text").write_text("not a database, but long enough to be looked at as if it were one" * 20)
     assert run("list", "--spool", tmp_path / "text") == 1
     assert "cannot be opened" in capsys.readouterr().err
-    assert [each.name for each in tmp_path.iterdir()] == ["text"]
+    others = sqlite3.connect(tmp_path / "orders")
+    others.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    others.close()
+    before = (tmp_path / "orders").read_bytes()
+    for command in (["list"], ["retry", "--all"], ["drop", "--all"]):
+        assert run(*command, "--spool", tmp_path / "orders") == 1
+        assert capsys.readouterr().err == f"usage_recorder: {tmp_path / 'orders'} is not a spool\n"
+    assert (tmp_path / "orders").read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["orders", "text"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["list"], ["retry", "--spool", "x"], ["drop", "--spool", "x", "a", "--all"]])

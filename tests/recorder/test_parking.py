@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.recorder import service as fails
 from tests.recorder.calls import Rejections, problem, record
 from tests.recorder.conftest import Make
 from tests.recorder.service import Service
@@ -22,7 +23,9 @@ IMPATIENT = Pauses(first=0.001, longest=0.01, operator=0.002, postponed_first=0.
 PATIENT = Pauses(first=0.001, longest=0.01, operator=0.002, postponed_first=60)
 NOT_FOUND = problem(404, "subscription_not_found")
 INACTIVE = problem(409, "subscription_inactive")
-AHEAD = problem(422, "validation_error") | {"errors": [{"field": "reportedAt", "code": "out_of_range", "message": "m"}]}
+OUT_OF_RANGE = {"code": "out_of_range", "message": "m"}
+AHEAD = problem(422, "validation_error") | {"errors": [{"field": "occurredAt"} | OUT_OF_RANGE]}
+REPORTED_LONG_AGO = problem(422, "validation_error") | {"errors": [{"field": "reportedAt"} | OUT_OF_RANGE]}
 
 both = pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
 
@@ -143,6 +146,27 @@ def test_a_job_that_is_run_again_with_success_leaves_nothing_parked(
     assert recorder.parked() == []
 
 
+@both
+def test_a_report_from_too_long_ago_is_retried_as_one_of_today(
+    service: Service, parking: Parking, spooled: bool
+) -> None:
+    """A clock at 1970 stamped it, or it lay in a spool for a year. A person decides; then it can succeed."""
+    rejections = Rejections()
+    recorder = parking(spooled, on_rejected=rejections)
+    refuse(service, "old", because=REPORTED_LONG_AGO)
+    record(recorder, event_id="old")
+    assert recorder.flush()
+    assert rejections == [("old", "validation_error")]
+    [parked] = recorder.parked()
+    assert parked.retry_at is None
+    accept(service)
+    before = datetime.now(UTC)
+    assert recorder.retry_parked() == 1
+    assert recorder.flush()
+    assert before <= datetime.fromisoformat(service.events["sub-1", "old"]["reportedAt"]) <= datetime.now(UTC)
+    assert recorder.parked() == []
+
+
 def test_parked_events_take_no_room_from_others(service: Service, parking: Parking) -> None:
     recorder = parking(max_buffered=2, full_timeout=0)
     refuse(service, *"abcd", because=NOT_FOUND)
@@ -154,22 +178,25 @@ def test_parked_events_take_no_room_from_others(service: Service, parking: Parki
     until(lambda: service.ids == ids)
 
 
-def test_memory_keeps_the_newest_and_says_what_it_gives_up(
+def test_memory_gives_up_what_was_reported_before_what_is_retried(
     service: Service, parking: Parking, caplog: pytest.LogCaptureFixture
 ) -> None:
     rejections = Rejections()
     recorder = parking(max_parked=2, on_rejected=rejections, pauses=PATIENT)
-    refuse(service, "first", "second", because=NOT_FOUND)
-    for event_id in ("first", "second"):
+    refuse(service, "first")
+    record(recorder, event_id="first")
+    assert recorder.flush()
+    refuse(service, "second", "third", "fourth", because=NOT_FOUND)
+    for event_id in ("second", "third"):
         record(recorder, event_id=event_id)
         recorder.flush()
-    assert rejections == []
-    refuse(service, "third")
-    record(recorder, event_id="third")
-    until(lambda: len(rejections) == 2)
-    assert sorted(rejections) == [("first", "subscription_not_found"), ("third", "subscription_inactive")]
-    assert "usage event first is no longer kept" in caplog.text
+    until(lambda: "usage event first is no longer kept" in caplog.text)
+    assert rejections == [("first", "subscription_inactive")], "it is reported once"
     assert [each.event.event_id for each in recorder.parked()] == ["second", "third"]
+    record(recorder, event_id="fourth")
+    until(lambda: rejections[1:] == [("second", "subscription_not_found")])
+    assert "usage event second is no longer kept" in caplog.text
+    assert [each.event.event_id for each in recorder.parked()] == ["third", "fourth"]
 
 
 def test_a_closed_recorder_tells_nothing_of_parked_events(parking: Parking) -> None:
@@ -211,7 +238,7 @@ def test_what_time_mends_is_sent_again_by_itself(
     rejections = Rejections()
     recorder = parking(spooled, on_rejected=rejections)
     refuse(service, "early", because=because)
-    record(recorder, event_id="early")
+    record(recorder, event_id="early", occurred_at=datetime.now(UTC) if because is AHEAD else None)
     others = record(recorder, 3)
     assert not recorder.flush()
     assert sorted(service.ids) == sorted(others)
@@ -320,6 +347,54 @@ def test_a_service_that_goes_away_while_an_event_is_tried_again_loses_nothing(
     assert service.ids == ["early"]
 
 
+@both
+def test_a_retry_is_sent_however_many_events_are_new(service: Service, parking: Parking, spooled: bool) -> None:
+    """There are always more new events than fit into a batch."""
+    recorder = parking(spooled, max_batch=10, linger=0)
+    refuse(service, "early", because=NOT_FOUND)
+    record(recorder, event_id="early")
+    until(recorder.parked)
+    busy = True
+
+    def judge(event: dict[str, Any]) -> None:
+        if busy and event["eventId"] != "early":
+            service_is_busy.append(recorder.record("user-1", "sub-1", "report", 1))
+
+    service_is_busy: list[str] = []
+    service.judge = judge
+    record(recorder, 30)
+    try:
+        until(lambda: "early" in service.ids)
+        assert len(service_is_busy) >= 10
+    finally:
+        busy = False
+    assert recorder.flush()
+
+
+@both
+def test_a_retry_that_the_service_fails_for_does_not_hold_up_new_events(
+    service: Service, parking: Parking, spooled: bool
+) -> None:
+    pauses = Pauses(first=0.001, longest=0.01, postponed_first=0.2, postponed_longest=0.2)
+    recorder = parking(spooled, pauses=pauses, max_batch=10)
+    refuse(service, "poison", because=NOT_FOUND)
+    record(recorder, event_id="poison")
+    until(recorder.parked)
+    accept(service)
+
+    def fail_for_poison(request: fails.Request) -> None:
+        poisoned = any(event["eventId"] == "poison" for event in request.events())
+        return request.reply(500, {"code": "internal_error"}) if poisoned else fails.answer(request)
+
+    service.fail_with(*[fail_for_poison] * 200)
+    until(lambda: len(service.failures) < 200)
+    ids = record(recorder, 100)
+    until(lambda: set(service.ids) >= set(ids))
+    assert "poison" not in service.ids
+    service.failures.clear()
+    until(lambda: "poison" in service.ids)
+
+
 # --- What is said about it ----------------------------------------------------------------------
 
 
@@ -374,7 +449,7 @@ def out_of_range(*fields: str) -> Problem:
         pytest.param(Problem(404, "subscription_not_found", ""), at(NOW), True, id="no subscription yet"),
         pytest.param(Problem(404, "plan_not_found", ""), at(NOW), False, id="something else is not there"),
         pytest.param(out_of_range("occurredAt"), at(NOW + timedelta(hours=3)), True, id="ahead"),
-        pytest.param(out_of_range("reportedAt"), at(NOW, reported=True), True, id="ahead, by the service's clock"),
+        pytest.param(out_of_range("reportedAt"), at(NOW, reported=True), False, id="reported by a clock long ago"),
         pytest.param(out_of_range("occurredAt"), at(NOW - timedelta(days=9)), True, id="long ago, by a clock ahead"),
         pytest.param(out_of_range("occurredAt"), at(NOW - timedelta(days=367)), False, id="too old"),
         pytest.param(out_of_range("quantity"), at(NOW), False, id="not about the time"),

@@ -191,6 +191,25 @@ def test_an_unrated_ledger_knows_only_what_was_used() -> None:
     assert (after.billable, after.charge) == (None, None)
 
 
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        pytest.param({}, NOW, id="nothing is known but that it is here"),
+        pytest.param({"accepted_at": NOW - HOUR}, NOW - HOUR, id="it waited since"),
+        pytest.param({"reported_at": NOW - 2 * HOUR, "accepted_at": NOW - HOUR}, NOW - 2 * HOUR, id="it was reported"),
+        pytest.param({"reported_at": NOW + HOUR}, NOW, id="reported by a clock that is fast"),
+        pytest.param({"reported_at": NOW, "accepted_at": NOW - HOUR}, NOW - HOUR, id="the same, and it waited since"),
+        pytest.param({"occurred_at": NOW + HOUR, "reported_at": NOW - HOUR}, NOW + HOUR, id="its caller says"),
+    ],
+)
+def test_when_an_event_occurred(times: dict[str, datetime], expected: datetime) -> None:
+    event = UsageEvent("e1", "user-1", "sub-1", "report", Decimal(1), **times)
+    assert event.when(NOW) == expected
+
+
 @pytest.mark.parametrize(
     ("occurred_at", "expected"),
     [

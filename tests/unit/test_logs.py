@@ -1,6 +1,7 @@
 """How `make logs` shows what a stack logs, and that it shows each line once."""
 
 import json
+import re
 import time
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from scripts import logs
 from scripts.logs import Line, shown
+from tests.template import template
 
 STACK = "usage-billing-prod"
 NOON = 1_795_608_000_000
@@ -33,11 +35,31 @@ def test_an_exception_keeps_its_lines() -> None:
     assert found.splitlines()[1:] == ["    Traceback:", "      KeyError"]
 
 
-def test_a_request_to_the_api() -> None:
-    line = {"routeKey": "POST /api/usage/record", "path": "/api/usage/record", "status": "201", "responseLatency": "31"}
-    assert text(line | {"error": "-"}) == "12:00:00 201     api                POST /api/usage/record  31 ms"
-    failed = text(line | {"status": "503", "integrationError": "timed out"})
-    assert failed == "12:00:00 503     api                POST /api/usage/record  31 ms  timed out"
+def access_line(**said: str) -> str:
+    """A line of the access log as the template words it; what API Gateway has nothing to say of is `-`."""
+    written: str = template()["Resources"]["Api"]["Properties"]["AccessLogSettings"]["Format"]
+    variables = re.findall(r"\$context\.([\w.]+)", written)
+    assert set(said) <= {each.replace(".", "_") for each in variables}
+    return re.sub(r"\$context\.([\w.]+)", lambda found: said.get(found[1].replace(".", "_"), "-"), written)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"status": "201", "responseLatency": "31"}, "201     api                POST /api/usage/record  31 ms"),
+        (
+            {"status": "503", "responseLatency": "9012", "error_responseType": "INTEGRATION_TIMEOUT"},
+            "503     api                POST /api/usage/record  9012 ms  INTEGRATION_TIMEOUT",
+        ),
+        (
+            {"status": "404", "routeKey": "$default", "responseLatency": "5"},
+            "404     api                $default  5 ms",
+        ),
+    ],
+    ids=["answered by a function", "answered by API Gateway", "no route"],
+)
+def test_a_request_to_the_api(said: dict[str, str], expected: str) -> None:
+    assert text(access_line(**({"routeKey": "POST /api/usage/record"} | said))) == f"12:00:00 {expected}"
 
 
 @pytest.mark.parametrize(

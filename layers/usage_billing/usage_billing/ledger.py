@@ -26,7 +26,7 @@ class UsageEvent:
     """What a service reports.
 
     `reported_at` is when its sender made the report, `accepted_at` when we took it, if it waited in the queue since.
-    An event without `occurred_at` occurred at the first of these that is known.
+    An event without `occurred_at` occurred at the earlier of these.
     """
 
     event_id: str
@@ -44,8 +44,12 @@ class UsageEvent:
         return self.accepted_at or now
 
     def when(self, now: datetime) -> datetime:
-        """When it occurred, as its caller says, or else when it was reported, or else when we took it."""
-        return self.occurred_at or self.reported_at or self.accepted(now)
+        """When it occurred, as its caller says, or else when it was reported, but no later than when we took it.
+
+        A report cannot be made after it arrived: its sender's clock is fast, and must not open the next period.
+        """
+        accepted = self.accepted(now)
+        return self.occurred_at or min(self.reported_at or accepted, accepted)
 
 
 def timely(occurred_at: datetime, now: datetime) -> bool:

@@ -386,11 +386,10 @@ def _rate(head: Head) -> Head:
 
 
 def require_timely(event: UsageEvent, now: datetime) -> None:
-    """Raises ValidationFailed for an event that occurred too long before we took it, or after that."""
+    """Raises ValidationFailed for an event that occurred too long before we took it, or, it is said, after that."""
     if not timely(event.when(now), event.accepted(now)):
-        message = (
-            f"must lie within the last {OLDEST_EVENT.days} days and at most "
-            f"{CLOCK_SKEW.seconds // 60} minutes ahead of our clock"
-        )
-        field_name = "reportedAt" if event.reported_at and not event.occurred_at else "occurredAt"
-        raise ValidationFailed(FieldError(field_name, "out_of_range", message))
+        message = f"must lie within the last {OLDEST_EVENT.days} days"
+        if not event.occurred_at:
+            raise ValidationFailed(FieldError("reportedAt", "out_of_range", message))
+        message += f" and at most {CLOCK_SKEW.seconds // 60} minutes ahead of our clock"
+        raise ValidationFailed(FieldError("occurredAt", "out_of_range", message))

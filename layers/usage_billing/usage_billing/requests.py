@@ -94,8 +94,9 @@ class ReportedUsage(Request):
     """A usage event as a service sends it.
 
     `eventId` makes the report safe to send again; the header Idempotency-Key serves as well. Without either the event
-    gets a new id, and sent twice it counts twice. Without `occurredAt` it occurred at `reportedAt`, and without that
-    when it arrives. `reportedAt` may be another one each time the report is sent; `occurredAt` has to stay the same.
+    gets a new id, and sent twice it counts twice. Without `occurredAt` it occurred at `reportedAt`, but at the
+    latest when it arrives. `reportedAt` may be another one each time the report is sent; `occurredAt` has to stay the
+    same.
     """
 
     event_id: EventId | None = None

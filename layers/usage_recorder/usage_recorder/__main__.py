@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from usage_recorder.errors import SpoolFailed
-from usage_recorder.parking import ParkedEvent
+from usage_recorder.parking import ParkedEvent, to_retry
 from usage_recorder.spool import Spool
 
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not options.spool.is_file():  # opening it would create it
             raise SpoolFailed(f"there is no spool at {options.spool}")
-        spool = Spool(options.spool, 0)
+        spool = Spool(options.spool, 0, existing=True)
         try:
             _COMMANDS[options.command](spool, options)
         finally:
@@ -74,7 +74,8 @@ def _list(spool: Spool, options: argparse.Namespace) -> None:
 
 
 def _retry(spool: Spool, options: argparse.Namespace) -> None:
-    count = spool.unpark([each.number for each in _chosen(spool, options)])
+    now = datetime.now(UTC)
+    count = spool.unpark([each.number for each in _chosen(spool, options)], lambda each: to_retry(each, now))
     print(f"{_events(count)} will be sent again by the recorder that uses {options.spool}.")
 
 

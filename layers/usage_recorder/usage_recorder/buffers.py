@@ -3,9 +3,10 @@
 A buffer is not safe under threads by itself; the recorder holds a lock around every call.
 """
 
+import random
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
@@ -14,6 +15,9 @@ LONGEST_CLAIM = 3600.0
 """Seconds. A claim or a pause that seems to last longer was made before the clock was set back; it is void."""
 
 POLL_SECONDS = 0.5
+
+RETRY_SHARE = 0.1
+"""The part of a batch that parked events whose retry is due get ahead of new events, however busy the service is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +61,32 @@ class Buffer(Protocol):
     def take(self, most: int, most_bytes: int, seconds: float) -> list[Entry]:
         """Take up to `most` events of `most_bytes` together, those that waited longest first, for `seconds`.
 
-        Parked ones whose time has come are among them.
+        Parked ones whose retry is due get a tenth of the places, and what new events leave free.
         """
 
     def settle(self, entries: Iterable[Entry], identities: Collection[str] = ()) -> None:
         """Forget events, and those that are parked with one of `identities`: the service has them now."""
 
-    def release(self, entries: Iterable[Entry]) -> None:
-        """Let those that are not settled be taken again, after all that wait; not those that were parked just now."""
+    def release(self, entries: Iterable[Entry], pause: float = 0.0) -> None:
+        """Let those that are not settled be taken again, after all that wait; not those that were parked just now.
+
+        Automatic retries are due again after `pause` seconds: they go ahead of new events, so one for which the
+        service fails would otherwise be in every batch.
+        """
 
     def park(self, refused: Sequence[ParkedEntry]) -> list[ParkedEntry]:
-        """Keep refused events aside; return those that had to be given up for lack of room."""
+        """Keep refused events aside; return those that had to be given up for lack of room.
+
+        Those that wait for a person go first, the oldest before others: they were reported, and retries may succeed.
+        """
 
     def has_parked(self) -> bool: ...
 
     def parked(self) -> list[ParkedEntry]:
         """All parked events, in the order in which they were parked."""
 
-    def unpark(self, numbers: Iterable[int]) -> int:
-        """Let parked events be sent as if they were new; return how many there were."""
+    def unpark(self, numbers: Iterable[int], text_of: Callable[[ParkedEntry], str]) -> int:
+        """Let parked events be sent as if they were new, each as `text_of` it; return how many there were."""
 
     def drop(self, numbers: Iterable[int]) -> int:
         """Forget parked events; return how many there were."""
@@ -136,8 +147,8 @@ class MemoryBuffer:
         return entry
 
     def take(self, most: int, most_bytes: int, seconds: float) -> list[Entry]:
-        due = (Entry(each.number, each.text, each.since) for each in sorted(self._due(), key=_retry_at))
-        chosen = fitting(chain(self._waiting, due), most, most_bytes)
+        due = [Entry(each.number, each.text, each.since) for each in sorted(self._due(), key=_retry_at)]
+        chosen = fitting(shared(self._waiting, due, most), most, most_bytes)
         for entry in chosen:
             if entry.since is None:
                 self._waiting.popleft()
@@ -152,12 +163,12 @@ class MemoryBuffer:
             self._parked.pop(entry.number, None)
         self.drop([each.number for each in self._parked.values() if each.identity in identities])
 
-    def release(self, entries: Iterable[Entry]) -> None:
+    def release(self, entries: Iterable[Entry], pause: float = 0.0) -> None:
         for entry in entries:
             if self._taken.pop(entry.number, None):
                 self._waiting.append(entry)
             elif entry.since is not None:
-                self._set_retry_at(entry.number, time.time())
+                self._set_retry_at(entry.number, time.time() + pause)
 
     def park(self, refused: Sequence[ParkedEntry]) -> list[ParkedEntry]:
         for each in refused:
@@ -167,8 +178,11 @@ class MemoryBuffer:
                 self._parked[same.number] = _again(same, each)
             elif was_held:
                 self._parked[each.number] = each
-        surplus = list(self._parked)[: max(0, len(self._parked) - self._most_parked)]
-        return [self._parked.pop(number) for number in surplus]
+        surplus = max(0, len(self._parked) - self._most_parked)
+        given_up = sorted(self._parked.values(), key=lambda each: each.retry_at is not None)[:surplus]
+        for each in given_up:
+            del self._parked[each.number]
+        return given_up
 
     def has_parked(self) -> bool:
         return bool(self._parked)
@@ -176,11 +190,11 @@ class MemoryBuffer:
     def parked(self) -> list[ParkedEntry]:
         return list(self._parked.values())
 
-    def unpark(self, numbers: Iterable[int]) -> int:
+    def unpark(self, numbers: Iterable[int], text_of: Callable[[ParkedEntry], str]) -> int:
         found = [parked for number in numbers if (parked := self._parked.pop(number, None))]
         for each in found:
             self._last += 1
-            self._waiting.append(Entry(self._last, each.text))
+            self._waiting.append(Entry(self._last, text_of(each)))
         return len(found)
 
     def drop(self, numbers: Iterable[int]) -> int:
@@ -234,6 +248,15 @@ def _again(old: ParkedEntry, new: ParkedEntry) -> ParkedEntry:
     """Merge two refusals of one event. One that waited for a person gets a full day of retries again."""
     since = old.since if old.retry_at is not None else new.since
     return replace(old, since=since, problem=new.problem, retry_at=new.retry_at)
+
+
+def shared(new: Iterable[Entry], due: Sequence[Entry], most: int) -> Iterable[Entry]:
+    """The order in which up to `most` events are sent: a tenth of them due retries, then new events, then the rest.
+
+    In batches too small to divide, chance decides, so that neither kind waits for ever.
+    """
+    share = int(most * RETRY_SHARE + random.random())  # noqa: S311
+    return chain(due[:share], new, due[share:])
 
 
 def fitting(entries: Iterable[Entry], most: int, most_bytes: int) -> list[Entry]:

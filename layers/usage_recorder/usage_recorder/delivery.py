@@ -16,7 +16,7 @@ from usage_recorder.answers import Acknowledged, Outcome, Postponed, Problem, Re
 from usage_recorder.buffers import Buffer, Entry, MemoryBuffer, ParkedEntry
 from usage_recorder.errors import RecorderClosed, SpoolFailed
 from usage_recorder.events import UsageEvent
-from usage_recorder.parking import identity_of, parked, passes
+from usage_recorder.parking import identity_of, parked, passes, to_retry
 from usage_recorder.retries import Attempt, Pauses, has_to_go_on, what_it_came_to
 from usage_recorder.sender import ENVELOPE_BYTES, Sender
 
@@ -144,7 +144,7 @@ class Delivery:
     def unpark(self, numbers: Iterable[int]) -> int:
         with self._changed:
             self._require_open()
-            count = self._buffer.unpark(numbers)
+            count = self._buffer.unpark(numbers, lambda each: to_retry(each, datetime.now(UTC)))
             self._ensure_thread()
             self._changed.notify_all()
             return count
@@ -461,7 +461,7 @@ class Delivery:
 
     def _release(self, entries: Iterable[Entry]) -> None:
         with self._changed:
-            self._buffer.release(entries)
+            self._buffer.release(entries, self._settings.pauses.postponed_first)
             self._changed.notify_all()
 
     def _report(self, text: str, problem: Problem) -> None:

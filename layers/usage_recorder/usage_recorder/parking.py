@@ -16,8 +16,6 @@ FAR_IN_THE_PAST = timedelta(days=180)
 """The service says `out_of_range` of events ahead of its clock and of events more than a year old. An event this old is
 one of the latter, however wrong the clock here is."""
 
-_TIMES = frozenset({"occurredAt", "reportedAt"})
-
 
 @dataclass(frozen=True, slots=True)
 class ParkedEvent:
@@ -48,10 +46,24 @@ def passes(problem: Problem, event: UsageEvent, now: datetime) -> bool:
     """Whether it may pass with time: no such subscription yet, or an event ahead of the service's clock."""
     if (problem.status, problem.code) == (404, "subscription_not_found"):
         return True
-    about_time = bool(problem.errors) and all(
-        each.get("code") == "out_of_range" and each.get("field") in _TIMES for each in problem.errors
-    )
-    return about_time and event.when > now - FAR_IN_THE_PAST
+    return _is_about(problem, "occurredAt") and event.when > now - FAR_IN_THE_PAST
+
+
+def to_retry(parked: ParkedEntry, now: datetime) -> str:
+    """Return the JSON to send when a person has an event sent again at `now`.
+
+    It is that of before. Only a report that the service refused as too old, because a clock here was never set or the
+    spool lay somewhere for a year, is made now: as it was, it could never be recorded.
+    """
+    if not _is_about(Problem.from_json(parked.problem), "reportedAt"):
+        return parked.text
+    return replace(UsageEvent.from_json(parked.text), reported_at=now).to_json()
+
+
+def _is_about(problem: Problem, field: str) -> bool:
+    """Whether the time in `field` is all that the service refused."""
+    found = [(each.get("field"), each.get("code")) for each in problem.errors]
+    return found == [(field, "out_of_range")]
 
 
 def parked(entry: Entry, problem: Problem, now: float, retry_at: float | None) -> ParkedEntry:

@@ -194,6 +194,8 @@ class UsageRecorder:
     def retry_parked(self, events: Iterable[ParkedEvent] | None = None) -> int:
         """Send parked events again, all unless `events` says which; how many these are.
 
+        They keep their times, but for a `reportedAt` that the service refused: that becomes the present time.
+
         Raises:
             RecorderClosed, SpoolFailed: they stay parked.
         """

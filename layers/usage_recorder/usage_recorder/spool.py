@@ -3,13 +3,13 @@
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
-from usage_recorder.buffers import LONGEST_CLAIM, POLL_SECONDS, Entry, ParkedEntry, fitting
+from usage_recorder.buffers import LONGEST_CLAIM, POLL_SECONDS, Entry, ParkedEntry, fitting, shared
 from usage_recorder.errors import SpoolFailed
 
 BUSY_SECONDS = 10.0
@@ -37,15 +37,18 @@ CREATE TABLE IF NOT EXISTS parked (
 CREATE INDEX IF NOT EXISTS parked_retry_at ON parked (retry_at, number);
 """
 
-# Events first: what was refused holds up no others.
-_TAKE = (
-    "SELECT number, body, NULL FROM event WHERE due <= ? OR due > ? ORDER BY due, number LIMIT ?",
-    "SELECT number, body, since FROM parked WHERE retry_at <= ? OR retry_at > ? ORDER BY retry_at, number LIMIT ?",
+_TABLES = {"event", "held"}
+"""Every spool has these, also one that an earlier version made."""
+
+_TAKE_NEW = "SELECT number, body, NULL FROM event WHERE due <= ? OR due > ? ORDER BY due, number LIMIT ?"
+_TAKE_DUE = (
+    "SELECT number, body, since FROM parked WHERE retry_at <= ? OR retry_at > ? ORDER BY retry_at, number LIMIT ?"
 )
 _COUNT = (
     "SELECT count(*) FROM (SELECT 1 FROM event WHERE due <= ? OR due > ? LIMIT ?)",
     "SELECT count(*) FROM (SELECT 1 FROM parked WHERE retry_at <= ? OR retry_at > ? LIMIT ?)",
 )
+_PARKED = "SELECT number, body, since, problem, retry_at, identity FROM parked"
 _HOLDS = "SELECT EXISTS (SELECT 1 FROM event WHERE number = ?)"
 _POSTPONES = "SELECT EXISTS (SELECT 1 FROM parked WHERE retry_at IS NOT NULL AND number = ?)"
 
@@ -65,16 +68,23 @@ class Spool:
 
     poll_seconds = POLL_SECONDS
 
-    def __init__(self, path: Path, most: int, own_only: bool = False) -> None:
-        """`own_only`: `holds_up_to` asks only for what was added here, not for what others left."""
+    def __init__(self, path: Path, most: int, own_only: bool = False, *, existing: bool = False) -> None:
+        """`own_only`: `holds_up_to` asks only for what was added here, not for what others left.
+
+        `existing`: open a spool, and make none.
+
+        Raises:
+            SpoolFailed: it cannot be opened, or is the database of something else, which is left as it is.
+        """
         self._path = path
         self._most = most
         self._own: deque[int] | None = deque() if own_only else None
         self._own_parked: set[int] = set()
         with _failing_as("opened", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)  # who used what is nobody else's business
-            self._database = _open(path)
+            if not existing:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch(mode=0o600)  # who used what is nobody else's business
+            self._database = _open(path, existing)
 
     def add(self, text: str, taken_for: float = 0.0) -> Entry | None:
         due = time.time() + taken_for if taken_for else 0.0
@@ -90,11 +100,12 @@ class Spool:
     def take(self, most: int, most_bytes: int, seconds: float) -> list[Entry]:
         now = time.time()
         with self._transaction() as database:
-            rows: list[tuple[int, str, float | None]] = []
-            for query in _TAKE:
-                rows += database.execute(query, (now, now + LONGEST_CLAIM, most - len(rows)))
-            chosen = fitting((Entry(*row) for row in rows), most, most_bytes)
-            self._set_due(database, chosen, now + seconds)
+            new, due = (
+                [Entry(*row) for row in database.execute(query, (now, now + LONGEST_CLAIM, most))]
+                for query in (_TAKE_NEW, _TAKE_DUE)
+            )
+            chosen = fitting(shared(new, due, most), most, most_bytes)
+            self._set_due(database, chosen, now + seconds, now + seconds)
         return chosen
 
     def settle(self, entries: Iterable[Entry], identities: Collection[str] = ()) -> None:
@@ -104,9 +115,10 @@ class Spool:
             database.executemany("DELETE FROM parked WHERE number = ?", numbers)
             database.executemany("DELETE FROM parked WHERE identity = ?", [(each,) for each in identities])
 
-    def release(self, entries: Iterable[Entry]) -> None:
+    def release(self, entries: Iterable[Entry], pause: float = 0.0) -> None:
+        now = time.time()
         with self._transaction() as database:
-            self._set_due(database, entries, time.time())
+            self._set_due(database, entries, now, now + pause)
 
     def park(self, refused: Sequence[ParkedEntry]) -> list[ParkedEntry]:
         """There is always room: billed late is better than never billed."""
@@ -134,21 +146,19 @@ class Spool:
         return bool(self._number("SELECT EXISTS (SELECT 1 FROM parked)"))
 
     def parked(self) -> list[ParkedEntry]:
-        query = "SELECT number, body, since, problem, retry_at, identity FROM parked ORDER BY number"
         with _failing_as("read", self._path):
-            return [ParkedEntry(*row) for row in self._database.execute(query)]
+            return [ParkedEntry(*row) for row in self._database.execute(f"{_PARKED} ORDER BY number")]
 
-    def unpark(self, numbers: Iterable[int]) -> int:
+    def unpark(self, numbers: Iterable[int], text_of: Callable[[ParkedEntry], str]) -> int:
         added = []
         with self._transaction() as database:
             for number in numbers:
-                row = database.execute(
-                    "INSERT INTO event (body, due) SELECT body, 0.0 FROM parked WHERE number = ?", (number,)
-                )
-                if row.rowcount == 1 and row.lastrowid:
-                    added.append(row.lastrowid)
+                for row in database.execute(f"{_PARKED} WHERE number = ?", (number,)).fetchall():
+                    text = text_of(ParkedEntry(*row))
+                    added.append(database.execute("INSERT INTO event (body, due) VALUES (?, 0.0)", (text,)).lastrowid)
                     database.execute("DELETE FROM parked WHERE number = ?", (number,))
         for each in added:
+            assert each is not None  # it is after an INSERT
             self._remember(each)
         return len(added)
 
@@ -215,11 +225,12 @@ class Spool:
             [number] = self._database.execute(query, values).fetchone()
             return int(number)
 
-    def _set_due(self, database: sqlite3.Connection, entries: Iterable[Entry], due: float) -> None:
+    def _set_due(self, database: sqlite3.Connection, entries: Iterable[Entry], due: float, retry_at: float) -> None:
         """What is parked and waits for a person stays as it is: another process may have given it up meanwhile."""
-        changes = [(due, entry.number) for entry in entries]
-        database.executemany("UPDATE event SET due = ? WHERE number = ?", changes)
-        database.executemany("UPDATE parked SET retry_at = ? WHERE number = ? AND retry_at IS NOT NULL", changes)
+        numbers = [entry.number for entry in entries]
+        database.executemany("UPDATE event SET due = ? WHERE number = ?", [(due, number) for number in numbers])
+        update = "UPDATE parked SET retry_at = ? WHERE number = ? AND retry_at IS NOT NULL"
+        database.executemany(update, [(retry_at, number) for number in numbers])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -234,9 +245,12 @@ class Spool:
     wait=wait_random(0, 0.05),
     reraise=True,
 )
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, existing: bool) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if (tables or existing) and not tables >= _TABLES:
+            raise SpoolFailed(f"{path} is not a spool")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")  # an accepted event survives a loss of power, too
         with _immediate(database):
