@@ -200,6 +200,21 @@ def test_keys_are_rotated_without_a_gap(api: Api, monkeypatch: pytest.MonkeyPatc
     assert [api.get(PATH, headers=headers).status for headers in (INTERNAL, new)] == [401, 200]
 
 
+def test_a_new_key_is_accepted_soon_and_made_up_keys_cause_few_calls(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert api.get(PATH, headers=INTERNAL).status == 200
+    fetched: list[Any] = []
+    events = secrets_.vault().client.meta.events
+    events.register("before-call.secrets-manager.*", lambda **_: fetched.append(1))
+    boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(new="new-key"))
+    new = {"x-api-key": "new-key"}
+    assert api.get(PATH, headers=new).status == 401
+    pass_time(monkeypatch, access.NEW_KEY_SECONDS)
+    assert api.get(PATH, headers=new).status == 200
+    for number in range(10):
+        assert api.get(PATH, headers={"x-api-key": f"made-up-{number}"}).status == 401
+    assert len(fetched) == 1
+
+
 def test_keys_are_compared_in_constant_time_and_all_of_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"first": API_KEY, "second": "another", "third": "one more"}
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(**keys))

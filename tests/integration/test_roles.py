@@ -181,13 +181,15 @@ def test_a_user_reads_the_quotas_of_the_plans_of_their_subscriptions(api: Api, i
 
 
 def test_credentials_that_may_too_little_are_told_what_is_missing(api: Api, invoice: str) -> None:
-    reader = {"x-api-key": SCOPED_KEYS["read"]}
-    for headers in (reader, bearer("user-1")):
+    told = {
+        "This endpoint requires the scope record; your credentials have the scope read.": {
+            "x-api-key": SCOPED_KEYS["read"]
+        },
+        "Usage is recorded by services here; users may read it.": bearer("user-1"),
+    }
+    for detail, headers in told.items():
         answer = api.record("new", headers=headers)
-        assert (answer.status, answer.code) == (403, "forbidden")
-        assert answer.json["detail"] == (
-            "This endpoint requires the scope record; your credentials have the scope read."
-        )
+        assert (answer.status, answer.code, answer.json["detail"]) == (403, "forbidden", detail)
 
 
 def test_what_is_refused_is_not_done(api: Api, invoice: str) -> None:

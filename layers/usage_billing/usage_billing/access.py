@@ -24,8 +24,12 @@ from usage_billing.errors import (
     SubscriptionNotFound,
 )
 from usage_billing.observability import logger
-from usage_billing.secrets import SecretUnavailable, vault
+from usage_billing.secrets import CACHE_SECONDS, SecretUnavailable, vault
 from usage_billing.values import CUSTOMER_PREFIX
+
+NEW_KEY_SECONDS = 15.0
+"""For a key that is not known the list is fetched again once it is so old. A new key is accepted soon, and who makes
+keys up causes no more than one call in so many seconds."""
 
 
 class Role(StrEnum):
@@ -137,6 +141,8 @@ class Caller:
 
     def require_scope(self, needed: Scope) -> None:
         """Raises Forbidden unless the caller's credentials are good for `needed`."""
+        if self.is_customer and not self.scope.includes(needed):
+            raise Forbidden("Usage is recorded by services here; users may read it.")
         if not self.scope.includes(needed):
             raise Forbidden(f"This endpoint requires the scope {needed}; your credentials have the scope {self.scope}.")
 
@@ -164,11 +170,16 @@ def authenticate(headers: Mapping[str, str]) -> Caller:
 
 def _key_holder(api_key: str) -> Caller:
     digest = hashlib.sha256(api_key.encode(errors="replace")).hexdigest()
-    # Every key is compared, so that the time taken tells nothing about which one was near.
-    matches = [key for key in _api_keys() if hmac.compare_digest(key.sha256.lower(), digest)]
-    if not matches:
+    found = _matching(digest, _api_keys()) or _matching(digest, _api_keys(NEW_KEY_SECONDS))
+    if not found:
         raise CredentialsInvalid("This x-api-key is not known.")
-    return Caller(sub=f"key:{matches[0].id}", role=Role.INTERNAL, key_scope=matches[0].scope)
+    return Caller(sub=f"key:{found.id}", role=Role.INTERNAL, key_scope=found.scope)
+
+
+def _matching(digest: str, keys: "Sequence[_ApiKey]") -> "_ApiKey | None":
+    # Every key is compared, so that the time taken tells nothing about which one was near.
+    matches = [key for key in keys if hmac.compare_digest(key.sha256.lower(), digest)]
+    return matches[0] if matches else None
 
 
 def _token_holder(authorization: str) -> Caller:
@@ -194,14 +205,14 @@ class _ApiKey(BaseModel):
     scope: Annotated[Scope, Field(strict=False)] = Scope.OPERATE
 
 
-def _api_keys() -> Sequence[_ApiKey]:
-    """The keys that are accepted.
+def _api_keys(seconds: float = CACHE_SECONDS) -> Sequence[_ApiKey]:
+    """The keys that are accepted, as they were at most so many seconds ago.
 
     Raises:
         IdentityProviderUnavailable: the secret cannot be fetched, or holds no list of keys.
     """
     try:
-        return vault().get(settings().api_keys_secret_id, _parsed)
+        return vault().get(settings().api_keys_secret_id, _parsed, seconds=seconds)
     except SecretUnavailable as error:
         raise IdentityProviderUnavailable("API keys cannot be checked right now.") from error
 

@@ -25,8 +25,10 @@ class Renewed(Generic[ValueT]):
         self._kept: tuple[float, ValueT] | None = None
         self._failed: tuple[float, Exception] | None = None
 
-    def get(self, fetch: Callable[[], ValueT]) -> ValueT:
+    def get(self, fetch: Callable[[], ValueT], *, lifespan: float | None = None) -> ValueT:
         """The value as it was at most `lifespan` seconds ago; up to `STALE_SECONDS` longer while it cannot be fetched.
+
+        `lifespan` makes an exception for once: the caller wants a younger value than others.
 
         Raises:
             Exception: what `fetch` raises, if there is no value that may still be used.
@@ -35,7 +37,7 @@ class Renewed(Generic[ValueT]):
             return self.renew(fetch)
         fetched_at, value = self._kept
         age = time.monotonic() - fetched_at
-        if age < self._lifespan:
+        if age < (self._lifespan if lifespan is None else lifespan):
             return value
         try:
             return self.renew(fetch)

@@ -30,8 +30,8 @@ class Vault:
         self.client = aws.client("secretsmanager", PATIENCE)
         self.store: dict[str, Renewed[Any]] = {}
 
-    def get(self, secret_id: str, parse: Callable[[str], ValueT]) -> ValueT:
-        """What `parse` makes of a secret's text as it was at most `CACHE_SECONDS` ago.
+    def get(self, secret_id: str, parse: Callable[[str], ValueT], *, seconds: float = CACHE_SECONDS) -> ValueT:
+        """What `parse` makes of a secret's text as it was at most so many `seconds` ago.
 
         A bounded time longer if the secret cannot be renewed: it is not answered, or `parse` raises ValueError for it.
 
@@ -46,7 +46,7 @@ class Vault:
                 raise SecretUnavailable(secret_id) from error
 
         kept: Renewed[ValueT] = self.store.setdefault(secret_id, Renewed(CACHE_SECONDS, SecretUnavailable))
-        return kept.get(fetch)
+        return kept.get(fetch, lifespan=seconds)
 
     def _fetch(self, secret_id: str) -> str:
         try:
