@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
-STAGE ?= dev
+STAGE ?=
 ROLE ?= user
 RUN := .venv/bin/python -m
 CLOUD := $(RUN) scripts.local_cloud
@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 ##@ Try it on this machine (no AWS account, no Docker)
 .PHONY: demo local stop status
@@ -89,6 +89,7 @@ token: setup ## Print a token: make token USER=user-1 ROLE=user
 	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
 
 api-key: setup ## Print a new API key: make api-key ID=reports SCOPE=read|record|operate (ARGS: --list or "--revoke ID")
+	$(if $(or $(ID),$(ARGS)),,$(error Which key? make api-key ID=reports, named by the service that will hold it))
 	@$(RUN) scripts.api_key $(if $(ID),--id "$(ID)") $(if $(SCOPE),--scope "$(SCOPE)") $(ARGS)
 
 quotas: setup ## Import quotas: make quotas FILE=quotas.json
@@ -110,6 +111,7 @@ logs: setup ## Follow the logs of all functions and the API's access log (MINUTE
 .PHONY: deploy
 # With .venv on PATH a Python 3.13 there also ships bytecode for Lambda; any other just does not.
 deploy: setup ## Build and deploy to AWS: make deploy STAGE=dev (PARAMETERS="Name=value ..." adds to samconfig.toml)
+	$(if $(STAGE),,$(error Which stage? make deploy STAGE=dev, or another section of samconfig.toml))
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) scripts.deployment --stage "$(STAGE)"
 
 ##@ Environments

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from datetime import UTC, datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -37,18 +36,17 @@ def _do(arguments: argparse.Namespace, keys: ApiKeys) -> None:
         keys.revoke(arguments.revoke)
         print(f"The key {arguments.revoke} is refused within five minutes.", file=sys.stderr)
     else:
-        identity = arguments.id or f"key-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        print(keys.add(identity, Scope(arguments.scope)))
+        print(keys.add(arguments.id, Scope(arguments.scope)))
         print(
-            f"This is the key {identity}, with the scope {arguments.scope}. "
-            "It is shown once, and accepted within five minutes.",
+            f"This is the key {arguments.id}, with the scope {arguments.scope}. "
+            "It is shown once, and accepted within 15 seconds; until then it is answered with 401.",
             file=sys.stderr,
         )
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make, list or revoke API keys.")
-    what = parser.add_mutually_exclusive_group()
+    what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--id", help="names the new key, such as the service that will hold it")
     what.add_argument("--revoke", metavar="ID", help="revoke a key")
     what.add_argument("--list", action="store_true", help="list ids and scopes")

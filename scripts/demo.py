@@ -83,6 +83,9 @@ BUSINESS_LATER = [Event(6, "assessment", 3, used=55, remaining=0, billable=3)]
 STARTER_LATER = [Event(4, "analysis", 1, used=62, remaining=0, billable=1)]
 
 
+PLAN_COLUMNS = ("plan", "usage type", "included >", "unit price >")
+
+
 def main() -> int:
     try:
         refuse_other_stacks()
@@ -99,13 +102,24 @@ def _play(stack: Stack) -> None:
         _chapter("Two users, two plans")
         quotas = import_quotas(service, ROOT / "examples/quotas.json")
         business, starter = _cast(stack, service, now)
-        console.print(f"  {quotas} quotas imported from examples/quotas.json")
+        console.print(f"  {quotas} quotas imported from examples/quotas.json:")
+        _show_plans(service)
         for actor in (business, starter):
             console.print(f"  {actor.user} has {actor.subscription} on the plan {actor.plan}")
         with business.own, starter.own:
             _usage(business, starter, now)
             _bills(business, starter, now)
         _farewell(stack, business)
+
+
+def _show_plans(service: Client) -> None:
+    table = _table("What a month includes, and the price of each unit of overage", *PLAN_COLUMNS)
+    for plan in ("business", "starter"):
+        for quota in entirely(service.get(f"/api/usage/quotas/{plan}"), f"The quotas of {plan}")["quotas"]:
+            included = f"{quota['monthlyLimit']} x {quota['unitName']}"
+            table.add_row(plan, quota["usageType"], included, _usd(quota["unitPrice"]))
+    console.print(table)
+    console.print("  A ledger is the usage of one type by one subscription in one month.")
 
 
 def _usage(business: Actor, starter: Actor, now: datetime) -> None:
@@ -129,7 +143,7 @@ def _bills(business: Actor, starter: Actor, now: datetime) -> None:
     _show_usage(starter, {"analysis": (62, 2, "0.25"), "assessment": (0, 0, "0.00"), "report": (12, 2, "4.00")})
     _show_invoice(business, "50.00", [(2, "10.00", "20.00"), (3, "10.00", "30.00")])
     _show_invoice(starter, "4.25", [(1, "0.125", "0.13"), (1, "0.125", "0.12"), (2, "2.00", "4.00")])
-    console.print("  Two minutes at 0.125 are 0.13 and 0.12: items sum to the rounded whole.")
+    console.print("  Two minutes at 0.125 are 0.25 in all: the first item rounds to 0.13, so the second is 0.12.")
     _check_records(business, 6)
     _check_records(starter, 4)
 
@@ -228,7 +242,7 @@ def _show_usage(actor: Actor, wanted: dict[str, tuple[int, int, str]]) -> None:
     _expect(f"{actor.user}: usage types", sorted(ledgers), sorted(wanted))
     month = f"{subscription['periodStart'][:10]} to {subscription['periodEnd'][:10]}"
     table = _table(
-        f"Usage of {actor.user}, {month}", "used for", "used >", "included >", "beyond >", "billed >", "charge >"
+        f"Usage of {actor.user}, {month}", "used for", "used >", "included >", "overage >", "billed >", "charge >"
     )
     for usage_type, (used, beyond, charge) in wanted.items():
         ledger, what = ledgers[usage_type], f"{actor.user}, {usage_type}"
@@ -308,15 +322,15 @@ API='{stack["apiUrl"]}'
 KEY='{stack["internalApiKey"]}'
 
 # record usage, as a service does
-curl -s "$API/api/usage/record" -H "x-api-key: $KEY" -H 'content-type: application/json' \\
+curl -sS -w '\\n%{{http_code}}\\n' "$API/api/usage/record" -H "x-api-key: $KEY" -H 'content-type: application/json' \\
   -d '{{"eventId": "mine-1", {names}, "usageType": "assessment", "quantity": 1}}'
 
 # read it, as the user
-curl -s "$API/api/usage/user/{actor.user}" -H "Authorization: Bearer $(make -s token USER={actor.user})"
+curl -sS -w '\\n' "$API/api/usage/user/{actor.user}" -H "Authorization: Bearer $(make -s token USER={actor.user})"
 
 # bill it, and look at the invoice
-curl -s "$API/api/usage/process-billing" -H "x-api-key: $KEY" -X POST
-curl -s "$API/api/invoices?subscriptionId={actor.subscription}" -H "x-api-key: $KEY"
+curl -sS -w '\\n' "$API/api/usage/process-billing" -H "x-api-key: $KEY" -X POST
+curl -sS -w '\\n' "$API/api/invoices?subscriptionId={actor.subscription}" -H "x-api-key: $KEY"
 
 # watch what it logs, or end it (its data is kept)
 make logs

@@ -16,6 +16,8 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from scripts.emulator import ROOT
@@ -44,15 +46,28 @@ def main() -> int:
     parser.add_argument("--stage", required=True)
     try:
         stage = chosen(parser.parse_args().stage, os.environ)
+        account = _account(stage)
     except Failure as failure:
         print(failure, file=sys.stderr)
         return 1
-    print(f"Deploying {stage.stack} to {stage.region}", flush=True)
+    print(f"Deploying {stage.stack} to the account {account}, {stage.region}", flush=True)
     for command in ([str(SAM), "build"], deploy_command(stage)):
         if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
             return code
     print(f"\nNext, for the commands that use a stack:\n  export STACK={stage.stack} AWS_REGION={stage.region}")
     return 0
+
+
+def _account(stage: Stage) -> str:
+    """The account that the AWS credentials are for. To build takes minutes, and without credentials for nothing.
+
+    Raises:
+        Failure: there are none, or they are not accepted.
+    """
+    try:
+        return str(boto3.client("sts", region_name=stage.region).get_caller_identity()["Account"])
+    except (BotoCoreError, ClientError) as error:
+        raise Failure(f"AWS credentials are needed: set AWS_PROFILE, or log in ({error}).") from None
 
 
 def chosen(name: str, environment: Mapping[str, str]) -> Stage:

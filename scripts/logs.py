@@ -136,6 +136,8 @@ def shown(line: Line, stack: str, functions: dict[str, str]) -> str | None:
 def _shown_text(line: Line, functions: Mapping[str, str]) -> str | None:
     """What is no JSON: the platform's lines, of which only how long an invocation took is worth reading, and prints."""
     if found := REPORT.match(line.text):
+        if line.stream not in functions:  # the emulator does not name the function: nobody could tell what took so long
+            return None
         text = f"took {float(found[1]):.0f} ms"
     elif line.text and not line.text.startswith(PLATFORM):
         text = line.text

@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,14 @@ def test_an_unknown_stage_fails_before_it_builds() -> None:
     ran = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert (ran.stdout, "dev, staging, prod" in ran.stderr) == ("", True)
+
+
+def test_without_credentials_nothing_is_built(tmp_path: Path) -> None:
+    nothing = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = kept | nothing | {"AWS_EC2_METADATA_DISABLED": "true"}
+    command = [sys.executable, "-m", "scripts.deployment", "--stage", "dev"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("AWS credentials are needed: set AWS_PROFILE, or log in (")

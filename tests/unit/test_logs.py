@@ -80,7 +80,7 @@ def test_what_nobody_reads_is_left_out(noise: str | dict[str, Any]) -> None:
 def test_an_invocation_says_how_long_it_took() -> None:
     report = "REPORT RequestId: 1\tDuration: 12.34 ms\tBilled Duration: 13 ms"
     assert text(report) == "12:00:00         record-usage       took 12 ms"
-    assert text(report, EMULATED_STREAM) == "12:00:00         -                  took 12 ms"
+    assert text(report, EMULATED_STREAM) is None
 
 
 @pytest.mark.parametrize("message", ["Task timed out after 10 seconds", "[1, 2]"])

@@ -8,7 +8,7 @@ import importlib
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ counted once.
 TAGS = {
     "Usage": "Report usage and read it back",
     "Invoices": "What usage costs",
+    "Dead events": "Accepted events that could not be recorded: look, send back, remove",
     "Billing": "Runs that settle ledgers and write invoice items, and what they did",
     "Quotas": "What a plan includes, and the price of each unit beyond",
     "Subscriptions": "Whose they are, on which plan, and when their periods turn",
@@ -46,6 +47,7 @@ TAGS = {
 
 _TAG_OF = {
     "/api/usage/quotas": "Quotas",
+    "/api/usage/dead-events": "Dead events",
     "/api/usage/process-billing": "Billing",
     "/api/billing": "Billing",
     "/api/usage": "Usage",
@@ -353,7 +355,7 @@ def _camel_path(path: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: f"{{{to_camel(match[1])}}}", path)
 
 
-def _order(path: str) -> tuple[int, Iterable[str]]:
-    """By tag, then by path."""
+def _order(path: str) -> tuple[int, bool, str]:
+    """By tag, then by path; what everybody begins with is first."""
     tag = next(tag for start, tag in _TAG_OF.items() if path.startswith(start))
-    return list(TAGS).index(tag), path
+    return list(TAGS).index(tag), path != "/api/usage/record", path
