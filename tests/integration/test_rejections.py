@@ -145,27 +145,27 @@ def batch_of(number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("request_", "code", "known"),
+    ("request_", "expected"),
     [
-        pytest.param({"body": batch_of(501)}, "validation_error", 501, id="too many events"),
-        pytest.param({"body": batch_of(3), "headers": READER}, "forbidden", 3, id="a key that may only read"),
-        pytest.param({"body": batch_of(2) | {"more": 1}}, "validation_error", 2, id="an unknown field"),
-        pytest.param({"body": {"events": SECRET}}, "validation_error", 0, id="no list"),
-        pytest.param({"raw": "[1]"}, "validation_error", 0, id="no object"),
-        pytest.param({"raw": "{"}, "not_json", 0, id="not JSON"),
-        pytest.param({"raw": '{"events": [{"eventId": "\ufffd"}]}'}, "not_json", 0, id="U+FFFD"),
-        pytest.param({"raw": " " * MOST_BATCH_BYTES + "{}"}, "body_too_large", 0, id="too large"),
+        pytest.param({"body": batch_of(501)}, ("validation_error", 501), id="too many events"),
+        pytest.param({"body": batch_of(3), "headers": READER}, ("forbidden", 3), id="a key that may only read"),
+        pytest.param({"body": batch_of(2) | {"more": 1}}, ("validation_error", 2), id="an unknown field"),
+        pytest.param({"body": {"events": SECRET}}, ("validation_error", 0), id="no list"),
+        pytest.param({"raw": "[1]"}, ("validation_error", 0), id="no object"),
+        pytest.param({"raw": "{"}, ("not_json", 0), id="not JSON"),
+        pytest.param({"raw": '{"events": [{"eventId": "\ufffd"}]}'}, ("not_json", 0), id="U+FFFD"),
+        pytest.param({"raw": " " * MOST_BATCH_BYTES + "{}"}, ("body_too_large", 0), id="too large"),
         pytest.param(
             {"body": batch_of(2), "headers": INTERNAL | {"content-type": "text/plain"}},
-            "unsupported_media_type",
-            0,
+            ("unsupported_media_type", 0),
             id="another format",
         ),
     ],
 )
 def test_a_batch_that_is_refused_whole_is_counted_and_logged_with_the_ids_that_are_known(
-    ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture, request_: dict[str, Any], code: str, known: int
+    ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture, request_: dict[str, Any], expected: tuple[str, int]
 ) -> None:
+    code, known = expected
     metrics()
     assert ready.post("/api/usage/batch", **request_).code == code
     assert metrics() == {"EventsRejected": known or 1, f"EventsRejected.{code}": known or 1}
