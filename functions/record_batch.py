@@ -16,6 +16,7 @@ app = Api()
     allow=ANYONE,
     scope=Scope.RECORD,
     most_bytes=MOST_BATCH_BYTES,
+    takes_events=True,
     responses={
         200: says(BatchResults, "Each event is recorded, was recorded before, or is refused with a problem of its own"),
         202: says(BatchResults, "The same, and some events are in the queue: they will be recorded"),

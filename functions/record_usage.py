@@ -25,7 +25,7 @@ app = Api()
     "/api/usage/record",
     allow=ANYONE,
     scope=Scope.RECORD,
-    takes_event=True,
+    takes_events=True,
     raises=[
         SubscriptionNotFound,
         SubscriptionNotOwned,

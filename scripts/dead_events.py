@@ -95,7 +95,7 @@ def _move(api: Client, asked: argparse.Namespace) -> None:
     """Redrive or drop what was chosen, call by call.
 
     Raises:
-        Failure: a call failed, or some are kept.
+        Failure: a call failed, some are kept, or some ids are those of nothing.
     """
     done = kept = 0
     waiting = list(_bodies(api, asked))
@@ -109,6 +109,9 @@ def _move(api: Client, asked: argparse.Namespace) -> None:
     print(f"{done} dead events {DONE[asked.action]}")
     if kept:
         raise Failure(f"{kept} are kept: they died again meanwhile, or could not be moved. Try again.")
+    given = len(set(asked.ids))
+    if done < given:
+        raise Failure(f"{given - done} of {given} ids name no such dead event: mistyped, or it is gone already.")
 
 
 def _bodies(api: Client, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -166,10 +166,48 @@ def test_what_sqs_moved_aside_is_kept_too(ready: Api, metrics: Any) -> None:
     assert ready.get("/api/usage/subscription/sub-1").json["usage"][0]["used"] == 2
 
 
+def test_what_sqs_moved_aside_keeps_the_reason_that_is_known_and_leaves_out_what_is_recorded(ready: Api) -> None:
+    """On its last delivery all its events but one were recorded or dead-lettered, so the message was moved aside."""
+    events = [event("recorded"), event("conflicts", 2), lost("dead"), event("neither")]
+    ready.record("conflicts", 1)
+    die(lost("dead"))
+    ready.record("recorded")
+    [known] = listed(ready)
+    assert consume([message("m1", *events)], function="store_dead_letters") == []
+    found = {each["eventId"]: each for each in listed(ready)}
+    assert {name: each["code"] for name, each in found.items()} == {
+        "conflicts": "undelivered",
+        "dead": "subscription_not_found",
+        "neither": "undelivered",
+    }
+    assert (found["dead"]["detail"], found["dead"]["attempts"]) == (known["detail"], 2)
+    assert "16 deliveries" in found["neither"]["detail"]
+
+
+def test_a_reason_that_is_found_after_a_message_was_moved_aside_replaces_that(ready: Api) -> None:
+    assert consume([message("m1", lost("a"))], function="store_dead_letters") == []
+    assert [each["code"] for each in listed(ready)] == ["undelivered"]
+    assert move(ready, "redrive", code="undelivered").json == {"redriven": 1, "kept": 0}
+    assert consume([message("m1", lost("a"))], function="store_dead_letters") == []
+    assert consume(received()) == []
+    assert [each["code"] for each in listed(ready)] == ["subscription_not_found"]
+
+
+@pytest.mark.parametrize("error", [timed_out, lambda: KeyError("a bug")], ids=["no answer", "a bug"])
+def test_what_may_be_recorded_and_cannot_be_looked_up_stays_in_the_dead_letter_queue(
+    ready: Api, error: Callable[[], Exception]
+) -> None:
+    found = [message("m1", event("a"))]
+    with watched() as calls:
+        calls.fail(1, "before", error)
+        assert consume(found, function="store_dead_letters") == ["m1"]
+    assert dead() == []
+
+
 def test_what_cannot_be_kept_stays_in_the_dead_letter_queue(ready: Api) -> None:
     found = [message("m1", event("a"), event("b")), message("m2", event("c"))]
     with watched() as calls:
-        calls.fail(2, "before", timed_out)
+        calls.fail(4, "before", timed_out)  # each is looked up, then written
         assert consume(found, function="store_dead_letters") == ["m1"]
     assert consume(found, function="store_dead_letters", seconds=5) == ["m1", "m2"], "without time nothing is begun"
     assert consume(found, function="store_dead_letters") == []
@@ -196,7 +234,7 @@ def test_logs_name_where_a_message_is_faulty_and_nothing_of_its_content(
     assert consume([{"MessageId": "foreign", "Body": body}]) == []
     [found] = listed(ready, code="unreadable")
     assert (found["body"], found["detail"], found["event"], found["subscriptionId"]) == (body, detail, None, None)
-    [line] = [json.loads(line) for line in log.getvalue().splitlines() if "event dead" in line]
+    [line] = [json.loads(line) for line in log.getvalue().splitlines() if "event dead-lettered" in line]
     assert line["detail"] == detail
     assert "hid" not in log.getvalue()
 
@@ -207,7 +245,7 @@ def test_an_event_that_died_leaves_nothing_of_its_content_in_the_log(ready: Api,
     assert consume(received()) == []
     move(ready, "drop", code="subscription_not_found")
     said = log.getvalue()
-    assert "event dead" in said
+    assert "event dead-lettered" in said
     assert "patient" not in said
     assert "hidden" not in said
     assert "7341" not in said
@@ -311,9 +349,9 @@ def test_what_dies_again_before_its_row_is_removed_stays(ready: Api) -> None:
     """The consumer may be faster than the one who redrives."""
     die(lost("a"))
     with watched() as calls:
-        calls.at(2, "after", lambda _: consume(received()))
+        calls.at(3, "after", lambda _: consume(received()))
         assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 0, "kept": 1}
-    assert calls.made[:2] == ["Query", "SendMessageBatch"]
+    assert calls.made[:3] == ["Query", "GetItem", "SendMessageBatch"]
     assert [each["attempts"] for each in listed(ready)] == [2]
 
 
@@ -325,6 +363,41 @@ def test_two_who_redrive_the_same_at_once_lose_nothing(ready: Api) -> None:
     assert consume(received()) == []
     assert dead_events.redrive([slow]) == dead_events.Moved(0, 1)
     assert len(dead()) == 1
+
+
+@pytest.mark.parametrize("choice", [{"code": "subscription_not_found"}, {"eventId": "a"}], ids=["code", "event id"])
+def test_what_an_index_still_lists_but_was_dropped_is_not_sent_back(
+    ready: Api, monkeypatch: pytest.MonkeyPatch, choice: dict[str, str]
+) -> None:
+    """The index lags behind the table. Whoever dropped an event must not find it on an invoice."""
+    die(lost("a"), lost("b"))
+    stale = dead_events.page(Selection("subscription_not_found", event_id=choice.get("eventId")), 100, Position())
+    move(ready, "drop", subscriptionId="late", eventId="a")
+    monkeypatch.setattr(dead_events, "page", lambda *_: stale)
+    left = 1 if "code" in choice else 0
+    for verb, done in (("redrive", "redriven"), ("drop", "dropped")):
+        assert move(ready, verb, **choice).json == {done: left, "kept": 0}
+        left = 0
+    assert [json.loads(each["Body"])["events"][0]["eventId"] for each in received()] == ["b"] * ("code" in choice)
+
+
+def test_what_no_longer_meets_the_selection_since_an_index_was_read_stays(
+    ready: Api, at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One died again for another reason; one was dropped and died anew, after the first call of these."""
+    at("2026-11-20T12:00:00Z")
+    die(lost("changed"), lost("anew"))
+    stale = dead_events.page(Selection("subscription_not_found"), 100, Position())
+    at("2026-11-20T13:00:00Z")
+    move(ready, "drop", subscriptionId="late", eventId="anew")
+    at("2026-11-20T14:00:00Z")
+    die(lost("anew"))
+    ready.subscribe("late", user="user-2")
+    assert consume([message("again", lost("changed"))]) == []
+    at("2026-11-20T13:30:00Z")
+    monkeypatch.setattr(dead_events, "page", lambda *_: stale)
+    assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 0, "kept": 0}
+    assert (len(dead()), received()) == (2, [])
 
 
 def test_each_call_goes_on_where_the_last_one_ended_and_ends(
@@ -362,7 +435,7 @@ def test_an_event_that_cannot_be_removed_is_kept_and_recorded_once(ready: Api) -
     die(lost("a"))
     ready.subscribe("late")
     with watched() as calls:
-        calls.fail_where(lambda parameters: "Key" in parameters, timed_out)
+        calls.fail_where(lambda parameters: "ConditionExpression" in parameters, timed_out)
         assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 0, "kept": 1}
     assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 1, "kept": 0}
     assert consume(received()) == []
@@ -397,6 +470,23 @@ def test_one_of_several_contents_is_dropped_by_its_id(ready: Api, caplog: pytest
     [line] = [record for record in caplog.records if record.message == "dead event dropped"]
     said = line.__dict__
     assert (said["event_id"], said["subscription_id"], said["dead_event"]) == ("a", "late", doomed)
+
+
+@pytest.mark.parametrize(("verb", "done"), [("redrive", "redriven"), ("drop", "dropped")])
+def test_a_customers_event_is_chosen_by_the_id_that_it_is_recorded_under(ready: Api, verb: str, done: str) -> None:
+    name = f"customer:{'x' * 128}"
+    die(lost(name), lost("a"))
+    assert move(ready, verb, eventId=name).json == {done: 1, "kept": 0}
+    assert [each["eventId"] for each in listed(ready)] == ["a"]
+
+
+@pytest.mark.parametrize("parts", [("", ""), ("late", ""), ("", "a")])
+def test_an_id_with_an_empty_part_is_the_id_of_nothing(ready: Api, parts: tuple[str, str]) -> None:
+    die(lost("a"))
+    for verb, done in (("redrive", "redriven"), ("drop", "dropped")):
+        answer = move(ready, verb, ids=[cursors.encode(*parts)])
+        assert (answer.status, answer.json) == (200, {done: 0, "kept": 0})
+    assert len(dead()) == 1
 
 
 def test_the_log_says_who_dropped_what(ready: Api, log: io.StringIO) -> None:
@@ -469,6 +559,20 @@ def test_a_dead_event_says_its_reason_to_its_owner_and_nothing_of_its_content(re
             "lastDeadAt",
             "attempts",
         }
+
+
+def test_an_operator_looks_up_an_event_whose_subscription_does_not_exist(ready: Api) -> None:
+    die(lost("a"))
+    for headers in (None, ADMINISTRATOR):
+        answer = look(ready, "a", "late", headers=headers)
+        assert (answer.status, answer.json["status"], answer.json["code"]) == (200, "dead", "subscription_not_found")
+        nothing = look(ready, "b", "late", headers=headers)
+        assert (nothing.status, nothing.code) == (404, "subscription_not_found")
+        known = look(ready, "b", headers=headers)
+        assert (known.status, known.code) == (404, "event_not_found")
+    assert look(ready, "a", "late", headers=bearer("user-1")).code == "forbidden", (
+        "it names them, but is not theirs yet"
+    )
 
 
 def test_an_event_that_names_another_user_is_not_the_owners_to_see(ready: Api) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests import queue
 from tests.api import ADMIN, Api, Context, bearer
 from tests.integration.test_batch import event, send
+from tests.integration.test_deliveries import message
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.template import functions, variables
@@ -159,7 +160,8 @@ def _keep_dead(api: Api) -> None:
 
     A service may not: each request is made once more for a person, who is an administrator.
     """
-    assert consume([{"MessageId": "m", "Body": "{"}], function="store_dead_letters") == []
+    undelivered = [{"MessageId": "m", "Body": "{"}, message("n", event("first", 60, subscriptionId="a"))]
+    assert consume(undelivered, function="store_dead_letters") == []
     [dead] = api.get("/api/usage/dead-events", query={"code": "unreadable"}, headers=bearer(*ADMIN)).json["deadEvents"]
     for query in ({}, {"subscriptionId": "unheard-of"}):
         assert api.get("/api/usage/dead-events", query=query).status == 403
@@ -167,7 +169,7 @@ def _keep_dead(api: Api) -> None:
         assert consume([{"MessageId": "m", "Body": "{"}], function="store_dead_letters") == []
         for choice in ({"ids": [dead["id"]]}, {"code": "subscription_not_found"}, {"subscriptionId": "unheard-of"}):
             assert api.post(f"/api/usage/dead-events/{verb}", choice).status == 403
-    assert {row["code"] for row in queue.dead()} <= {"subscription_inactive"}
+    assert {row["code"] for row in queue.dead()} <= {"subscription_inactive", "undelivered"}
 
 
 def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 import run_billing
 from tests.api import Api, Context
-from tests.faults import FAULTS, Killed, When, timed_out, watched
+from tests.faults import FAULTS, Killed, When, hooked, timed_out, watched
 from tests.integration.conftest import Metrics
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.ledgers import check, rows, unsettled
@@ -185,6 +186,41 @@ def test_runs_are_listed_newest_first_and_page_by_page(ready: Api, at: Callable[
         assert [run["runId"] for page in pages for run in page] == expected
     answer = ready.get("/api/billing/runs", query={"cursor": "nonsense"})
     assert (answer.status, answer.code) == (422, "validation_error")
+
+
+def test_a_list_reads_nothing_that_it_does_not_show(ready: Api) -> None:
+    """Each row of a run may name two hundred ledgers."""
+    key = LedgerKey("s" * 128, "2026-11-01T00:00:00Z", "t" * 128)
+    unrated, failed = [UnratedLedger(key, "p" * 128)] * MAX_NAMED, [Failure("ledger_busy", key)] * MAX_NAMED
+    for number in range(100):
+        run_id = f"{number:032x}"
+        totals = RunTotals(run_id, settled=1, unrated_ledgers=unrated, failed=failed, amounts={"USD": Decimal(1)})
+        run_reports.save(replace(an_attempt(ended=True, totals=totals), run_id=run_id))
+        run_reports.enlist(run_id, NOW)
+    read: list[int] = []
+    with hooked(lambda **_: None, lambda parsed, **_: read.append(len(str(parsed["Items"])))):
+        answer = ready.get("/api/billing/runs", query={"limit": "100"})
+    assert [run["ledgersSettled"] for run in answer.json["runs"]] == [1] * 100
+    assert (len(read), len(answer.text) < 100_000) == (101, True)
+    assert sum(read) < 200_000
+    shown = report(ready, run_id)
+    assert len(shown["failedLedgers"]) == len(shown["unratedLedgers"]) == MAX_NAMED
+
+
+def test_a_page_of_runs_ends_when_time_runs_out_and_is_continued(ready: Api) -> None:
+    for number in range(3):
+        run_reports.save(replace(an_attempt(ended=True), run_id=f"{number:032x}"))
+        run_reports.enlist(f"{number:032x}", NOW)
+    run_reports.enlist(f"{3:032x}", NOW)  # cut off before its first row was written
+    pages: list[list[str]] = []
+    query: dict[str, str] = {}
+    while len(pages) < 10:
+        answer = ready.get("/api/billing/runs", query=query, seconds=1)
+        pages.append([run["runId"] for run in answer.json["runs"]])
+        if "nextCursor" not in answer.json:
+            break
+        query = {"cursor": answer.json["nextCursor"]}
+    assert pages == [[], [f"{2:032x}"], [f"{1:032x}"], [f"{0:032x}"]]
 
 
 @pytest.mark.parametrize("run_id", ["nothing", "runs", "0" * 32])

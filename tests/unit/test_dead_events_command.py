@@ -17,6 +17,7 @@ class Fake:
         self.dead = [self.new() for _ in range(dead)]
         self.posted: list[dict[str, Any]] = []
         self.kept = 0
+        self.unknown: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -40,7 +41,7 @@ class Fake:
         self.posted.append(body)
         assert len(self.posted) < 50, "it goes round for ever"
         done = {"redrive": "redriven", "drop": "dropped"}[path.rpartition("/")[2]]
-        gone = len(body.get("ids", [])) or 100
+        gone = len(set(body["ids"]) - self.unknown) if "ids" in body else 100
         self.dead += [self.new() for _ in range(gone)]
         more = {"nextCursor": str(len(self.posted))} if "ids" not in body and len(self.posted) < 3 else {}
         return Answer(200, {done: gone, "kept": self.kept} | more, {})
@@ -86,6 +87,22 @@ def test_what_is_kept_is_a_failure(api: Fake, capsys: pytest.CaptureFixture[str]
     api.kept = 2
     assert dead_events.main(["drop", "id-1"]) == 1
     assert "2 are kept" in capsys.readouterr().err
+
+
+def test_an_id_of_nothing_is_a_failure(api: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    api.unknown = {"mistyped", "another"}
+    assert dead_events.main(["drop", "id-1", "mistyped"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "1 dead events dropped\n"
+    assert "1 of 2 ids" in said.err
+    assert dead_events.main(["redrive", "mistyped", "another", "mistyped"]) == 1
+    assert "2 of 2 ids" in capsys.readouterr().err
+    assert dead_events.main(["drop", "id-1", "id-1", "id-2"]) == 0
+
+
+def test_what_is_gone_since_all_were_listed_is_no_failure(api: Fake) -> None:
+    api.unknown = {"id-7"}
+    assert dead_events.main(["redrive", "--all"]) == 0
 
 
 @pytest.mark.parametrize("arguments", [["drop"], ["redrive"], ["drop", "id-1", "--all"], ["list", "id-1"], ["erase"]])

@@ -32,9 +32,9 @@ def take(
             taken[number] = fault
     outcomes = intake.take(list(events.values()), caller, now, respond_async=respond_async, seconds_left=seconds_left)
     taken |= dict(zip(events, outcomes, strict=True))
-    ids = [_ids(report, events.get(number)) for number, report in enumerate(batch.events)]
+    ids = [_ids(report, events.get(number), caller) for number, report in enumerate(batch.events)]
     refused = {number: outcome for number, outcome in sorted(taken.items()) if isinstance(outcome, BillingError)}
-    rejections.note((ids[number], error.code) for number, error in refused.items())
+    rejections.note([(ids[number], error.code) for number, error in refused.items()], caller)
     return BatchResults.of([BatchResult.of(each.event_id, taken[number]) for number, each in enumerate(ids)])
 
 
@@ -55,6 +55,6 @@ def _event(report: object) -> UsageEvent:
         raise invalid(faults, field_names(ReportedUsage)) from None
 
 
-def _ids(report: object, event: UsageEvent | None) -> EventIds:
+def _ids(report: object, event: UsageEvent | None, caller: Caller) -> EventIds:
     """Return the ids of an event, or those that a faulty report claims."""
-    return EventIds(event.event_id, event.subscription_id) if event else ids_of(report)
+    return EventIds(event.event_id, event.subscription_id) if event else ids_of(report, caller)

@@ -76,7 +76,7 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
     ]
     for code, events in Counter(reason.code for _, reason in waiting).items():
         count(EVENTS_DELAYED, events)
-        logger.warning("events wait", code=code, events=events)
+        logger.warning("events postponed", code=code, events=events)
     again = {message_id for message_id, _ in waiting}
     dead += [
         DeadLetter(message.message_id, reason.code, reason.message, event)
@@ -95,9 +95,13 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
 def keep_undelivered(
     messages: Sequence[Message], now: datetime, seconds_left: Callable[[], float] = lambda: inf
 ) -> list[str]:
-    """Keep what SQS itself moved aside, without a reason, as dead events; the ids of the messages to deliver again."""
+    """Keep what SQS itself moved aside, without a reason, as dead events; the ids of the messages to deliver again.
+
+    What is recorded already is not kept, and what is dead already keeps its reason: one event that could not be
+    dead-lettered is enough for a whole message to be moved aside.
+    """
     reports, dead = _opened(messages)
-    detail = f"No delivery out of {MOST_RECEIVES} was ended: the consumer was cut off each time."
+    detail = f"SQS moved its message aside: none of {MOST_RECEIVES} deliveries was completed."
     dead += [DeadLetter(message.message_id, UNDELIVERED, detail, event) for message, event in reports]
     return sorted(_not_kept(dead, now, lambda: seconds_left() - KEEPING_RESERVE_SECONDS))
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 from pynamodb.exceptions import DeleteError, DoesNotExist
 from pynamodb.expressions.condition import Condition
 
-from usage_billing import cursors, errors
+from usage_billing import cursors, errors, store
 from usage_billing.errors import BillingError
 from usage_billing.exact_json import dumps, loads
 from usage_billing.failures import in_billing_words
@@ -30,7 +30,7 @@ UNREADABLE = "unreadable"
 """The code of a message that holds no events of ours."""
 
 UNDELIVERED = "undelivered"
-"""The code of an event whose message SQS moved aside, because no delivery of it was ever ended."""
+"""The code of an event whose message SQS moved aside, because no delivery of it was completed, if no other is known."""
 
 CODES = tuple(sorted({UNREADABLE, UNDELIVERED, *errors.codes()}))
 """All codes that a dead event can have."""
@@ -118,6 +118,10 @@ class Position:
     subscription_id: str = ""
     event_key: str = ""
 
+    def takes(self, dead: DeadEvent) -> bool:
+        """Whether it died soon enough for a list that goes on here."""
+        return not self.before or iso(dead.dead_at) <= self.before
+
     @property
     def cursor(self) -> str:
         return cursors.encode(self.before, self.code, self.dead_at, self.subscription_id, self.event_key)
@@ -165,13 +169,19 @@ def keep(
 
 def _keep(letter: DeadLetter, now: datetime) -> None:
     event, row = letter.event, DeadEventTable
+    undelivered = letter.code == UNDELIVERED
+    if undelivered and event and _is_recorded(event):
+        logger.info("undelivered event is recorded", message_id=letter.message_id, event_id=event.event_id)
+        return
+    code, detail = letter.code, _plain(letter.detail)
     subscription_id, key = _name(letter)
     content = event_json(event, now) if event else letter.body
     stored = row(subscription_id, key)
     stored.update(
         [
-            row.code.set(letter.code),
-            row.detail.set(_plain(letter.detail)),
+            # Its message had other events: why this one died may be known from an earlier delivery.
+            row.code.set(row.code | code if undelivered else code),
+            row.detail.set(row.detail | detail if undelivered else detail),
             row.last_dead_at.set(iso(now)),
             row.version.set(uuid4().hex),
             row.attempts.add(1),
@@ -185,13 +195,18 @@ def _keep(letter: DeadLetter, now: datetime) -> None:
     if stored.message_id == letter.message_id:
         count(EVENTS_DEAD)
     logger.error(
-        "event dead",
+        "event dead-lettered",
         message_id=letter.message_id,
         event_id=event and event.event_id,
         subscription_id=event and event.subscription_id,
-        code=letter.code,
-        detail=_plain(letter.detail),
+        code=stored.code,
+        detail=stored.detail,
     )
+
+
+def _is_recorded(event: UsageEvent) -> bool:
+    entry = store.entry(event.subscription_id, event.event_id)
+    return entry is not None and not entry.differences(event)
 
 
 def _name(letter: DeadLetter) -> tuple[str, str]:
@@ -225,12 +240,13 @@ def of_event(subscription_id: str, event_id: str) -> list[DeadEvent]:
 
 
 def named(ids: Sequence[str]) -> list[DeadEvent]:
-    """The dead events of these ids that there are."""
+    """The dead events of these ids that there are, read consistently."""
     found = []
     for name in dict.fromkeys(ids):
         try:
             subscription_id, key = map(str, cursors.decode(name, str, str))
-            found.append(_dead_event(DeadEventTable.get(subscription_id, key, consistent_read=True)))
+            if subscription_id and key:  # DynamoDB takes no empty key, so no row has one
+                found.append(_dead_event(DeadEventTable.get(subscription_id, key, consistent_read=True)))
         except (errors.ValidationFailed, DoesNotExist):
             continue
     return found
@@ -391,4 +407,7 @@ def chosen(
         return [dead for dead in named(ids) if selection.takes(dead)], None
     after = Position.parse(cursor, selection) if cursor else Position(before=iso(now))
     found, rest = page(selection, MAX_PER_CALL, after)
+    if selection.subscription_id is None:
+        # They come from an index, which lags behind the table: one that was just dropped must not be sent back.
+        found = [dead for dead in named([each.id for each in found]) if selection.takes(dead) and after.takes(dead)]
     return found, rest.cursor if rest else None

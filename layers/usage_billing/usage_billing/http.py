@@ -30,7 +30,7 @@ from usage_billing.errors import BillingError, FieldError, Unauthenticated
 from usage_billing.exact_json import dumps, loads
 from usage_billing.failures import in_billing_words
 from usage_billing.field_errors import field_names, invalid, legible, unknown_parameters
-from usage_billing.observability import AUTHENTICATION_FAILURES, count, logger, observed, rejected
+from usage_billing.observability import AUTHENTICATION_FAILURES, count, logger, observed
 
 STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.NotJson: HTTPStatus.BAD_REQUEST,
@@ -86,8 +86,8 @@ class Contract:
     scope: Scope
     raises: tuple[type[BillingError], ...]
     most_bytes: int
-    takes_event: bool
-    """Whether its body is a usage event, so that every refusal is one of an event."""
+    takes_events: bool
+    """Whether its body is a usage event or a batch of them, so that every refusal is one of events."""
 
 
 class Api(APIGatewayHttpResolver):
@@ -120,21 +120,21 @@ class Api(APIGatewayHttpResolver):
         scope: Scope | None = None,
         raises: Sequence[type[BillingError]] = (),
         most_bytes: int = MOST_BYTES,
-        takes_event: bool = False,
+        takes_events: bool = False,
         **kwargs: Any,
     ) -> Callable[[HandlerT], HandlerT]:
         """Build a route for callers of the roles in `allow` whose credentials are good for `scope`.
 
         Without `scope` GET requires `read`, and everything else `operate`.
         `raises` is what it refuses for besides what every route does; the API's description says so to callers.
-        A route that `takes_event` counts each refusal as a rejected event, and logs its ids.
+        A route that `takes_events` counts what it refuses as rejected events, and logs their ids.
         """
         needed = scope or (Scope.READ if method == "GET" else Scope.OPERATE)
         if allow is not PUBLIC and not allow:
             raise ValueError(f"nobody could call {method} {rule}")
 
         def built(function: HandlerT) -> HandlerT:
-            self._contracts[function] = Contract(allow, needed, tuple(raises), most_bytes, takes_event)
+            self._contracts[function] = Contract(allow, needed, tuple(raises), most_bytes, takes_events)
             named = {"operation_id": to_camel(function.__name__)} | kwargs
             return super(Api, self).route(rule, method, **named)(function)
 
@@ -158,11 +158,11 @@ class Api(APIGatewayHttpResolver):
             return
         caller = authenticate({name.lower(): value for name, value in self.current_event.headers.items()})
         logger.append_keys(caller=caller.sub, role=caller.role)
+        self.append_context(caller=caller)  # type: ignore[no-untyped-call]
         if contract is None:
             raise errors.RouteNotFound("No such route.")
         caller.require_role(allow)
         caller.require_scope(contract.scope)
-        self.append_context(caller=caller)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def _compile_regex(rule: str, base_regex: str = "^{}$") -> re.Pattern[str]:
@@ -176,13 +176,14 @@ class Api(APIGatewayHttpResolver):
         known = in_billing_words(error)
         contract = self.contract(self.context["_route"].func) if "_route" in self.context else None
         # Anybody can be refused for credentials at will; that is counted as such.
-        if contract is None or not contract.takes_event or isinstance(known, Unauthenticated):
+        if contract is None or not contract.takes_events or isinstance(known, Unauthenticated):
             return _problem(error, known)
-        rejected(known.code, 1)
         if "body" not in self.context:  # a caller who may not record is refused before the body is looked at
             with suppress(BillingError):
                 self._request_validation_middleware._get_body(self)
-        ids = rejections.ids_of(self.context.get("body"), self.current_event.headers.get("idempotency-key"))
+        body, caller = self.context.get("body"), self.context.get("caller")
+        idempotency_key = self.current_event.headers.get("idempotency-key")
+        ids = rejections.note_request(known.code, body, caller, idempotency_key)
         return _problem(error, known, event_id=ids.event_id, subscription_id=ids.subscription_id)
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:

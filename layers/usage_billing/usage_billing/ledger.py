@@ -12,7 +12,7 @@ from typing import Any
 from usage_billing.exact_json import dumps
 from usage_billing.periods import Period
 from usage_billing.pricing import Terms
-from usage_billing.values import ZERO, add, subtract
+from usage_billing.values import CUSTOMER_PREFIX, ZERO, add, subtract
 
 OLDEST_EVENT = timedelta(days=366)
 """How long after it occurred an event can still be recorded."""
@@ -38,6 +38,11 @@ class UsageEvent:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     accepted_at: datetime | None = None
     reported_at: datetime | None = None
+
+    @property
+    def reported_by_customer(self) -> bool:
+        """Whether a customer reported it: nobody else's ids have their prefix."""
+        return self.event_id.startswith(CUSTOMER_PREFIX)
 
     def accepted(self, now: datetime) -> datetime:
         """When we took it; `now` if it comes straight from its caller."""

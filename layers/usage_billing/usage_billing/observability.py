@@ -110,9 +110,10 @@ def seconds(name: str, value: float) -> None:
     metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=value)
 
 
-def rejected(code: str, events: int) -> None:
-    """Count rejected events twice: in total, because an alarm takes no varying dimension, and by code."""
-    count(EVENTS_REJECTED, events)
+def rejected(code: str, events: int, *, in_total: bool) -> None:
+    """Count rejected events by code, and `in_total`, which the alarm watches: it takes no varying dimension."""
+    if in_total:
+        count(EVENTS_REJECTED, events)
     with single_metric(name=EVENTS_REJECTED, unit=MetricUnit.Count, value=events) as metric:
         metric.add_dimension(name="service", value=metrics.service or "")
         metric.add_dimension(name="code", value=code)

@@ -298,7 +298,8 @@ class _Batch:
         name = event.subscription_id, event.event_id
         if differences := stored.differences(event):
             self.entries.setdefault(name, (stored, None))
-            count(EVENT_ID_CONFLICTS)
+            if not event.reported_by_customer:  # the alarm means that a service reuses ids
+                count(EVENT_ID_CONFLICTS)
             return EventIdConflict(event.event_id, differences)
         if head is None or head.key != stored.key or head.last_sequence < stored.sequence:
             head = store.head(stored.key)

@@ -158,7 +158,7 @@ class DeadEventSelection(Request):
     ids: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(min_length=1, max_length=100)] | None = None
     code: Annotated[str, Field(pattern=CODE_PATTERN)] | None = None
     subscription_id: Identifier | None = None
-    event_id: EventId | None = None
+    event_id: RecordedEventId | None = None
     cursor: Annotated[str, Field(max_length=1024)] | None = None
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ settled by one transaction, so by one invocation, and the counts of a run are th
 was cut off leaves what it had saved last. Which segments there are is said by the invocations that handed them over.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -87,7 +87,7 @@ def report(run_id: str, now: datetime) -> RunReport:
     Raises:
         RunNotFound: there is none of that id, or it is older than 400 days.
     """
-    attempts = [_attempt(row) for row in BillingRunTable.query(run_id, consistent_read=True)] if run_id != _LIST else []
+    attempts = _attempts(run_id) if run_id != _LIST else []
     if not attempts:
         raise RunNotFound(f"There is no billing run {run_id}.")
     return composed(attempts, now)
@@ -186,13 +186,14 @@ def newest(before: str | None, limit: int) -> list[str]:
     return [row.part for row in rows]
 
 
-def listed(places: Iterable[str], now: datetime) -> Iterator[RunReport]:
-    """Return the reports of the runs at these places of the list."""
-    for place in places:
-        try:
-            yield report(place.rpartition("#")[2], now)
-        except RunNotFound:  # a run that was cut off before its first row was written
-            continue
+def listed(place: str, now: datetime) -> RunReport | None:
+    """Return the report of the run at this place of the list, without the ledgers that failed or are unrated.
+
+    None where the run was cut off before its first row was written.
+    """
+    shown = [name for name in BillingRunTable.get_attributes() if name not in ("failed", "unrated_ledgers")]
+    attempts = _attempts(place.rpartition("#")[2], shown)
+    return composed(attempts, now) if attempts else None
 
 
 def _place(run_id: str, started_at: datetime) -> str:
@@ -201,6 +202,12 @@ def _place(run_id: str, started_at: datetime) -> str:
 
 def _expiry(started_at: datetime) -> int:
     return int((started_at + KEPT).timestamp())
+
+
+def _attempts(run_id: str, attributes: Sequence[str] | None = None) -> list[Attempt]:
+    """Return the attempts of a run, of each these attributes only."""
+    rows = BillingRunTable.query(run_id, consistent_read=True, attributes_to_get=attributes)
+    return [_attempt(row) for row in rows]
 
 
 def _attempt(row: BillingRunTable) -> Attempt:
@@ -220,8 +227,10 @@ def _attempt(row: BillingRunTable) -> Attempt:
             failures=row.failures,
             unrated=row.unrated,
             amounts={currency: Decimal(amount) for currency, amount in loads(row.amounts).items()},
-            failed=[_failure(*each) for each in loads(row.failed)],
-            unrated_ledgers=[UnratedLedger(LedgerKey.parse(*key), plan) for plan, *key in loads(row.unrated_ledgers)],
+            failed=[_failure(*each) for each in loads(row.failed or "[]")],
+            unrated_ledgers=[
+                UnratedLedger(LedgerKey.parse(*key), plan) for plan, *key in loads(row.unrated_ledgers or "[]")
+            ],
             handed_over=loads(row.handed_over),
         ),
     )
