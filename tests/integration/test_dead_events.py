@@ -317,6 +317,9 @@ def test_a_cursor_of_another_list_is_refused(ready: Api) -> None:
     of_subscription = {"subscriptionId": "late", "limit": "1"}
     cursor = ready.get(LIST, headers=ADMINISTRATOR, query=of_subscription).json["nextCursor"]
     assert ready.get(LIST, headers=ADMINISTRATOR, query={"cursor": cursor}).status == 422
+    assert (
+        ready.get(LIST, headers=ADMINISTRATOR, query=of_subscription | {"eventId": "x", "cursor": cursor}).status == 422
+    )
 
 
 # --- Redriving ----------------------------------------------------------------------------------

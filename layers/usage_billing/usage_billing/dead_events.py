@@ -136,7 +136,11 @@ class Position:
         found = cls(*map(str, cursors.decode(cursor, *[str] * 5)))
         by_code = found.code in ([selection.code] if selection.code else CODES)
         is_ours = by_code if selection.subscription_id is None else found.subscription_id == selection.subscription_id
-        if not (is_ours and found.subscription_id and found.event_key and found.dead_at):
+        # Within a subscription DynamoDB takes no start outside of what is asked for.
+        is_near = not (selection.subscription_id and selection.event_id) or found.event_key.startswith(
+            f"{selection.event_id} "
+        )
+        if not (is_ours and is_near and found.subscription_id and found.event_key and found.dead_at):
             raise cursors.foreign()
         return found
 
