@@ -20,17 +20,14 @@ ACCESS_LOG_VALUES = {
     "requestId": "JKJaXmPLvHcESHA=",
     "requestTime": "20/Nov/2026:12:00:00 +0000",
     "identity.sourceIp": "203.0.113.117",
-    "identity.userAgent": "python-httpx/0.28.1",
     "routeKey": "POST /api/usage/record",
-    "path": "/api/usage/record",
     "status": "201",
     "responseLength": "472",
     "responseLatency": "24",
     "integrationLatency": "22",
     "integrationStatus": "200",
     "integration.requestId": "8b5b0ef5-4c10-4f40-8d50-5f6f60a5a1a4",
-    "integrationErrorMessage": "-",
-    "error.message": "-",
+    "error.responseType": "-",
 }
 LINE_BYTES = 26
 """What CloudWatch Logs adds to every line that it charges for."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from bench import cost
 from tests.api import routes
 from tests.template import ROOT, functions, tables_template, template, variables
 from usage_billing import http, tables
@@ -269,3 +270,8 @@ def test_a_function_that_is_complete_looks_for_garbage_as_usual(name: str) -> No
     code = f"import gc; usual = gc.get_threshold(); import {name}; "
     code += "assert gc.get_threshold() == usual; assert gc.get_freeze_count() > 1000"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def test_the_benchmark_knows_what_an_access_log_line_holds() -> None:
+    """It prices the line; what it does not know it would find out at its very end."""
+    assert 200 < cost.access_line() < 1000
