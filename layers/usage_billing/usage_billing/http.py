@@ -294,7 +294,7 @@ def _text(app: Api) -> str:
         raise errors.NotJson("The body begins with a byte order mark; send it without one.")
     if "\ufffd" in text:
         raise errors.NotJson(
-            "The body is not valid UTF-8, or holds U+FFFD, which stands for what is not: write it as \\ufffd."
+            "The body is not valid UTF-8: is it compressed? The character U+FFFD itself must be written as \\ufffd."
         )
     return text
 
