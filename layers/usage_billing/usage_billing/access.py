@@ -1,6 +1,6 @@
 """Who is calling, and what they may do.
 
-Credentials are a JWT (`Authorization: Bearer ...`) or an internal API key (`x-api-key: ...`), never both. Everything
+Credentials are a JWT (`Authorization: Bearer ...`) or an API key (`x-api-key: ...`), never both. Everything
 that is not allowed is refused. A user reaches only what is theirs, and learns nothing about what else exists.
 """
 
@@ -81,7 +81,7 @@ OwnedT = TypeVar("OwnedT", bound=Owned)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`sub` is the user's id, or for an internal API key `key:` and the key's id."""
+    """`sub` is the user's id, or for an API key `key:` and the key's id."""
 
     sub: str
     role: Role
@@ -165,7 +165,7 @@ def authenticate(headers: Mapping[str, str]) -> Caller:
         return _key_holder(api_key)
     if authorization:
         return _token_holder(authorization)
-    raise CredentialsMissing("Send a token as 'Authorization: Bearer ...' or an internal key as 'x-api-key: ...'.")
+    raise CredentialsMissing("Send a token as 'Authorization: Bearer ...' or an API key as 'x-api-key: ...'.")
 
 
 def _key_holder(api_key: str) -> Caller:

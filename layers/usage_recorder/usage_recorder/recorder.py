@@ -40,7 +40,7 @@ class UsageRecorder:
 
     Args:
         url: where the API answers, without `/api/...`.
-        api_key: an internal key; or a function that gives it, called for every request.
+        api_key: an API key; or a function that gives it, called for every request.
         token: a JWT, instead of `api_key`; or a function that gives it, so that it can be renewed.
         spool: a file that keeps unsent and parked events across restarts; processes may share it. Without, they are in
             memory.
