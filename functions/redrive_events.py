@@ -7,9 +7,6 @@ from usage_billing.dead_events import Selection
 from usage_billing.http import Api
 from usage_billing.requests import MAX_SELECTION_BYTES, DeadEventSelection
 
-RESERVE_SECONDS = 8.0
-"""What is kept of the time when nothing more is begun: one call that hangs, and the answer."""
-
 app = Api()
 
 
@@ -18,7 +15,7 @@ def redrive_events(asked: DeadEventSelection) -> RedrivenEvents:
     seconds_left = clock.time_left(app.lambda_context)
     selection = Selection(asked.code, asked.subscription_id, asked.event_id)
     found, next_cursor = dead_events.chosen(selection, asked.ids, asked.cursor, clock.now())
-    moved = dead_events.redrive(found, lambda: seconds_left() - RESERVE_SECONDS)
+    moved = dead_events.redrive(found, lambda: seconds_left() - dead_events.RESERVE_SECONDS)
     return RedrivenEvents.of(moved, next_cursor)
 
 

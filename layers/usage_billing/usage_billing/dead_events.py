@@ -41,6 +41,9 @@ NO_SUBSCRIPTION: Final = "#unreadable"
 MAX_DETAIL = 1000
 """Characters kept of a reason's text."""
 
+RESERVE_SECONDS = 8.0
+"""What is kept of a request's time when no more is redriven or dropped: one call that hangs, and the answer."""
+
 MAX_PER_CALL = 100
 """Dead events that one call redrives or drops."""
 

@@ -19,7 +19,7 @@ from usage_billing.errors import RunNotFound
 from usage_billing.exact_json import dumps, loads
 from usage_billing.ledger import LedgerKey
 from usage_billing.tables import BillingRunTable, error_code
-from usage_billing.values import EXACT, instant, iso
+from usage_billing.values import EXACT, as_text, instant, iso
 
 KEPT = timedelta(days=400)
 
@@ -161,7 +161,7 @@ def save(attempt: Attempt) -> None:
         items=totals.items,
         failures=totals.failures,
         unrated=totals.unrated,
-        amounts=dumps({currency: format(amount, "f") for currency, amount in totals.amounts.items()}),
+        amounts=dumps({currency: as_text(amount) for currency, amount in totals.amounts.items()}),
         failed=dumps([_failure_json(each) for each in totals.failed]),
         unrated_ledgers=dumps([[each.plan_id, *_key_json(each.key)] for each in totals.unrated_ledgers]),
         handed_over=dumps(totals.handed_over),
