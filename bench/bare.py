@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 
 from bench.surroundings import METADATA, PLAN, UNIT_PRICE, USAGE_TYPE, USER
-from usage_billing.exact_json import dumps
+from usage_billing.kernel.exact_json import dumps
 
 PERIOD = "2026-11-01T00:00:00Z"
 PERIOD_END = "2026-12-01T00:00:00Z"

@@ -14,7 +14,7 @@ from bench.crowd import CALLERS, CONSUMERS, Crowd, Done, call, consume, totals
 from bench.single import rates
 from bench.surroundings import Environment, batch_request, record_request, report
 from tests import ledgers
-from usage_billing.exact_json import dumps
+from usage_billing.kernel.exact_json import dumps
 
 BATCH = 100
 FULL = 99

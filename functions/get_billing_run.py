@@ -3,8 +3,8 @@
 from usage_billing import clock, run_reports
 from usage_billing.access import OPERATORS
 from usage_billing.answers.runs import BillingRunReport
-from usage_billing.errors import RunNotFound
 from usage_billing.http import Api
+from usage_billing.kernel.errors import RunNotFound
 from usage_billing.requests import PathRunId
 
 app = Api()

@@ -2,10 +2,10 @@
 
 from functools import cache
 
-from usage_billing import NAME, VERSION
 from usage_billing.access import PUBLIC
 from usage_billing.answers.index import Index
 from usage_billing.http import JSON, Api, Response, says
+from usage_billing.kernel.product import NAME, VERSION
 
 app = Api()
 

@@ -3,8 +3,8 @@
 from usage_billing import invoices
 from usage_billing.access import ANYONE
 from usage_billing.answers.billed import InvoiceWithLines
-from usage_billing.errors import InvoiceNotFound
 from usage_billing.http import Api
+from usage_billing.kernel.errors import InvoiceNotFound
 from usage_billing.requests import PathInvoiceId
 
 app = Api()

@@ -3,8 +3,8 @@
 from functools import cache
 
 from usage_billing.access import PUBLIC
-from usage_billing.exact_json import dumps
 from usage_billing.http import JSON, Api, Response
+from usage_billing.kernel.exact_json import dumps
 from usage_billing.openapi import document
 
 app = Api()

@@ -2,8 +2,8 @@
 
 from usage_billing import catalog
 from usage_billing.access import ANYONE
-from usage_billing.errors import QuotaNotFound
 from usage_billing.http import Api
+from usage_billing.kernel.errors import QuotaNotFound
 from usage_billing.pricing import Quota
 from usage_billing.requests import PathIdentifier
 

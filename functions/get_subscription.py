@@ -2,8 +2,8 @@
 
 from usage_billing import catalog
 from usage_billing.access import OPERATORS
-from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
+from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.requests import PathIdentifier
 from usage_billing.subscriptions import Subscription
 

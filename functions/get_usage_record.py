@@ -5,8 +5,8 @@ from urllib.parse import unquote
 from usage_billing import catalog, dead_events
 from usage_billing.access import ANYONE, OPERATORS
 from usage_billing.answers.record import RecordedEvent, UnrecordedEvent
-from usage_billing.errors import EventNotFound, SubscriptionNotFound
 from usage_billing.http import Api
+from usage_billing.kernel.errors import EventNotFound, SubscriptionNotFound
 from usage_billing.listing import record
 from usage_billing.requests import PathEventId, PathIdentifier
 

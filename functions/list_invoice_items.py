@@ -1,10 +1,11 @@
 """GET /api/invoices/{invoiceId}/items: the single charges of an invoice, by usage type and range."""
 
-from usage_billing import cursors, invoices
+from usage_billing import invoices
 from usage_billing.access import ANYONE
 from usage_billing.answers.billed import ItemOfInvoice, ItemsOfInvoice
-from usage_billing.errors import InvoiceNotFound
 from usage_billing.http import Api
+from usage_billing.kernel import cursors
+from usage_billing.kernel.errors import InvoiceNotFound
 from usage_billing.requests import Cursor, PageSize, PathInvoiceId, QueriedUsageType
 
 app = Api()

@@ -1,10 +1,11 @@
 """GET /api/invoices?subscriptionId=: the invoices of a subscription, newest period first."""
 
-from usage_billing import catalog, cursors, invoices
+from usage_billing import catalog, invoices
 from usage_billing.access import ANYONE
 from usage_billing.answers.billed import InvoicesOfSubscription, InvoiceSummary
-from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
+from usage_billing.kernel import cursors
+from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.requests import Cursor, PageSize, QueriedSubscription
 
 app = Api()

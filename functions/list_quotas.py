@@ -1,9 +1,10 @@
 """GET /api/usage/quotas/{planId}: the quotas of a plan."""
 
-from usage_billing import catalog, cursors
+from usage_billing import catalog
 from usage_billing.access import ANYONE
 from usage_billing.answers.quotas import Quotas
 from usage_billing.http import Api
+from usage_billing.kernel import cursors
 from usage_billing.requests import Cursor, PageSize, PathIdentifier
 
 app = Api()

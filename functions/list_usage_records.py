@@ -3,8 +3,8 @@
 from usage_billing import catalog, clock
 from usage_billing.access import ANYONE
 from usage_billing.answers.usage import UsageRecords
-from usage_billing.errors import SubscriptionNotFound
 from usage_billing.http import Api
+from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.listing import records
 from usage_billing.requests import Cursor, Day, PageSize, PathIdentifier, QueriedUsageType
 

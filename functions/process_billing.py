@@ -3,8 +3,8 @@
 from usage_billing import catalog
 from usage_billing.access import OPERATORS
 from usage_billing.answers.billed import BillingRun
-from usage_billing.errors import QueueUnavailable, SubscriptionNotFound
 from usage_billing.http import Api
+from usage_billing.kernel.errors import QueueUnavailable, SubscriptionNotFound
 from usage_billing.requests import BillingScope
 from usage_billing.runs import start
 

@@ -2,8 +2,8 @@
 
 from usage_billing import catalog
 from usage_billing.access import OPERATORS
-from usage_billing.errors import PlanCurrencyMismatch
 from usage_billing.http import Api
+from usage_billing.kernel.errors import PlanCurrencyMismatch
 from usage_billing.pricing import Quota
 from usage_billing.requests import PathIdentifier, QuotaTerms
 

@@ -2,8 +2,8 @@
 
 from usage_billing import catalog, clock
 from usage_billing.access import OPERATORS
-from usage_billing.errors import SubscriptionUserFixed
 from usage_billing.http import Api
+from usage_billing.kernel.errors import SubscriptionUserFixed
 from usage_billing.requests import PathIdentifier, SubscriptionTerms
 from usage_billing.subscriptions import Subscription
 

@@ -5,7 +5,9 @@ from http import HTTPStatus
 from usage_billing import clock, intake
 from usage_billing.access import ANYONE, Scope
 from usage_billing.answers.recorded import QueuedEvent, RecordedUsage
-from usage_billing.errors import (
+from usage_billing.http import Api, Response, answer, says
+from usage_billing.intake import Queued
+from usage_billing.kernel.errors import (
     BillingError,
     EventIdConflict,
     QueueUnavailable,
@@ -14,8 +16,6 @@ from usage_billing.errors import (
     SubscriptionNotOwned,
     TooManyUsageTypes,
 )
-from usage_billing.http import Api, Response, answer, says
-from usage_billing.intake import Queued
 from usage_billing.requests import IdempotencyKey, PrefersAsync, ReportedUsage
 
 app = Api()

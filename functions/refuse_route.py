@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from usage_billing.errors import MethodNotAllowed, RouteNotFound
 from usage_billing.http import refusal
+from usage_billing.kernel.errors import MethodNotAllowed, RouteNotFound
 from usage_billing.observability import observed
 from usage_billing.openapi import methods
 

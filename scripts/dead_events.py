@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.client import API_KEY, TOKEN, Client, bearer, entirely, target
 from scripts.local_cloud import API_URL, STACK, LocalCloud
 from scripts.progress import Failure
-from usage_billing.exact_json import dumps
+from usage_billing.kernel.exact_json import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,8 +21,8 @@ from scripts.emulator import ROOT
 from scripts.import_file import import_quotas
 from scripts.local_cloud import LocalCloud, refuse_other_stacks
 from scripts.progress import Failure
-from usage_billing.exact_json import loads
-from usage_billing.values import as_text
+from usage_billing.kernel.exact_json import loads
+from usage_billing.kernel.numbers import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,15 +15,15 @@ from pydantic import ValidationError
 
 from scripts.client import Client, entirely, target
 from scripts.progress import Failure
-from usage_billing.exact_json import loads
 from usage_billing.field_errors import field_error, field_names
+from usage_billing.kernel.exact_json import loads
 from usage_billing.pricing import Quota
 from usage_billing.subscriptions import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from usage_billing.values import Strict
+    from usage_billing.kernel.fields import Strict
 
 ModelT = TypeVar("ModelT", Quota, Subscription)
 

@@ -22,7 +22,7 @@ from scripts.emulator import ROOT
 from scripts.import_file import import_quotas, import_subscriptions
 from scripts.local_cloud import API_URL, STACK
 from scripts.progress import Failure
-from usage_billing.exact_json import loads
+from usage_billing.kernel.exact_json import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from usage_billing.errors import BillingError
+from usage_billing.kernel.errors import BillingError
 from usage_billing.ledger import UsageEvent
 from usage_billing.recording import Recorded, record_all
 from usage_billing.subscriptions import Subscription

@@ -10,7 +10,7 @@ import pytest
 from tests import ledgers
 from tests.recording import record
 from usage_billing import billing, catalog, invoices
-from usage_billing.errors import LedgerBusy, PlanCurrencyMismatch
+from usage_billing.kernel.errors import LedgerBusy, PlanCurrencyMismatch
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
 from usage_billing.recording import Recorded

@@ -13,7 +13,7 @@ from tests.api import Api
 from tests.faults import Calls, transaction_conflict, watched
 from tests.recording import record
 from usage_billing import catalog, contention, recording, store
-from usage_billing.errors import LedgerBusy
+from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.ledger import LedgerKey, UsageEvent
 from usage_billing.recording import MANY_ENTRIES, Outcome, Recorded
 

@@ -15,8 +15,9 @@ from tests.integration.test_batch import event
 from tests.integration.test_deliveries import message, messages
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.queue import dead
-from usage_billing import clock, consumption, cursors, dead_events, observability
+from usage_billing import clock, consumption, dead_events, observability
 from usage_billing.dead_events import DeadLetter, Position, Selection
+from usage_billing.kernel import cursors
 
 At = Callable[[str], None]
 LIST = "/api/usage/dead-events"

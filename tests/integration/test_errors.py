@@ -16,7 +16,6 @@ from usage_billing import (
     billing,
     catalog,
     dead_events,
-    errors,
     http,
     intake,
     invoices,
@@ -27,7 +26,8 @@ from usage_billing import (
     tables,
 )
 from usage_billing.config import settings
-from usage_billing.errors import BillingError
+from usage_billing.kernel import errors
+from usage_billing.kernel.errors import BillingError
 from usage_billing.store import HeadMoved
 
 SECRET = "what only we may know"

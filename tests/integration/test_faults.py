@@ -18,8 +18,8 @@ from usage_billing import billing, catalog, dead_events, queueing, retries, stor
 from usage_billing.access import Caller, Role
 from usage_billing.consumption import Message, consume
 from usage_billing.dead_events import DeadEvent, DeadLetter, Position, Selection, keep
-from usage_billing.errors import BillingError, DatabaseUnavailable, LedgerBusy
 from usage_billing.intake import take
+from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, LedgerBusy
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import metrics as written
 from usage_billing.pricing import Quota

@@ -26,14 +26,14 @@ from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
 from usage_billing import billing, catalog, clock, contention, dead_events, invoices, retries, run_reports, runs, store
 from usage_billing.access import Caller, Role
-from usage_billing.errors import (
+from usage_billing.intake import Queued, Taken, take
+from usage_billing.kernel.errors import (
     BillingError,
     DatabaseUnavailable,
     EventIdConflict,
     PlanCurrencyMismatch,
     QueueUnavailable,
 )
-from usage_billing.intake import Queued, Taken, take
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
 from usage_billing.recording import Recorded

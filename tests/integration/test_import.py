@@ -10,7 +10,7 @@ from scripts.client import Answer
 from scripts.import_file import import_quotas, import_subscriptions
 from scripts.progress import Failure
 from tests.api import Api
-from usage_billing.values import IDENTIFIER_RULE
+from usage_billing.kernel.identifiers import IDENTIFIER_RULE
 
 Quotas = list[dict[str, Any]]
 

@@ -13,7 +13,7 @@ from tests import ledgers
 from tests.machines import run_machine
 from tests.recording import record
 from usage_billing import billing, catalog
-from usage_billing.errors import EventIdConflict, SubscriptionInactive
+from usage_billing.kernel.errors import EventIdConflict, SubscriptionInactive
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
 from usage_billing.subscriptions import Subscription, SubscriptionStatus

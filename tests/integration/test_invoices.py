@@ -10,7 +10,8 @@ import pytest
 from tests.api import Answer, Api
 from tests.faults import When, watched
 from tests.ledgers import clear
-from usage_billing import cursors, store
+from usage_billing import store
+from usage_billing.kernel import cursors
 from usage_billing.settlement import item_id
 from usage_billing.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
 

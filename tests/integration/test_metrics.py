@@ -13,7 +13,7 @@ from tests.integration.conftest import Metrics
 from tests.template import ROOT
 from usage_billing import observability, store
 from usage_billing.billing import RunSegment
-from usage_billing.errors import DatabaseUnavailable
+from usage_billing.kernel.errors import DatabaseUnavailable
 
 
 def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:

@@ -11,7 +11,7 @@ from tests.api import Api
 from tests.integration.conftest import Metrics
 from tests.ledgers import check, rows, unsettled
 from usage_billing import billing, retries, store
-from usage_billing.errors import LedgerBusy
+from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.ledger import Head, LedgerKey, UsageEvent
 from usage_billing.periods import MonthlyCycle
 from usage_billing.pricing import Terms

@@ -19,7 +19,7 @@ from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.ledgers import check, rows, unsettled
 from usage_billing import billing, clock, queueing, retries, run_reports, runs, store
 from usage_billing.billing import MAX_NAMED, Failure, RunTotals, UnratedLedger
-from usage_billing.errors import BillingError, DatabaseUnavailable, QueueUnavailable, RunNotFound
+from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable, RunNotFound
 from usage_billing.ledger import LedgerKey
 from usage_billing.run_reports import Attempt, RunStatus
 

@@ -15,7 +15,7 @@ from tests.ledgers import check, unsettled
 from usage_billing import billing, store
 from usage_billing.billing import RunSegment
 from usage_billing.config import settings
-from usage_billing.errors import QueueUnavailable
+from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.ledger import Head, LedgerKey
 
 SCHEDULED = {

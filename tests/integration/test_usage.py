@@ -11,9 +11,10 @@ import pytest
 
 from tests.api import Api
 from tests.faults import watched
-from usage_billing import catalog, cursors
+from usage_billing import catalog
 from usage_billing.answers.usage import SubscriptionUsage
-from usage_billing.exact_json import dumps
+from usage_billing.kernel import cursors
+from usage_billing.kernel.exact_json import dumps
 from usage_billing.ledger import Head, LedgerKey
 from usage_billing.pricing import Terms
 from usage_billing.subscriptions import Subscription

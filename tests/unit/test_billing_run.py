@@ -21,7 +21,7 @@ from usage_billing.billing import (
     run,
     whole_run,
 )
-from usage_billing.errors import InvoiceNotDraft
+from usage_billing.kernel.errors import InvoiceNotDraft
 from usage_billing.ledger import Head, LedgerKey, UsageEvent
 from usage_billing.periods import MonthlyCycle
 from usage_billing.pricing import Terms

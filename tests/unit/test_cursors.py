@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.cursors import decode, encode
-from usage_billing.errors import ValidationFailed
+from usage_billing.kernel.cursors import decode, encode
+from usage_billing.kernel.errors import ValidationFailed
 
 POSITIONS = st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.integers(0, 10**15), min_size=1, max_size=4)
 

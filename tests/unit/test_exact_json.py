@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.exact_json import dumps, loads
+from usage_billing.kernel.exact_json import dumps, loads
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text() | st.decimals(-(10**15), 10**15, places=9)

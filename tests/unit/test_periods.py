@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.periods import MonthlyCycle, Period
+from usage_billing.kernel.periods import Period
+from usage_billing.periods import MonthlyCycle
 
 ANCHORS = st.integers(1, 31)
 INSTANTS = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001

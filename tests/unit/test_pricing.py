@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from usage_billing.pricing import MINOR_UNIT_DIGITS, Quota, Terms, in_minor_units, rounded
-from usage_billing.values import as_text
+from usage_billing.kernel.money import MINOR_UNIT_DIGITS, in_minor_units, rounded
+from usage_billing.kernel.numbers import as_text
+from usage_billing.pricing import Quota, Terms
 
 
 def terms(included: str = "50", price: str = "10.00", currency: str = "USD") -> Terms:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usage_billing.kernel.money import MINOR_UNIT_DIGITS
 from usage_billing.ledger import Head, LedgerKey, UsageEvent
 from usage_billing.periods import MonthlyCycle
-from usage_billing.pricing import MINOR_UNIT_DIGITS, Terms
+from usage_billing.pricing import Terms
 from usage_billing.settlement import InvoiceItem, invoice_id, item_id, last_item_id, line_of, parse_invoice_id, settle
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

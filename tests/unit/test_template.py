@@ -16,7 +16,7 @@ from tests.api import routes
 from tests.template import ROOT, functions, tables_template, template, variables
 from usage_billing import http, tables
 from usage_billing.config import Settings, settings
-from usage_billing.errors import BillingError
+from usage_billing.kernel.errors import BillingError
 
 FILES = sorted(path.stem for path in (ROOT / "functions").glob("*.py"))
 

@@ -10,24 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from usage_billing import values
-from usage_billing.values import (
-    EventId,
-    Identifier,
-    Instant,
-    Limit,
-    Metadata,
-    PrintableText,
-    Quantity,
-    UnitPrice,
-    add,
-    as_text,
-    instant,
-    iso,
-    multiply,
-    plain,
-    subtract,
-)
+from usage_billing.kernel import fields
+from usage_billing.kernel import numbers as kernel_numbers
+from usage_billing.kernel.fields import Instant, Limit, PrintableText, Quantity, UnitPrice
+from usage_billing.kernel.identifiers import EventId, Identifier
+from usage_billing.kernel.instants import instant, iso
+from usage_billing.kernel.metadata import Metadata
+from usage_billing.kernel.numbers import add, as_text, multiply, plain, subtract
 
 QUANTITY: TypeAdapter[Decimal] = TypeAdapter(Quantity)
 EXACT_NUMBERS = st.decimals("-999999999999", "999999999999", places=9)
@@ -113,16 +102,16 @@ def test_a_unit_price_refuses(value: object) -> None:
 @given(EXACT_NUMBERS, EXACT_NUMBERS)
 def test_sums_and_products_are_exact(left: Decimal, right: Decimal) -> None:
     billionths = int(left.scaleb(9)), int(right.scaleb(9))
-    assert add(left, right) == values.EXACT.divide(Decimal(sum(billionths)), Decimal(10**9))
+    assert add(left, right) == kernel_numbers.EXACT.divide(Decimal(sum(billionths)), Decimal(10**9))
     assert add(subtract(left, right), right) == left
-    assert multiply(left, right) == values.EXACT.divide(Decimal(billionths[0] * billionths[1]), Decimal(10**18))
+    assert multiply(left, right) == kernel_numbers.EXACT.divide(Decimal(billionths[0] * billionths[1]), Decimal(10**18))
 
 
 def test_what_cannot_be_exact_raises_instead_of_rounding() -> None:
     with pytest.raises(Inexact):
         add(Decimal("1e60"), Decimal("1e-60"))
     with pytest.raises(InvalidOperation):
-        values.EXACT.divide(Decimal(0), Decimal(0))
+        kernel_numbers.EXACT.divide(Decimal(0), Decimal(0))
 
 
 @given(EXACT_NUMBERS | st.integers(-(10**12), 10**12).map(Decimal) | st.sampled_from([Decimal("1E+5"), Decimal("-0")]))
@@ -283,7 +272,7 @@ def test_metadata_may_hold_a_long_number() -> None:
 
 
 def test_a_strict_value_is_frozen_and_knows_its_fields() -> None:
-    class Point(values.Strict):
+    class Point(fields.Strict):
         the_x: int
 
     assert Point.model_validate({"theX": 1}) == Point(the_x=1)

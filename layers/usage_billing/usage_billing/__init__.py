@@ -2,10 +2,6 @@
 
 import gc
 
-NAME = "Usage-based billing"
-VERSION = "1.0.0"
-"""The API's, and the project's in pyproject.toml: a test compares the two."""
-
 THRESHOLDS = gc.get_threshold()
 """When Python usually looks for garbage."""
 

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from usage_billing import intake, rejections
 from usage_billing.access import Caller
 from usage_billing.answers.batch import BatchResult, BatchResults
-from usage_billing.errors import BillingError, FieldError, ValidationFailed
 from usage_billing.field_errors import field_names, invalid
 from usage_billing.intake import Taken
+from usage_billing.kernel.errors import BillingError, FieldError, ValidationFailed
 from usage_billing.ledger import UsageEvent
 from usage_billing.rejections import EventIds, ids_of
 from usage_billing.requests import ReportedUsage, UsageBatch

@@ -16,15 +16,16 @@ from typing import Any
 from uuid import uuid4
 
 from usage_billing import store
-from usage_billing.errors import LedgerBusy, QueueUnavailable
 from usage_billing.failures import in_billing_words
+from usage_billing.kernel.errors import LedgerBusy, QueueUnavailable
+from usage_billing.kernel.fields import Strict
+from usage_billing.kernel.numbers import EXACT
 from usage_billing.ledger import Head, LedgerKey
 from usage_billing.observability import logger
 from usage_billing.rating import Rating, Unrated
 from usage_billing.retries import pause, tries
 from usage_billing.settlement import Settlement, settle
 from usage_billing.store import HeadMoved
-from usage_billing.values import EXACT, Strict
 
 THREADS = 16
 IN_FLIGHT = 4 * THREADS

@@ -6,14 +6,14 @@ from typing import Generic, TypeVar
 
 from pynamodb.exceptions import DoesNotExist, PutError, TransactWriteError
 
-from usage_billing.errors import DatabaseUnavailable, PlanCurrencyMismatch, QuotaNotFound, SubscriptionNotFound
-from usage_billing.exact_json import dumps, loads
+from usage_billing.kernel.errors import DatabaseUnavailable, PlanCurrencyMismatch, QuotaNotFound, SubscriptionNotFound
+from usage_billing.kernel.exact_json import dumps, loads
+from usage_billing.kernel.instants import instant, iso
 from usage_billing.pricing import Quota, Terms
 from usage_billing.retries import tries
 from usage_billing.subscriptions import EarlierAnchor, Subscription, SubscriptionStatus
 from usage_billing.tables import SubscriptionTable, SubscriptionUserIndex, UsageQuotaTable, error_code
 from usage_billing.transactions import cancellation, old_item, write
-from usage_billing.values import instant, iso
 
 CACHE_SECONDS = 60.0
 

@@ -8,7 +8,7 @@ from math import inf
 
 from usage_billing import catalog
 from usage_billing.dead_events import UNDELIVERED, UNREADABLE, DeadLetter, keep
-from usage_billing.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
+from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import EVENTS_DELAYED, count, logger
 from usage_billing.queueing import events_in, postpone

@@ -16,15 +16,16 @@ from uuid import uuid4
 from pynamodb.exceptions import DeleteError, DoesNotExist
 from pynamodb.expressions.condition import Condition
 
-from usage_billing import cursors, errors, store
-from usage_billing.errors import BillingError
-from usage_billing.exact_json import dumps, loads
+from usage_billing import store
 from usage_billing.failures import in_billing_words
+from usage_billing.kernel import cursors, errors
+from usage_billing.kernel.errors import BillingError
+from usage_billing.kernel.exact_json import dumps, loads
+from usage_billing.kernel.instants import instant, iso
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import EVENTS_DEAD, count, logger
 from usage_billing.queueing import event_json, requeue
 from usage_billing.tables import DeadEventTable, error_code
-from usage_billing.values import instant, iso
 
 UNREADABLE = "unreadable"
 """The code of a message that holds no events of ours."""
@@ -144,7 +145,7 @@ class Position:
             f"{selection.event_id} "
         )
         if not (is_ours and is_near and found.subscription_id and found.event_key and found.dead_at):
-            raise cursors.foreign()
+            raise cursors.invalid_cursor()
         return found
 
 

@@ -1,7 +1,7 @@
 """Failures in billing words: the one place where an unexpected error is classified and counted."""
 
 from usage_billing import store
-from usage_billing.errors import BillingError, InternalError
+from usage_billing.kernel.errors import BillingError, InternalError
 from usage_billing.observability import DATABASE_FAILURES, INTERNAL_ERRORS, count
 
 

@@ -11,16 +11,15 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from usage_billing.errors import FieldCode, FieldError, ValidationFailed
-from usage_billing.pricing import CURRENCY_PATTERN, CURRENCY_RULE
-from usage_billing.values import (
+from usage_billing.kernel.errors import FieldCode, FieldError, ValidationFailed
+from usage_billing.kernel.fields import INSTANT_RULE
+from usage_billing.kernel.identifiers import (
     CODE_PATTERN,
     CODE_RULE,
     EVENT_ID_CHARACTERS,
     EVENT_ID_RULE,
     IDENTIFIER_PATTERN,
     IDENTIFIER_RULE,
-    INSTANT_RULE,
     INVOICE_ID_PATTERN,
     INVOICE_ID_RULE,
     RECORDED_EVENT_ID_PATTERN,
@@ -28,6 +27,7 @@ from usage_billing.values import (
     RUN_ID_PATTERN,
     RUN_ID_RULE,
 )
+from usage_billing.kernel.money import CURRENCY_PATTERN, CURRENCY_RULE
 
 MAX_FIELD_ERRORS = 20
 """Maximum validation errors reported per request."""

@@ -24,12 +24,13 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from usage_billing import errors, rejections
+from usage_billing import rejections
 from usage_billing.access import PUBLIC, Allowed, Caller, Scope, authenticate
-from usage_billing.errors import BillingError, FieldError, Unauthenticated
-from usage_billing.exact_json import dumps, loads
 from usage_billing.failures import in_billing_words
 from usage_billing.field_errors import field_names, invalid, legible, unknown_parameters
+from usage_billing.kernel import errors
+from usage_billing.kernel.errors import BillingError, FieldError, Unauthenticated
+from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.observability import AUTHENTICATION_FAILURES, count, logger, observed
 
 STATUS: Mapping[type[BillingError], HTTPStatus] = {

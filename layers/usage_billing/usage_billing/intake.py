@@ -12,7 +12,7 @@ from math import inf
 
 from usage_billing import catalog
 from usage_billing.access import Caller
-from usage_billing.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
+from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
 from usage_billing.ledger import UsageEvent
 from usage_billing.queueing import enqueue
 from usage_billing.recording import Recorded, failed, record_all, require_timely

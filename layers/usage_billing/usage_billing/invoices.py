@@ -8,10 +8,12 @@ from pynamodb.exceptions import DoesNotExist
 from pynamodb.expressions.condition import Condition
 
 from usage_billing import store
-from usage_billing.errors import InvoiceNotFound
+from usage_billing.kernel.errors import InvoiceNotFound
+from usage_billing.kernel.instants import instant
+from usage_billing.kernel.money import rounded
+from usage_billing.kernel.numbers import ZERO
+from usage_billing.kernel.periods import Period
 from usage_billing.ledger import LedgerKey
-from usage_billing.periods import Period
-from usage_billing.pricing import rounded
 from usage_billing.settlement import (
     InvoiceItem,
     InvoiceLine,
@@ -23,7 +25,6 @@ from usage_billing.settlement import (
     parse_invoice_id,
 )
 from usage_billing.tables import InvoiceTable, UsageInvoiceItemTable
-from usage_billing.values import ZERO, instant
 
 
 @dataclass(frozen=True, slots=True)

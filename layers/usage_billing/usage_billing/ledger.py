@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from usage_billing.exact_json import dumps
-from usage_billing.periods import Period
+from usage_billing.kernel.exact_json import dumps
+from usage_billing.kernel.identifiers import CUSTOMER_PREFIX
+from usage_billing.kernel.numbers import ZERO, add, subtract
+from usage_billing.kernel.periods import Period
 from usage_billing.pricing import Terms
-from usage_billing.values import CUSTOMER_PREFIX, ZERO, add, subtract
 
 OLDEST_EVENT = timedelta(days=366)
 """How long after it occurred an event can still be recorded."""

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from usage_billing import catalog, cursors, invoices, store
+from usage_billing import catalog, invoices, store
 from usage_billing.answers.usage import SubscriptionUsage, UsageRecord, UsageRecords
+from usage_billing.kernel import cursors
+from usage_billing.kernel.instants import instant
+from usage_billing.kernel.periods import Period
 from usage_billing.ledger import Entry, Head, LedgerKey
-from usage_billing.periods import Period
 from usage_billing.settlement import InvoiceItem
 from usage_billing.subscriptions import Subscription
-from usage_billing.values import instant
 
 
 def usage(
@@ -44,9 +45,9 @@ def _page(subscription: Subscription, cursor: str | None, moment: datetime | Non
     try:
         period = subscription.cycle.period_of(instant(period_start))
     except (ValueError, OverflowError):  # no instant, or one of a year that no period is in
-        raise cursors.foreign() from None
+        raise cursors.invalid_cursor() from None
     if period.key != period_start or (moment and moment not in period):
-        raise cursors.foreign()
+        raise cursors.invalid_cursor()
     return period, after
 
 
@@ -93,7 +94,7 @@ def _position(cursor: str | None, period: Period) -> tuple[str, int]:
         return "", 0
     of_period, usage_type, sequence = cursors.decode(cursor, str, str, int)
     if of_period != period.key:
-        raise cursors.foreign()
+        raise cursors.invalid_cursor()
     return str(usage_type), int(sequence)
 
 

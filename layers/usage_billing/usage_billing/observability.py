@@ -14,7 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext as LambdaContext  # noqa: PLC0414 - for handlers
 
 from usage_billing import THRESHOLDS
-from usage_billing.errors import BillingError
+from usage_billing.kernel.errors import BillingError
 
 EVENTS_RECORDED = "EventsRecorded"
 EVENTS_REJECTED = "EventsRejected"

@@ -16,11 +16,12 @@ from typing import Any
 from aws_lambda_powertools.event_handler.api_gateway import Route
 from pydantic.alias_generators import to_camel
 
-from usage_billing import NAME, VERSION, errors
 from usage_billing.access import PUBLIC, Role, Scope
-from usage_billing.errors import BillingError, InternalError
 from usage_billing.examples import BODIES, DETAILS, IDS, PARAMETERS
 from usage_billing.http import JSON, PROBLEM_JSON, STATUS, Api, Contract, Problem
+from usage_billing.kernel import errors
+from usage_billing.kernel.errors import BillingError, InternalError
+from usage_billing.kernel.product import NAME, VERSION
 
 DESCRIPTION = """
 Services report usage events; each is counted, once, in the ledger of its subscription, usage type and billing period,

@@ -9,23 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from usage_billing.values import iso, utc
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """All instants from `start` on and before `end`, both in UTC."""
-
-    start: datetime
-    end: datetime
-
-    def __contains__(self, moment: datetime) -> bool:
-        return self.start <= moment < self.end
-
-    @property
-    def key(self) -> str:
-        """The start as text; sorts like the instant."""
-        return iso(self.start)
+from usage_billing.kernel.instants import utc
+from usage_billing.kernel.periods import Period
 
 
 class BillingCycle(Protocol):

@@ -17,12 +17,14 @@ from pydantic import ValidationError
 
 from usage_billing import aws
 from usage_billing.config import settings
-from usage_billing.errors import QueueUnavailable
-from usage_billing.exact_json import dumps, loads
+from usage_billing.kernel.errors import QueueUnavailable
+from usage_billing.kernel.exact_json import dumps, loads
+from usage_billing.kernel.fields import Instant, Strict
+from usage_billing.kernel.identifiers import RecordedEventId
+from usage_billing.kernel.instants import iso
 from usage_billing.ledger import UsageEvent
 from usage_billing.observability import EVENTS_QUEUED, count, logger
 from usage_billing.requests import ReportedUsage
-from usage_billing.values import Instant, RecordedEventId, Strict, iso
 
 MOST_EVENTS = 99
 """How many events a message may hold: as many as one transaction takes."""

@@ -11,7 +11,8 @@ from itertools import islice
 from math import inf
 
 from usage_billing import catalog, contention, store
-from usage_billing.errors import (
+from usage_billing.failures import in_billing_words
+from usage_billing.kernel.errors import (
     BillingError,
     EventIdConflict,
     FieldError,
@@ -22,7 +23,6 @@ from usage_billing.errors import (
     TooManyUsageTypes,
     ValidationFailed,
 )
-from usage_billing.failures import in_billing_words
 from usage_billing.ledger import CLOCK_SKEW, OLDEST_EVENT, Entry, Head, LedgerKey, QuotaState, UsageEvent, timely
 from usage_billing.observability import (
     EVENT_ID_CONFLICTS,

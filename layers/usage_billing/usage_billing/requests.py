@@ -9,25 +9,21 @@ from uuid import uuid4
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from usage_billing.errors import FieldError, SubscriptionUserFixed, ValidationFailed
-from usage_billing.ledger import UsageEvent
-from usage_billing.pricing import Currency, Quota
-from usage_billing.subscriptions import Subscription, SubscriptionStatus
-from usage_billing.values import (
+from usage_billing.kernel.errors import FieldError, SubscriptionUserFixed, ValidationFailed
+from usage_billing.kernel.fields import Instant, Limit, PrintableText, Quantity, Strict, UnitPrice
+from usage_billing.kernel.identifiers import (
     CODE_PATTERN,
     INVOICE_ID_PATTERN,
     RUN_ID_PATTERN,
     EventId,
     Identifier,
-    Instant,
-    Limit,
-    Metadata,
-    PrintableText,
-    Quantity,
     RecordedEventId,
-    Strict,
-    UnitPrice,
 )
+from usage_billing.kernel.metadata import Metadata
+from usage_billing.kernel.money import Currency
+from usage_billing.ledger import UsageEvent
+from usage_billing.pricing import Quota
+from usage_billing.subscriptions import Subscription, SubscriptionStatus
 
 PathIdentifier = Annotated[Identifier, Path()]
 PathInvoiceId = Annotated[str, Path(pattern=INVOICE_ID_PATTERN)]

@@ -15,11 +15,12 @@ from typing import Any
 from pynamodb.exceptions import PutError
 
 from usage_billing.billing import FIRST_SEGMENT, MAX_NAMED, Failure, RunTotals, UnratedLedger
-from usage_billing.errors import RunNotFound
-from usage_billing.exact_json import dumps, loads
+from usage_billing.kernel.errors import RunNotFound
+from usage_billing.kernel.exact_json import dumps, loads
+from usage_billing.kernel.instants import instant, iso
+from usage_billing.kernel.numbers import EXACT, as_text
 from usage_billing.ledger import LedgerKey
 from usage_billing.tables import BillingRunTable, error_code
-from usage_billing.values import EXACT, as_text, instant, iso
 
 KEPT = timedelta(days=400)
 

@@ -12,6 +12,8 @@ from usage_billing import clock, run_reports
 from usage_billing.billing import RunSegment, RunTotals, run, whole_run
 from usage_billing.config import settings
 from usage_billing.failures import in_billing_words
+from usage_billing.kernel.instants import instant
+from usage_billing.kernel.numbers import as_text
 from usage_billing.observability import (
     BILLING_FAILURES,
     BILLING_RUN_SECONDS,
@@ -27,7 +29,6 @@ from usage_billing.observability import (
 from usage_billing.queueing import send
 from usage_billing.retries import tries
 from usage_billing.run_reports import Attempt, RunStatus
-from usage_billing.values import as_text, instant
 
 SAVING_SECONDS = 10.0
 """How often an invocation saves its progress: what is missing in a report if it is cut off."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from usage_billing.kernel.instants import instant
+from usage_billing.kernel.numbers import EXACT, as_text, subtract
+from usage_billing.kernel.periods import Period
 from usage_billing.ledger import Head, LedgerKey
-from usage_billing.periods import Period
-from usage_billing.values import EXACT, as_text, instant, subtract
 
 _SEQUENCE_DIGITS = 15
 

@@ -12,10 +12,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import CancellationReason, DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.expressions.update import Action
 
-from usage_billing.errors import DatabaseUnavailable, InvoiceCurrencyMismatch, InvoiceNotDraft
-from usage_billing.exact_json import dumps, loads
+from usage_billing.kernel.errors import DatabaseUnavailable, InvoiceCurrencyMismatch, InvoiceNotDraft
+from usage_billing.kernel.exact_json import dumps, loads
+from usage_billing.kernel.instants import instant, iso
+from usage_billing.kernel.periods import Period
 from usage_billing.ledger import Entry, Head, LedgerKey
-from usage_billing.periods import Period
 from usage_billing.pricing import Terms
 from usage_billing.settlement import DRAFT, InvoiceItem, Settlement
 from usage_billing.tables import (
@@ -28,7 +29,6 @@ from usage_billing.tables import (
     error_code,
 )
 from usage_billing.transactions import cancellation, old_item, write
-from usage_billing.values import instant, iso
 
 SHARDS = 16
 MOST_ENTRIES = 99

@@ -6,8 +6,9 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
+from usage_billing.kernel.fields import Instant, Strict
+from usage_billing.kernel.identifiers import Identifier
 from usage_billing.periods import BillingCycle, MonthlyCycle, SwitchedCycle
-from usage_billing.values import Identifier, Instant, Strict
 
 
 class SubscriptionStatus(StrEnum):

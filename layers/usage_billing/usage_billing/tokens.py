@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 
 from usage_billing.config import settings
-from usage_billing.errors import CredentialsExpired, CredentialsInvalid, IdentityProviderUnavailable
+from usage_billing.kernel.errors import CredentialsExpired, CredentialsInvalid, IdentityProviderUnavailable
 from usage_billing.renewal import Renewed
 from usage_billing.secrets import SecretUnavailable, vault
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, WithJsonSchema
 
-from usage_billing.values import Strict
+from usage_billing.kernel.fields import Strict
 
 
 class Page(Strict):

@@ -5,9 +5,10 @@ from typing import Any
 from usage_billing.answers import Page
 from usage_billing.billing import RunTotals
 from usage_billing.invoices import Invoice
-from usage_billing.pricing import in_minor_units, rounded
+from usage_billing.kernel.fields import Amount, Instant, Strict, Total
+from usage_billing.kernel.money import in_minor_units, rounded
+from usage_billing.kernel.numbers import as_text
 from usage_billing.settlement import InvoiceItem, InvoiceLine
-from usage_billing.values import Amount, Instant, Strict, Total, as_text
 
 
 class BillingRun(Strict):

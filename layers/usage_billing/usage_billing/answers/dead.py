@@ -5,7 +5,7 @@ from typing import Any
 
 from usage_billing.answers import Page
 from usage_billing.dead_events import NO_SUBSCRIPTION, DeadEvent, Moved
-from usage_billing.values import Instant, Strict
+from usage_billing.kernel.fields import Instant, Strict
 
 
 class DeadUsageEvent(Strict):

@@ -1,6 +1,6 @@
 """What the API says of itself at its root."""
 
-from usage_billing.values import Strict
+from usage_billing.kernel.fields import Strict
 
 
 class Index(Strict):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from usage_billing.answers.usage import UsageRecord
 from usage_billing.dead_events import DeadEvent
-from usage_billing.values import Instant, Strict
+from usage_billing.kernel.fields import Instant, Strict
 
 
 class RecordedEvent(UsageRecord):

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from usage_billing.kernel.fields import Instant, Strict, Total
 from usage_billing.recording import Recorded
-from usage_billing.values import Instant, Strict, Total
 
 
 class QueuedEvent(Strict):

@@ -2,8 +2,8 @@
 
 import base64
 
-from usage_billing.errors import FieldError, ValidationFailed
-from usage_billing.exact_json import dumps, loads
+from usage_billing.kernel.errors import FieldError, ValidationFailed
+from usage_billing.kernel.exact_json import dumps, loads
 
 
 def encode(*position: str | int) -> str:
@@ -23,7 +23,7 @@ def decode(cursor: str, *shape: type[str] | type[int]) -> list[str | int]:
         if encode(*position) != cursor or any(isinstance(part, int) and part < 0 for part in position):
             raise ValueError("not made by encode")
     except (ValueError, RecursionError):
-        raise foreign() from None
+        raise invalid_cursor() from None
     return position
 
 
@@ -37,10 +37,10 @@ def behind(cursor: str | None, *scope: str) -> str | None:
         return None
     *of_scope, position = decode(cursor, *(str for _ in scope), str)
     if tuple(of_scope) != scope:
-        raise foreign()
+        raise invalid_cursor()
     return str(position)
 
 
-def foreign() -> ValidationFailed:
+def invalid_cursor() -> ValidationFailed:
     """What is wrong with a cursor that is not this list's."""
     return ValidationFailed(FieldError("cursor", "invalid", "must be the nextCursor of the previous page"))

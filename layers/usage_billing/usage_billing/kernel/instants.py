@@ -1,0 +1,20 @@
+"""Instants as text: ISO 8601 in UTC. Pure."""
+
+from datetime import UTC, datetime
+
+
+def utc(moment: datetime) -> datetime:
+    """The same instant in UTC."""
+    return moment.astimezone(UTC)
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with a `Z`, the fraction of a second as short as it goes."""
+    seconds, _, fraction = utc(moment).isoformat().removesuffix("+00:00").partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{seconds}.{fraction}Z" if fraction else f"{seconds}Z"
+
+
+def instant(text: str) -> datetime:
+    """The inverse of `iso`."""
+    return datetime.fromisoformat(text)

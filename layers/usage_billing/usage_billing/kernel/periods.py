@@ -1,0 +1,22 @@
+"""Half-open periods of time. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from usage_billing.kernel.instants import iso
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """All instants from `start` on and before `end`, both in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+    @property
+    def key(self) -> str:
+        """The start as text; sorts like the instant."""
+        return iso(self.start)
