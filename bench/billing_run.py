@@ -83,7 +83,8 @@ def _ledger_id(subscription: str) -> str:
 
 def run(_: Connection, pending: int) -> dict[str, float]:
     """The product's run over everything pending, and the most memory this process ever took."""
-    from usage_billing import billing, clock  # noqa: PLC0415 - the surroundings are entered by now
+    from usage_billing import billing  # noqa: PLC0415 - the surroundings are entered by now
+    from usage_billing.platform import clock  # noqa: PLC0415 - the surroundings are entered by now
 
     lambda_context = context(3600)
     with quiet():

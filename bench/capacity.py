@@ -36,7 +36,8 @@ def measure(environment: Environment) -> dict[str, Any]:
 
 def _settling(subscription: str, entries: int) -> Units:
     import record_batch  # noqa: PLC0415
-    from usage_billing import billing, clock, store  # noqa: PLC0415
+    from usage_billing import billing, store  # noqa: PLC0415
+    from usage_billing.platform import clock  # noqa: PLC0415
 
     step = min(entries, 5 * BATCH)
     for start in range(0, entries, step):

@@ -52,15 +52,16 @@ def enter(environment: Mapping[str, str]) -> None:
     os.environ |= environment
     boto3.DEFAULT_SESSION = None
     # After the environment: Powertools reads it when it is imported.
-    from usage_billing import aws, catalog, config, contention, queueing, secrets, tables  # noqa: PLC0415
+    from usage_billing import catalog, contention  # noqa: PLC0415
+    from usage_billing.platform import aws, config, queues, tables, vault  # noqa: PLC0415
 
     aws.forget()
     config.settings.cache_clear()
-    secrets.vault.cache_clear()
+    vault.vault.cache_clear()
     tables.disconnect()
     catalog.forget_subscriptions()
     contention.forget()
-    queueing._queue.cache_clear()
+    queues.client.cache_clear()
 
 
 def subscribe(*names: str) -> None:

@@ -60,7 +60,7 @@ class Units:
 @contextmanager
 def counted() -> Iterator[Units]:
     """Count what this process asks of DynamoDB through the product's client while this is active."""
-    from usage_billing.tables import client  # noqa: PLC0415 - after the surroundings are entered
+    from usage_billing.platform.tables import client  # noqa: PLC0415 - after the surroundings are entered
 
     units, events = Units(), client().meta.events
     events.register("provide-client-params.dynamodb", units._asked)

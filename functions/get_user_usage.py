@@ -1,10 +1,11 @@
 """GET /api/usage/user/{userId}: what a user uses in the current period, by subscription and usage type."""
 
-from usage_billing import catalog, clock, listing
+from usage_billing import catalog, listing
 from usage_billing.access import ANYONE
 from usage_billing.answers.usage import UserUsage
 from usage_billing.http import Api
 from usage_billing.kernel import cursors
+from usage_billing.platform import clock
 from usage_billing.requests import Cursor, PageSize, PathIdentifier
 
 USAGE_TYPES = 20

@@ -1,11 +1,12 @@
 """GET /api/usage/subscription/{subscriptionId}/records: the entries of a period, ledger by ledger, in order."""
 
-from usage_billing import catalog, clock
+from usage_billing import catalog
 from usage_billing.access import ANYONE
 from usage_billing.answers.usage import UsageRecords
 from usage_billing.http import Api
 from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.listing import records
+from usage_billing.platform import clock
 from usage_billing.requests import Cursor, Day, PageSize, PathIdentifier, QueriedUsageType
 
 app = Api()

@@ -1,9 +1,10 @@
 """PUT /api/subscriptions/{subscriptionId}: create or replace a subscription; its user stays."""
 
-from usage_billing import catalog, clock
+from usage_billing import catalog
 from usage_billing.access import OPERATORS
 from usage_billing.http import Api
 from usage_billing.kernel.errors import SubscriptionUserFixed
+from usage_billing.platform import clock
 from usage_billing.requests import PathIdentifier, SubscriptionTerms
 from usage_billing.subscriptions import Subscription
 

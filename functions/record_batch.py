@@ -2,10 +2,11 @@
 
 from http import HTTPStatus
 
-from usage_billing import batches, clock
+from usage_billing import batches
 from usage_billing.access import ANYONE, Scope
 from usage_billing.answers.batch import BatchResults
 from usage_billing.http import Api, Response, answer, says
+from usage_billing.platform import clock
 from usage_billing.requests import MOST_BATCH_BYTES, PrefersAsync, UsageBatch
 
 app = Api()

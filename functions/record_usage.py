@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from usage_billing import clock, intake
+from usage_billing import intake
 from usage_billing.access import ANYONE, Scope
 from usage_billing.answers.recorded import QueuedEvent, RecordedUsage
 from usage_billing.http import Api, Response, answer, says
@@ -16,6 +16,7 @@ from usage_billing.kernel.errors import (
     SubscriptionNotOwned,
     TooManyUsageTypes,
 )
+from usage_billing.platform import clock
 from usage_billing.requests import IdempotencyKey, PrefersAsync, ReportedUsage
 
 app = Api()

@@ -4,8 +4,8 @@ from typing import Any
 
 from usage_billing.http import refusal
 from usage_billing.kernel.errors import MethodNotAllowed, RouteNotFound
-from usage_billing.observability import observed
 from usage_billing.openapi import methods
+from usage_billing.platform.observability import observed
 
 
 @observed

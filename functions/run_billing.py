@@ -3,7 +3,7 @@
 from typing import Any
 
 from usage_billing.billing import RunSegment
-from usage_billing.observability import LambdaContext, observed
+from usage_billing.platform.observability import LambdaContext, observed
 from usage_billing.runs import resume, start_scheduled
 
 

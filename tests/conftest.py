@@ -27,17 +27,18 @@ os.environ |= {
 @pytest.fixture(autouse=True)
 def forgetful() -> None:
     """No test sees what another one made this process remember."""
-    from usage_billing import aws, catalog, config, contention, queueing, recording, secrets, tables, tokens
+    from usage_billing import catalog, contention, recording, tokens
+    from usage_billing.platform import aws, config, queues, tables, vault
 
     aws.forget()
     config.settings.cache_clear()
     tables.disconnect()
     catalog.forget_subscriptions()
     tokens.key_set.cache_clear()
-    secrets.vault.cache_clear()
+    vault.vault.cache_clear()
     contention.forget()
     recording.forget_full()
-    queueing._queue.cache_clear()
+    queues.client.cache_clear()
 
 
 class Together(LoadScopeScheduling):

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.local_cloud import LocalCloud
 from tests import cloud
-from usage_billing import tables
+from usage_billing.platform import tables
 
 _accounts = itertools.count(200_000_000_000)
 

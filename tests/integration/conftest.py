@@ -14,7 +14,8 @@ from moto.backends import get_backend
 
 from tests import cloud
 from tests.api import Api
-from usage_billing import billing, clock, dead_events, recording
+from usage_billing import billing, dead_events, recording
+from usage_billing.platform import clock
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.api import Api
 from tests.ledgers import check, unsettled
-from usage_billing.tables import InvoiceTable
+from usage_billing.platform.tables import InvoiceTable
 
 At = Callable[[str], None]
 NOTHING = {"status": "completed", "ledgersSettled": 0, "itemsCreated": 0, "failures": 0, "ledgersUnrated": 0,
@@ -290,7 +290,7 @@ def test_unrated_ledgers_are_counted_and_no_failures(api: Api) -> None:
 
 def test_a_ledger_without_its_subscription_fails_alone(api: Api) -> None:
     from usage_billing import catalog
-    from usage_billing.tables import SubscriptionTable
+    from usage_billing.platform.tables import SubscriptionTable
 
     api.subscribe("sub-2")
     api.record("e1", 60, subscriptionId="sub-2")

@@ -11,7 +11,7 @@ import pytest
 from tests.api import Answer, Api
 from tests.faults import FAULTS, Killed, When, conflict, watched
 from tests.ledgers import clear, rows
-from usage_billing import retries
+from usage_billing.platform import retries
 
 QUOTA = {"monthlyLimit": 50, "unitPrice": "10.00", "unitName": "assessment"}
 QUOTA_PATH = "/api/usage/quotas/business/assessment"

@@ -17,8 +17,8 @@ from tests import cloud
 from tests.api import INTERNAL, Api, bearer, token
 from tests.cloud import API_KEY, AUDIENCE, ISSUER, JWT_SECRET
 from tests.template import ROOT
-from usage_billing import access, renewal
-from usage_billing import secrets as secrets_
+from usage_billing import access
+from usage_billing.platform import renewal, vault
 
 NOW = int(time.time())
 PATH = "/api/usage/user/user-1"
@@ -196,14 +196,14 @@ def test_keys_are_rotated_without_a_gap(api: Api, monkeypatch: pytest.MonkeyPatc
     assert [api.get(PATH, headers=headers).status for headers in (INTERNAL, new)] == [200, 200]
     secrets.put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(second="new-key"))
     assert api.get(PATH, headers=INTERNAL).status == 200
-    pass_time(monkeypatch, secrets_.CACHE_SECONDS)
+    pass_time(monkeypatch, vault.CACHE_SECONDS)
     assert [api.get(PATH, headers=headers).status for headers in (INTERNAL, new)] == [401, 200]
 
 
 def test_a_new_key_is_accepted_soon_and_made_up_keys_cause_few_calls(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.get(PATH, headers=INTERNAL).status == 200
     fetched: list[Any] = []
-    events = secrets_.vault().client.meta.events
+    events = vault.vault().client.meta.events
     events.register("before-call.secrets-manager.*", lambda **_: fetched.append(1))
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(new="new-key"))
     new = {"x-api-key": "new-key"}
@@ -273,7 +273,7 @@ def test_a_malformed_key_lets_nobody_in_and_stops_no_other(
 ) -> None:
     for keys in ([entry, cloud.api_key("good", "good-key")], [cloud.api_key("good", "good-key"), entry]):
         boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=json.dumps({"keys": keys}))
-        secrets_.vault.cache_clear()
+        vault.vault.cache_clear()
         assert api.get(PATH, headers={"x-api-key": "good-key"}).status == 200
         assert api.get(PATH, headers={"x-api-key": "bad-key"}).status == 401
         [record] = [record for record in caplog.records if record.getMessage() == "API key ignored"]
@@ -285,11 +285,11 @@ def break_secrets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Secrets cannot be fetched any more; what is asked for all the same is in the list."""
     asked: list[str] = []
 
-    def fail(_self: secrets_.Vault, secret_id: str) -> str:
+    def fail(_self: vault.Vault, secret_id: str) -> str:
         asked.append(secret_id)
-        raise secrets_.SecretUnavailable(secret_id)
+        raise vault.SecretUnavailable(secret_id)
 
-    monkeypatch.setattr(secrets_.Vault, "_fetch", fail)
+    monkeypatch.setattr(vault.Vault, "_fetch", fail)
     return asked
 
 
@@ -299,7 +299,7 @@ def test_secrets_that_cannot_be_renewed_are_used_for_a_quarter_of_an_hour(
 ) -> None:
     assert api.get(PATH, headers=headers).status == 200
     asked = break_secrets(monkeypatch)
-    pass_time(monkeypatch, secrets_.CACHE_SECONDS)
+    pass_time(monkeypatch, vault.CACHE_SECONDS)
     for _ in range(5):
         assert api.get(PATH, headers=headers).status == 200
     assert len(asked) == 1, "the others did not wait for another failure"
@@ -317,7 +317,7 @@ def test_keys_that_cannot_be_read_any_more_are_like_keys_that_cannot_be_fetched(
 ) -> None:
     assert api.get(PATH, headers=INTERNAL).status == 200
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=secret)
-    pass_time(monkeypatch, secrets_.CACHE_SECONDS)
+    pass_time(monkeypatch, vault.CACHE_SECONDS)
     assert api.get(PATH, headers=INTERNAL).status == 200
     pass_time(monkeypatch, renewal.STALE_SECONDS)
     assert api.get(PATH, headers=INTERNAL).code == "identity_provider_unavailable"
@@ -334,10 +334,10 @@ def test_secrets_that_can_be_fetched_again_are_renewed(api: Api, monkeypatch: py
     assert api.get(PATH, headers=INTERNAL).status == 200
     with monkeypatch.context() as broken:
         break_secrets(broken)
-        pass_time(broken, secrets_.CACHE_SECONDS)
+        pass_time(broken, vault.CACHE_SECONDS)
         assert api.get(PATH, headers=INTERNAL).status == 200
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(new="new-key"))
-    pass_time(monkeypatch, secrets_.CACHE_SECONDS + renewal.PAUSE_SECONDS)
+    pass_time(monkeypatch, vault.CACHE_SECONDS + renewal.PAUSE_SECONDS)
     assert api.get(PATH, headers=INTERNAL).status == 401
     assert api.get(PATH, headers={"x-api-key": "new-key"}).status == 200
 
@@ -345,7 +345,7 @@ def test_secrets_that_can_be_fetched_again_are_renewed(api: Api, monkeypatch: py
 def test_secrets_are_fetched_once_for_many_requests(api: Api) -> None:
     fetched = []
     api.get(PATH, headers=bearer())  # makes the client, whose calls can then be counted
-    provider = secrets_.vault()
+    provider = vault.vault()
     provider.client.meta.events.register("before-call.secrets-manager.*", lambda **call: fetched.append(call["params"]))
     provider.store.clear()
     for _ in range(5):

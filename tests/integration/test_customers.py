@@ -7,7 +7,8 @@ import pytest
 from tests.api import Answer, Api, bearer
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import consume, received
-from usage_billing import config, contention
+from usage_billing import contention
+from usage_billing.platform import config
 
 OWNER = bearer("user-1")
 ASYNC = {"prefer": "respond-async"}

@@ -15,9 +15,10 @@ from tests.integration.test_batch import event
 from tests.integration.test_deliveries import message, messages
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.queue import dead
-from usage_billing import clock, consumption, dead_events, observability
+from usage_billing import consumption, dead_events
 from usage_billing.dead_events import DeadLetter, Position, Selection
 from usage_billing.kernel import cursors
+from usage_billing.platform import clock, observability
 
 At = Callable[[str], None]
 LIST = "/api/usage/dead-events"

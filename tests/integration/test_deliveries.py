@@ -18,8 +18,9 @@ from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import consume, received
 from tests.queue import dead
 from tests.template import template
-from usage_billing import catalog, clock, consumption, retries
+from usage_billing import catalog, consumption
 from usage_billing.consumption import Message
+from usage_billing.platform import clock, retries
 
 
 @pytest.fixture(autouse=True)
@@ -215,12 +216,12 @@ def test_who_gets_something_done_does_not_give_up(ready: Api) -> None:
     def loses(parameters: Parameters) -> bool:
         if "TransactItems" in parameters:
             tried.append(parameters)
-        return "TransactItems" in parameters and len(tried) % retries.TRIES != 0
+        return "TransactItems" in parameters and len(tried) % retries.MAX_ATTEMPTS != 0
 
     with watched() as calls:
         calls.fail_where(loses, lambda: transaction_conflict(2))
         assert consume(found) == []
-    assert len(tried) == 3 * retries.TRIES
+    assert len(tried) == 3 * retries.MAX_ATTEMPTS
     assert used() == {"sub-1": 297}
 
 

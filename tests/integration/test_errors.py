@@ -12,22 +12,11 @@ import get_docs
 import get_index
 import get_openapi
 from tests.api import ADMIN, Answer, Api, bearer, token
-from usage_billing import (
-    billing,
-    catalog,
-    dead_events,
-    http,
-    intake,
-    invoices,
-    recording,
-    retries,
-    run_reports,
-    store,
-    tables,
-)
-from usage_billing.config import settings
+from usage_billing import billing, catalog, dead_events, http, intake, invoices, recording, run_reports, store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
+from usage_billing.platform import retries, tables
+from usage_billing.platform.config import settings
 from usage_billing.store import HeadMoved
 
 SECRET = "what only we may know"

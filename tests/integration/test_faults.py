@@ -14,14 +14,15 @@ from pynamodb.exceptions import PynamoDBException
 from tests import ledgers, queue
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import billing, catalog, dead_events, queueing, retries, store, tables
+from usage_billing import billing, catalog, dead_events, queueing, store
 from usage_billing.access import Caller, Role
 from usage_billing.consumption import Message, consume
 from usage_billing.dead_events import DeadEvent, DeadLetter, Position, Selection, keep
 from usage_billing.intake import take
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, LedgerBusy
 from usage_billing.ledger import UsageEvent
-from usage_billing.observability import metrics as written
+from usage_billing.platform import retries, tables
+from usage_billing.platform.observability import metrics as written
 from usage_billing.pricing import Quota
 from usage_billing.queueing import event_json, events_in
 from usage_billing.recording import Recorded

@@ -24,7 +24,7 @@ from tests import ledgers, queue
 from tests.api import Context
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
-from usage_billing import billing, catalog, clock, contention, dead_events, invoices, retries, run_reports, runs, store
+from usage_billing import billing, catalog, contention, dead_events, invoices, run_reports, runs
 from usage_billing.access import Caller, Role
 from usage_billing.intake import Queued, Taken, take
 from usage_billing.kernel.errors import (
@@ -35,6 +35,7 @@ from usage_billing.kernel.errors import (
     QueueUnavailable,
 )
 from usage_billing.ledger import UsageEvent
+from usage_billing.platform import clock, failures, retries
 from usage_billing.pricing import Quota
 from usage_billing.recording import Recorded
 from usage_billing.subscriptions import Subscription
@@ -257,7 +258,7 @@ class Faulty(RuleBasedStateMachine):
             except (Killed, DatabaseUnavailable, QueueUnavailable):
                 return None
             except Exception as error:
-                if store.unavailable(error):  # what HTTP makes of it
+                if isinstance(failures.as_billing_error(error), DatabaseUnavailable):  # what HTTP makes of it
                     return None
                 raise
             finally:

@@ -12,8 +12,8 @@ from tests.faults import When, watched
 from tests.ledgers import clear
 from usage_billing import store
 from usage_billing.kernel import cursors
+from usage_billing.platform.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
 from usage_billing.settlement import item_id
-from usage_billing.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
 
 PERIOD_START = "2026-11-01T00:00:00Z"
 INVOICE = "/api/invoices/sub-1-20261101T000000Z"

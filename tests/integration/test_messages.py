@@ -12,6 +12,7 @@ from tests.api import Api
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
 from usage_billing import queueing
+from usage_billing.platform import queues
 
 LONG = {"text": "x" * 1900}
 
@@ -40,7 +41,7 @@ class Refusals:
 @contextmanager
 def refusing(refuses: Callable[[int, int], bool] = lambda call, place: False) -> Iterator[Refusals]:
     """`refuses` says whether an entry fails, by the number of its call and its place in it, both from 0."""
-    refusals, events = Refusals(refuses), queueing._queue().meta.events
+    refusals, events = Refusals(refuses), queues.client().meta.events
     hooks = {"before-parameter-build": refusals.before, "after-call": refusals.after}
     for name, hook in hooks.items():
         events.register(f"{name}.sqs.SendMessageBatch", hook)
@@ -85,7 +86,7 @@ def test_queued_is_what_is_in_the_queue_and_nothing_else(
 
 
 def test_a_single_event_that_the_queue_refuses_is_not_accepted(ready: Api) -> None:
-    client = queueing._queue()
+    client = queues.client()
 
     def refuse(parsed: dict[str, Any], **_: Any) -> None:
         parsed["Failed"] = [{"Id": each["Id"], "Code": "X", "SenderFault": False} for each in parsed.pop("Successful")]

@@ -11,9 +11,10 @@ from tests.api import Api, Context
 from tests.faults import throttled, watched
 from tests.integration.conftest import Metrics
 from tests.template import ROOT
-from usage_billing import observability, store
+from usage_billing import store
 from usage_billing.billing import RunSegment
 from usage_billing.kernel.errors import DatabaseUnavailable
+from usage_billing.platform import observability
 
 
 def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:

@@ -17,8 +17,9 @@ from tests.integration.test_deliveries import message
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.template import functions, variables
-from usage_billing import aws, billing, catalog, secrets, store
+from usage_billing import billing, catalog, store
 from usage_billing.billing import RunSegment
+from usage_billing.platform import aws, vault
 
 OPERATIONS = {
     "Put": "dynamodb:PutItem",
@@ -77,7 +78,7 @@ class Rights:
 
         def watched(event: dict[str, Any], context: Any) -> Any:
             self._running = module
-            secrets.vault.cache_clear()
+            vault.vault.cache_clear()
             catalog.forget_subscriptions()
             answer = handler(event, context)
             if "headers" in event:

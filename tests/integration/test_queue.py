@@ -16,6 +16,7 @@ from tests.integration.test_batch import event, send
 from tests.queue import dead
 from usage_billing import contention, queueing, recording
 from usage_billing.ledger import LedgerKey
+from usage_billing.platform import queues
 
 ASYNC = {"prefer": "respond-async", "x-api-key": "test-key"}
 
@@ -229,7 +230,7 @@ def test_a_ledger_is_hot_for_some_seconds_only(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_queue_that_does_not_answer_either_is_said_so(ready: Api, hot: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queueing, "_send", lambda url, messages: dict.fromkeys(range(len(messages)), _no_queue()))
+    monkeypatch.setattr(queues, "send_batch", lambda url, messages: dict.fromkeys(range(len(messages)), _no_queue()))
     answer = ready.record("a")
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "queue_unavailable", "1")
     [result] = send(ready, event("a")).json["results"]

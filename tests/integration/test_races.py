@@ -10,10 +10,11 @@ import pytest
 from tests.api import Api
 from tests.integration.conftest import Metrics
 from tests.ledgers import check, rows, unsettled
-from usage_billing import billing, retries, store
+from usage_billing import billing, store
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.ledger import Head, LedgerKey, UsageEvent
 from usage_billing.periods import MonthlyCycle
+from usage_billing.platform import retries
 from usage_billing.pricing import Terms
 from usage_billing.settlement import Settlement, settle
 from usage_billing.store import EventsExist, HeadMoved
@@ -232,6 +233,6 @@ def test_a_ledger_that_never_stands_still_is_left_pending_after_a_bounded_number
         busy.setattr(store, "save_settlement", lose)
         with pytest.raises(LedgerBusy):
             billing.settle_ledger(KEY, "run-1", lambda: NOW)
-        assert len(tried) == retries.TRIES
+        assert len(tried) == retries.MAX_ATTEMPTS
         assert ready.bill().json["failures"] == 1
     assert ready.bill().json["ledgersSettled"] == 1

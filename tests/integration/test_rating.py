@@ -13,8 +13,8 @@ from tests.integration.conftest import Metrics
 from tests.ledgers import check, unsettled
 from usage_billing import catalog, rating, store
 from usage_billing.kernel.errors import SubscriptionNotFound
+from usage_billing.platform.tables import SubscriptionTable
 from usage_billing.rating import Rating, Unrated
-from usage_billing.tables import SubscriptionTable
 
 LEDGERS = 8
 

@@ -11,7 +11,8 @@ from tests import ledgers
 from tests.api import Api, bearer
 from tests.cloud import API_KEY
 from tests.integration.test_queue import consume, received
-from usage_billing import config, contention
+from usage_billing import contention
+from usage_billing.platform import config
 from usage_recorder import NotAcknowledged, Pauses, UsageRecorder, UsageRejected
 
 At = Callable[[str], None]

@@ -13,7 +13,8 @@ from tests.faults import timed_out
 from tests.integration.conftest import Metrics
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
-from usage_billing import catalog, config, intake, rejections, store
+from usage_billing import catalog, intake, rejections, store
+from usage_billing.platform import config
 from usage_billing.requests import MOST_BATCH_BYTES
 
 SECRET = "nobody's business"

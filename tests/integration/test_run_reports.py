@@ -17,10 +17,11 @@ from tests.faults import FAULTS, Killed, When, hooked, timed_out, watched
 from tests.integration.conftest import Metrics
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.ledgers import check, rows, unsettled
-from usage_billing import billing, clock, queueing, retries, run_reports, runs, store
+from usage_billing import billing, run_reports, runs, store
 from usage_billing.billing import MAX_NAMED, Failure, RunTotals, UnratedLedger
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable, RunNotFound
 from usage_billing.ledger import LedgerKey
+from usage_billing.platform import clock, queues, retries
 from usage_billing.run_reports import Attempt, RunStatus
 
 LEDGERS = 12
@@ -252,7 +253,7 @@ def test_segments_that_the_queue_does_not_take_are_named_and_the_retry_mends_it(
     many: Api, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
 ) -> None:
     with monkeypatch.context() as failing:
-        failing.setattr(queueing, "_send", lambda _, messages: {0: QueueUnavailable("none")})
+        failing.setattr(queues, "send_batch", lambda _, messages: {0: QueueUnavailable("none")})
         with pytest.raises(QueueUnavailable):
             run_billing.handler(EVENT, Context(seconds=0))
     found = report(many, RUN_ID)

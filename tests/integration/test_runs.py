@@ -14,9 +14,9 @@ from tests.faults import throttled, watched
 from tests.ledgers import check, unsettled
 from usage_billing import billing, store
 from usage_billing.billing import RunSegment
-from usage_billing.config import settings
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.ledger import Head, LedgerKey
+from usage_billing.platform.config import settings
 
 SCHEDULED = {
     "version": "0",

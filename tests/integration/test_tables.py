@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from usage_billing.tables import Table, UsageInvoiceItemTable, UsageTable
+from usage_billing.platform.tables import Table, UsageInvoiceItemTable, UsageTable
 
 ENTRY = {
     "subscription_id": "sub-1",

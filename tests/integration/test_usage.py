@@ -412,7 +412,7 @@ def test_a_page_ends_early_where_the_index_lags_and_nothing_is_skipped(
 
 def test_an_index_with_a_gap_is_read_up_to_the_gap(many: Api) -> None:
     from usage_billing import store
-    from usage_billing.tables import UsageTable
+    from usage_billing.platform.tables import UsageTable
 
     [key] = {store.entry("sub-1", "r1").key}
     UsageTable.get("sub-1", "r2").delete()

@@ -14,9 +14,10 @@ from samtranslator.yaml_helper import yaml_parse
 from bench import cost
 from tests.api import routes
 from tests.template import ROOT, functions, tables_template, template, variables
-from usage_billing import http, tables
-from usage_billing.config import Settings, settings
+from usage_billing import http
 from usage_billing.kernel.errors import BillingError
+from usage_billing.platform import tables
+from usage_billing.platform.config import Settings, settings
 
 FILES = sorted(path.stem for path in (ROOT / "functions").glob("*.py"))
 

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from usage_billing.config import settings
 from usage_billing.kernel.errors import (
     CredentialsInvalid,
     CredentialsMissing,
@@ -24,8 +23,9 @@ from usage_billing.kernel.errors import (
     SubscriptionNotFound,
 )
 from usage_billing.kernel.identifiers import CUSTOMER_PREFIX
-from usage_billing.observability import logger
-from usage_billing.secrets import CACHE_SECONDS, SecretUnavailable, vault
+from usage_billing.platform.config import settings
+from usage_billing.platform.observability import logger
+from usage_billing.platform.vault import CACHE_SECONDS, SecretUnavailable, vault
 
 NEW_KEY_SECONDS = 15.0
 """For a key that is not known the list is fetched again once it is so old. A new key is accepted soon, and who makes

@@ -16,14 +16,14 @@ from typing import Any
 from uuid import uuid4
 
 from usage_billing import store
-from usage_billing.failures import in_billing_words
 from usage_billing.kernel.errors import LedgerBusy, QueueUnavailable
 from usage_billing.kernel.fields import Strict
 from usage_billing.kernel.numbers import EXACT
 from usage_billing.ledger import Head, LedgerKey
-from usage_billing.observability import logger
+from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.observability import logger
+from usage_billing.platform.retries import attempts, pause
 from usage_billing.rating import Rating, Unrated
-from usage_billing.retries import pause, tries
 from usage_billing.settlement import Settlement, settle
 from usage_billing.store import HeadMoved
 
@@ -290,7 +290,7 @@ class _Work:
         except Unrated as unrated:
             totals.add_unrated(key, unrated)
         except Exception as error:
-            code = in_billing_words(error).code
+            code = as_billing_error(error).code
             totals.add_failure(Failure(code, key))
             logger.exception("ledger not settled", ledger=key.ledger_id, run_id=totals.run_id, code=code)
         else:
@@ -321,7 +321,7 @@ def _heads_of(keys: Sequence[LedgerKey]) -> Heads:
 
 def _given_up(segment: RunSegment, listings: int, cause: Exception, totals: RunTotals) -> bool:
     """Return whether a segment was listed so often in vain that it counts as failed."""
-    code = in_billing_words(cause).code
+    code = as_billing_error(cause).code
     about: dict[str, Any] = {"run_id": segment.run_id, "shard": segment.shard, "code": code, "exc_info": cause}
     if listings < MAX_LISTINGS:
         logger.warning("ledgers not listed, trying again", **about)
@@ -358,7 +358,7 @@ def settle_ledger(
     """
     head = seen or store.head(key)
     rating = rating or Rating()
-    for _ in tries():
+    for _ in attempts():
         if head is None or head.is_settled:
             return None
         settlement = settle(head if head.terms else rating.rated(head), run_id, now())

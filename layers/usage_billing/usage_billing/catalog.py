@@ -1,24 +1,18 @@
 """Load and save what billing goes by: subscriptions and quotas."""
 
-import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from pynamodb.exceptions import DoesNotExist, PutError, TransactWriteError
 
 from usage_billing.kernel.errors import DatabaseUnavailable, PlanCurrencyMismatch, QuotaNotFound, SubscriptionNotFound
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
+from usage_billing.platform.recent import Recent
+from usage_billing.platform.retries import attempts
+from usage_billing.platform.tables import SubscriptionTable, SubscriptionUserIndex, UsageQuotaTable, error_code
+from usage_billing.platform.transactions import cancellation, old_item, write
 from usage_billing.pricing import Quota, Terms
-from usage_billing.retries import tries
 from usage_billing.subscriptions import EarlierAnchor, Subscription, SubscriptionStatus
-from usage_billing.tables import SubscriptionTable, SubscriptionUserIndex, UsageQuotaTable, error_code
-from usage_billing.transactions import cancellation, old_item, write
-
-CACHE_SECONDS = 60.0
-
-KeyT = TypeVar("KeyT")
-ValueT = TypeVar("ValueT")
 
 
 def subscription(subscription_id: str) -> Subscription:
@@ -33,33 +27,8 @@ def subscription(subscription_id: str) -> Subscription:
         raise SubscriptionNotFound(f"There is no subscription {subscription_id}.") from None
 
 
-class _Recent(Generic[KeyT, ValueT]):
-    """What this process read in the last minute, by key."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._read: dict[KeyT, tuple[float, ValueT]] = {}
-
-    def get(self, key: KeyT, load: Callable[[], ValueT]) -> ValueT:
-        """What is remembered, else what `load` returns; if it raises, nothing is remembered."""
-        now = time.monotonic()
-        read_at, value = self._read.get(key, (None, None))
-        if value is None or read_at is None or now - read_at >= CACHE_SECONDS:
-            value = load()
-            if len(self._read) >= self._size:
-                self._read.clear()
-            self._read[key] = (now, value)
-        return value
-
-    def forget(self, key: KeyT) -> None:
-        self._read.pop(key, None)
-
-    def clear(self) -> None:
-        self._read.clear()
-
-
-_subscriptions = _Recent[str, Subscription](10_000)
-_quotas = _Recent[tuple[str, str | None, int], list[Quota]](100)
+_subscriptions = Recent[str, Subscription](10_000)
+_quotas = Recent[tuple[str, str | None, int], list[Quota]](100)
 """Pages of a plan's quotas."""
 
 
@@ -98,7 +67,7 @@ def change_subscription(subscription_id: str, change: Callable[[Subscription | N
         DatabaseUnavailable: others kept changing it.
         Exception: what `change` raises.
     """
-    for _ in tries():
+    for _ in attempts():
         try:
             seen = subscription(subscription_id)
         except SubscriptionNotFound:
@@ -206,7 +175,7 @@ def save_quota(new: Quota) -> None:
     )
     in_its_currency = row.currency.does_not_exist() | (row.currency == new.currency)
     plan = row(new.plan_id, row.PLAN).change([row.currency.set(new.currency)], in_its_currency)
-    for _ in tries():
+    for _ in attempts():
         try:
             write([], [quota, plan])
         except TransactWriteError as error:

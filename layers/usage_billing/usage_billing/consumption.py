@@ -10,8 +10,10 @@ from usage_billing import catalog
 from usage_billing.dead_events import UNDELIVERED, UNREADABLE, DeadLetter, keep
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
 from usage_billing.ledger import UsageEvent
-from usage_billing.observability import EVENTS_DELAYED, count, logger
-from usage_billing.queueing import events_in, postpone
+from usage_billing.platform import queues
+from usage_billing.platform.config import settings
+from usage_billing.platform.observability import EVENTS_DELAYED, count, logger
+from usage_billing.queueing import events_in
 from usage_billing.recording import record_all
 
 PASSING = (LedgerBusy, DatabaseUnavailable, InternalError)
@@ -88,7 +90,9 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
         return seconds_left() - KEEPING_RESERVE_SECONDS
 
     again |= _not_kept(dead, now, spare)
-    postpone([(each.receipt, each.delay) for each in messages if each.message_id in again], spare)
+    queues.postpone(
+        settings().usage_queue_url, [(each.receipt, each.delay) for each in messages if each.message_id in again], spare
+    )
     return sorted(again)
 
 

@@ -17,15 +17,15 @@ from pynamodb.exceptions import DeleteError, DoesNotExist
 from pynamodb.expressions.condition import Condition
 
 from usage_billing import store
-from usage_billing.failures import in_billing_words
 from usage_billing.kernel import cursors, errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
 from usage_billing.ledger import UsageEvent
-from usage_billing.observability import EVENTS_DEAD, count, logger
+from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.observability import EVENTS_DEAD, count, logger
+from usage_billing.platform.tables import DeadEventTable, error_code
 from usage_billing.queueing import event_json, requeue
-from usage_billing.tables import DeadEventTable, error_code
 
 UNREADABLE = "unreadable"
 """The code of a message that holds no events of ours."""
@@ -168,7 +168,7 @@ def keep(
             _keep(letter, now)
         except Exception as error:
             logger.exception("dead event not kept", message_id=letter.message_id)
-            return in_billing_words(error)
+            return as_billing_error(error)
         return None
 
     with ThreadPoolExecutor(THREADS) as pool:

@@ -26,12 +26,12 @@ from pydantic.alias_generators import to_camel
 
 from usage_billing import rejections
 from usage_billing.access import PUBLIC, Allowed, Caller, Scope, authenticate
-from usage_billing.failures import in_billing_words
 from usage_billing.field_errors import field_names, invalid, legible, unknown_parameters
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError, FieldError, Unauthenticated
 from usage_billing.kernel.exact_json import dumps, loads
-from usage_billing.observability import AUTHENTICATION_FAILURES, count, logger, observed
+from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.observability import AUTHENTICATION_FAILURES, count, logger, observed
 
 STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.NotJson: HTTPStatus.BAD_REQUEST,
@@ -174,7 +174,7 @@ class Api(APIGatewayHttpResolver):
         return re.compile(base_regex.format(pattern + "(?P<event_id>.+)" if event_id else pattern))
 
     def _refuse(self, error: Exception) -> Response[str]:
-        known = in_billing_words(error)
+        known = as_billing_error(error)
         contract = self.contract(self.context["_route"].func) if "_route" in self.context else None
         # Anybody can be refused for credentials at will; that is counted as such.
         if contract is None or not contract.takes_events or isinstance(known, Unauthenticated):

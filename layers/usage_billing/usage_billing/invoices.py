@@ -14,6 +14,7 @@ from usage_billing.kernel.money import rounded
 from usage_billing.kernel.numbers import ZERO
 from usage_billing.kernel.periods import Period
 from usage_billing.ledger import LedgerKey
+from usage_billing.platform.tables import InvoiceTable, UsageInvoiceItemTable
 from usage_billing.settlement import (
     InvoiceItem,
     InvoiceLine,
@@ -24,7 +25,6 @@ from usage_billing.settlement import (
     line_of,
     parse_invoice_id,
 )
-from usage_billing.tables import InvoiceTable, UsageInvoiceItemTable
 
 
 @dataclass(frozen=True, slots=True)

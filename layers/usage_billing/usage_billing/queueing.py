@@ -7,23 +7,20 @@ once or becomes a dead event; being delivered again changes nothing.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from itertools import chain
 from math import inf
-from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from usage_billing import aws
-from usage_billing.config import settings
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.fields import Instant, Strict
 from usage_billing.kernel.identifiers import RecordedEventId
 from usage_billing.kernel.instants import iso
 from usage_billing.ledger import UsageEvent
-from usage_billing.observability import EVENTS_QUEUED, count, logger
+from usage_billing.platform import queues
+from usage_billing.platform.config import settings
+from usage_billing.platform.observability import EVENTS_QUEUED, count
 from usage_billing.requests import ReportedUsage
 
 MOST_EVENTS = 99
@@ -31,8 +28,6 @@ MOST_EVENTS = 99
 
 MOST_BYTES = 200_000
 """How large a call's messages may be together; SQS takes at least 256 KiB."""
-
-MOST_MESSAGES = 10
 
 
 class QueuedUsage(ReportedUsage):
@@ -83,37 +78,6 @@ def requeue(
     bodies = (_Message([number], text) for number, (text, is_event) in enumerate(contents) if not is_event)
     failed = _post(chain(events, bodies), seconds_left)
     return [failed.get(number) for number in range(len(contents))]
-
-
-def send(url: str, body: str) -> None:
-    """Put one message into any queue.
-
-    Raises:
-        QueueUnavailable: the queue did not take it.
-    """
-    for failure in _send(url, [{"MessageBody": body}]).values():
-        raise failure
-
-
-def postpone(deliveries: Sequence[tuple[str, int]], seconds_left: Callable[[], float] = lambda: inf) -> None:
-    """Let deliveries of the queue, by their receipts, come again in so many seconds.
-
-    Nothing depends on it: what is not postponed comes again when the queue's visibility time-out is over.
-    """
-    for start in range(0, len(deliveries), MOST_MESSAGES):
-        if seconds_left() <= 0:
-            return
-        entries = [
-            {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
-            for number, (receipt, seconds) in enumerate(deliveries[start : start + MOST_MESSAGES])
-        ]
-        try:
-            answer = _queue().change_message_visibility_batch(QueueUrl=settings().usage_queue_url, Entries=entries)
-        except (BotoCoreError, ClientError) as error:
-            logger.warning("deliveries not postponed", cause=repr(error))
-            return
-        if failed := answer.get("Failed"):
-            logger.warning("deliveries not postponed", failed=failed)
 
 
 def events_in(body: str) -> list[UsageEvent]:
@@ -170,9 +134,9 @@ def _post(messages: Iterable[_Message], seconds_left: Callable[[], float]) -> di
     failed: dict[int, QueueUnavailable] = {}
     for call in _calls(messages):
         if seconds_left() > 0:
-            refused = _send(settings().usage_queue_url, [{"MessageBody": each.body} for each in call])
+            refused = queues.send_batch(settings().usage_queue_url, [{"MessageBody": each.body} for each in call])
         else:
-            refused = dict.fromkeys(range(len(call)), _unavailable(None))
+            refused = dict.fromkeys(range(len(call)), queues.unavailable(None))
         failed |= {number: error for place, error in refused.items() for number in call[place].numbers}
     return failed
 
@@ -183,7 +147,7 @@ def _calls(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
     room = MOST_BYTES
     for message in messages:
         size = len(message.body.encode())  # ours are ASCII, but bodies from elsewhere are sent again too
-        if call and (len(call) == MOST_MESSAGES or size > room):
+        if call and (len(call) == queues.MAX_MESSAGES or size > room):
             yield call
             call, room = [], MOST_BYTES
         call.append(message)
@@ -211,28 +175,3 @@ def event_json(event: UsageEvent, now: datetime) -> str:
 
 def _body(events: list[str]) -> str:
     return f'{{"events":[{",".join(events)}]}}'
-
-
-def _send(url: str, messages: list[dict[str, Any]]) -> dict[int, QueueUnavailable]:
-    """The numbers of the messages that the queue did not take, and why."""
-    entries = [{"Id": str(number), **message} for number, message in enumerate(messages)]
-    try:
-        answer = _queue().send_message_batch(QueueUrl=url, Entries=entries)
-    except (BotoCoreError, ClientError) as error:
-        logger.exception("queue unavailable", queue=url)
-        return dict.fromkeys(range(len(messages)), _unavailable(error))
-    failed = answer.get("Failed", [])
-    if failed:
-        logger.error("queue refused messages", queue=url, failed=failed)
-    return {int(each["Id"]): _unavailable(None) for each in failed}
-
-
-def _unavailable(cause: Exception | None) -> QueueUnavailable:
-    error = QueueUnavailable("The queue did not take the event; send the same request again.")
-    error.__cause__ = cause
-    return error
-
-
-@cache
-def _queue() -> Any:
-    return aws.client("sqs")

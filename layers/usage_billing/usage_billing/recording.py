@@ -11,7 +11,6 @@ from itertools import islice
 from math import inf
 
 from usage_billing import catalog, contention, store
-from usage_billing.failures import in_billing_words
 from usage_billing.kernel.errors import (
     BillingError,
     EventIdConflict,
@@ -24,7 +23,8 @@ from usage_billing.kernel.errors import (
     ValidationFailed,
 )
 from usage_billing.ledger import CLOCK_SKEW, OLDEST_EVENT, Entry, Head, LedgerKey, QuotaState, UsageEvent, timely
-from usage_billing.observability import (
+from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.observability import (
     EVENT_ID_CONFLICTS,
     EVENTS_RECORDED,
     EVENTS_REPLAYED,
@@ -33,7 +33,7 @@ from usage_billing.observability import (
     count,
     logger,
 )
-from usage_billing.retries import TRIES, linger, pause
+from usage_billing.platform.retries import MAX_ATTEMPTS, linger, pause
 from usage_billing.store import MOST_ENTRIES, EventsExist, HeadMoved
 from usage_billing.subscriptions import Subscription
 
@@ -234,7 +234,7 @@ class _Batch:
         if not self.patient and contention.is_hot(key):
             return
         todo = self._by_event_id(share.numbers)
-        most = TRIES if self.patient else FEW_TRIES
+        most = MAX_ATTEMPTS if self.patient else FEW_TRIES
         head, lost = None, 0
         while todo and lost < most and self.seconds_left() > 0:
             if head is None:
@@ -311,7 +311,7 @@ class _Batch:
 
 def failed(error: Exception) -> BillingError:
     """Return a refusal as it is; count and log a failure with its cause, because only its name goes on."""
-    failure = in_billing_words(error)
+    failure = as_billing_error(error)
     if isinstance(failure, InternalError) and failure is not error:
         logger.error("internal error", exc_info=error)
     elif failure is not error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from usage_billing.access import Caller
 from usage_billing.kernel.identifiers import EVENT_ID_PATTERN, IDENTIFIER_PATTERN
-from usage_billing.observability import logger, rejected
+from usage_billing.platform.observability import logger, rejected
 
 MAX_EVENTS_PER_LINE = 100
 """Ids take at most 256 bytes an event, and CloudWatch cuts a line off at 256 KB."""

@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from usage_billing import clock, run_reports
+from usage_billing import run_reports
 from usage_billing.billing import RunSegment, RunTotals, run, whole_run
-from usage_billing.config import settings
-from usage_billing.failures import in_billing_words
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.numbers import as_text
-from usage_billing.observability import (
+from usage_billing.platform import clock
+from usage_billing.platform.config import settings
+from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.observability import (
     BILLING_FAILURES,
     BILLING_RUN_SECONDS,
     BILLING_RUNS,
@@ -26,8 +27,8 @@ from usage_billing.observability import (
     logger,
     seconds,
 )
-from usage_billing.queueing import send
-from usage_billing.retries import tries
+from usage_billing.platform.queues import send
+from usage_billing.platform.retries import attempts
 from usage_billing.run_reports import Attempt, RunStatus
 
 SAVING_SECONDS = 10.0
@@ -77,7 +78,7 @@ def _work(segments: Sequence[RunSegment], context: LambdaContext, listed_at: dat
         reporter.end(totals)
         _finish(totals)
     except Exception as error:
-        failure = in_billing_words(error)
+        failure = as_billing_error(error)
         logger.exception("run report not saved", run_id=totals.run_id, code=failure.code)
         raise failure from failure.__cause__
     if totals.stranded:
@@ -128,7 +129,7 @@ class _Reporter:
     def end(self, totals: RunTotals) -> None:
         """Say what the invocation did. Raises what PynamoDB raises if that cannot be saved."""
         attempt = self._attempt(totals, ended=True)
-        for number in tries(SAVING_TRIES):
+        for number in attempts(SAVING_TRIES):
             try:
                 return self._save(attempt)
             except Exception:
@@ -157,7 +158,7 @@ class _Reporter:
         )
 
     def _not_saved(self, error: Exception) -> None:
-        code = in_billing_words(error).code
+        code = as_billing_error(error).code
         logger.warning("run progress not saved", run_id=self._segment.run_id, code=code, cause=repr(error))
 
 

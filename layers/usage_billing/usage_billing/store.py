@@ -8,27 +8,25 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from pynamodb.exceptions import CancellationReason, DoesNotExist, PynamoDBException, TransactWriteError
+from pynamodb.exceptions import CancellationReason, DoesNotExist, TransactWriteError
 from pynamodb.expressions.update import Action
 
-from usage_billing.kernel.errors import DatabaseUnavailable, InvoiceCurrencyMismatch, InvoiceNotDraft
+from usage_billing.kernel.errors import InvoiceCurrencyMismatch, InvoiceNotDraft
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
 from usage_billing.kernel.periods import Period
 from usage_billing.ledger import Entry, Head, LedgerKey
-from usage_billing.pricing import Terms
-from usage_billing.settlement import DRAFT, InvoiceItem, Settlement
-from usage_billing.tables import (
+from usage_billing.platform.tables import (
     InvoiceTable,
     LedgerIndex,
     TermsAttribute,
     UsageInvoiceItemTable,
     UsageSummaryTable,
     UsageTable,
-    error_code,
 )
-from usage_billing.transactions import cancellation, old_item, write
+from usage_billing.platform.transactions import cancellation, old_item, write
+from usage_billing.pricing import Terms
+from usage_billing.settlement import DRAFT, InvoiceItem, Settlement
 
 SHARDS = 16
 MOST_ENTRIES = 99
@@ -47,23 +45,6 @@ class EventsExist(Exception):
     def __init__(self, stored: Sequence[Entry]) -> None:
         super().__init__(f"{len(stored)} of the events exist")
         self.stored = stored
-
-
-def unavailable(error: Exception) -> DatabaseUnavailable | None:
-    """A failed call in billing words, if it is the database that failed and not our request that was wrong."""
-    codes = {error_code(error)}
-    if isinstance(error, TransactWriteError):
-        codes |= {reason.code for reason in error.cancellation_reasons if reason}
-    if codes & _OUR_FAULT:
-        return None
-    if isinstance(error, PynamoDBException | BotoCoreError | ClientError):
-        unavailable = DatabaseUnavailable("The database did not answer; send the same request again.")
-        unavailable.__cause__ = error
-        return unavailable
-    return None
-
-
-_OUR_FAULT = {"ValidationException", "SerializationException", "ValidationError"}
 
 
 class HeadMoved(Exception):

@@ -9,10 +9,10 @@ from typing import Any
 
 import jwt
 
-from usage_billing.config import settings
 from usage_billing.kernel.errors import CredentialsExpired, CredentialsInvalid, IdentityProviderUnavailable
-from usage_billing.renewal import Renewed
-from usage_billing.secrets import SecretUnavailable, vault
+from usage_billing.platform.config import settings
+from usage_billing.platform.renewal import Renewed
+from usage_billing.platform.vault import SecretUnavailable, vault
 
 KEY_SET_CACHE_SECONDS = 3600
 CLOCK_LEEWAY_SECONDS = 10

@@ -5,7 +5,7 @@ from typing import Any
 
 from pynamodb.exceptions import CancellationReason, TransactWriteError
 
-from usage_billing.tables import connection
+from usage_billing.platform.tables import connection
 
 
 def write(puts: Sequence[dict[str, Any]], updates: Sequence[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from usage_billing.observability import logger
+from usage_billing.platform.observability import logger
 
 STALE_SECONDS = 900.0
 """How long a value is still used after it should have been renewed. A brown-out of a service that hands out secrets or

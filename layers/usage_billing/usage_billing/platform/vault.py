@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from usage_billing import aws
-from usage_billing.renewal import Renewed
+from usage_billing.platform import aws
+from usage_billing.platform.renewal import Renewed
 
 CACHE_SECONDS = 300.0
 

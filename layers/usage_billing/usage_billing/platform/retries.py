@@ -6,27 +6,27 @@ from random import SystemRandom
 
 _random = SystemRandom()  # environments restored from one snapshot share the state of any other generator
 
-TRIES = 12
+MAX_ATTEMPTS = 12
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
 
 
-def tries(most: int = TRIES) -> Iterator[int]:
-    """Count up to `most` tries from 1, pausing before each but the first.
+def attempts(maximum: int = MAX_ATTEMPTS) -> Iterator[int]:
+    """Count the attempts from 1 to `maximum`, pausing before each but the first.
 
-    All pauses of `TRIES` tries together take at most 4.2 s, half of that on average.
+    All pauses of `MAX_ATTEMPTS` attempts together take at most 4.2 s, half of that on average.
     """
-    for number in range(1, most + 1):
+    for number in range(1, maximum + 1):
         pause(number - 1)
         yield number
 
 
 def pause(lost: int) -> None:
-    """Wait after so many lost races, full jitter under a doubling bound; not at all after none."""
+    """Wait after `lost` lost races, full jitter under a doubling bound; not at all after none."""
     if lost:
         time.sleep(_random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (lost - 1))))
 
 
 def linger() -> None:
-    """Wait a little longer than a transaction takes: who is at work has moved on by then."""
+    """Wait a little longer than a transaction takes: whoever is at work has moved on by then."""
     time.sleep(_random.uniform(5, 10) * FIRST_PAUSE)

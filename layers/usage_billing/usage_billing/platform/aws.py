@@ -9,7 +9,7 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
-from usage_billing.config import CLIENT
+from usage_billing.platform.config import CLIENT
 
 
 def client(service: str, differing: Config | None = None) -> Any:

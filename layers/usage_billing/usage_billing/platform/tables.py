@@ -16,8 +16,8 @@ from pynamodb.expressions.update import Action
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
-from usage_billing import aws
-from usage_billing.config import settings
+from usage_billing.platform import aws
+from usage_billing.platform.config import settings
 
 _making = RLock()
 

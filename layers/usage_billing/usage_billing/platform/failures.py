@@ -1,0 +1,36 @@
+"""The one translation of unexpected errors into billing errors, each counted once."""
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.exceptions import PynamoDBException, TransactWriteError
+
+from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError
+from usage_billing.platform.observability import DATABASE_FAILURES, INTERNAL_ERRORS, count
+from usage_billing.platform.tables import error_code
+
+_OUR_FAULT = {"ValidationException", "SerializationException", "ValidationError"}
+
+
+def as_billing_error(error: Exception) -> BillingError:
+    """Return a billing error as it is, and anything else as the failure that it means, counted; its cause is `error`.
+
+    The caller logs it, because only the caller knows what was not done.
+    """
+    if isinstance(error, BillingError):
+        return error
+    failure: BillingError
+    if _is_database(error):
+        count(DATABASE_FAILURES)
+        failure = DatabaseUnavailable("The database did not answer; send the same request again.")
+    else:
+        count(INTERNAL_ERRORS)
+        failure = InternalError()
+    failure.__cause__ = error
+    return failure
+
+
+def _is_database(error: Exception) -> bool:
+    """Return whether the database failed, and not our request was wrong."""
+    codes = {error_code(error)}
+    if isinstance(error, TransactWriteError):
+        codes |= {reason.code for reason in error.cancellation_reasons if reason}
+    return not codes & _OUR_FAULT and isinstance(error, PynamoDBException | BotoCoreError | ClientError)

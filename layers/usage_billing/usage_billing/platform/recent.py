@@ -1,0 +1,35 @@
+"""What this process read in the last minute."""
+
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+RECENT_SECONDS = 60.0
+
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
+
+
+class Recent(Generic[KeyT, ValueT]):
+    """What this process read in the last minute, by key."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._read: dict[KeyT, tuple[float, ValueT]] = {}
+
+    def get(self, key: KeyT, load: Callable[[], ValueT]) -> ValueT:
+        """What is remembered, else what `load` returns; if it raises, nothing is remembered."""
+        now = time.monotonic()
+        read_at, value = self._read.get(key, (None, None))
+        if value is None or read_at is None or now - read_at >= RECENT_SECONDS:
+            value = load()
+            if len(self._read) >= self._size:
+                self._read.clear()
+            self._read[key] = (now, value)
+        return value
+
+    def forget(self, key: KeyT) -> None:
+        self._read.pop(key, None)
+
+    def clear(self) -> None:
+        self._read.clear()
