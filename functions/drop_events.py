@@ -1,7 +1,7 @@
 """POST /api/usage/dead-events/drop: remove dead events for good; by id, or all of a kind."""
 
 from usage_billing import dead_events
-from usage_billing.access import ADMINS
+from usage_billing.access.callers import ADMINS
 from usage_billing.answers.dead import DroppedEvents
 from usage_billing.dead_events import Selection
 from usage_billing.http import Api

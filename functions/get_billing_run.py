@@ -1,7 +1,7 @@
 """GET /api/billing/runs/{runId}: what a billing run has done so far, also after it was handed to the queue."""
 
 from usage_billing import run_reports
-from usage_billing.access import OPERATORS
+from usage_billing.access.callers import OPERATORS
 from usage_billing.answers.runs import BillingRunReport
 from usage_billing.http import Api
 from usage_billing.kernel.errors import RunNotFound

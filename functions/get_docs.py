@@ -3,7 +3,7 @@
 from functools import cache
 
 from usage_billing import docs_page
-from usage_billing.access import PUBLIC
+from usage_billing.access.callers import PUBLIC
 from usage_billing.http import Api, Response
 from usage_billing.openapi import document
 

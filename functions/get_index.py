@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from usage_billing.access import PUBLIC
+from usage_billing.access.callers import PUBLIC
 from usage_billing.answers.index import Index
 from usage_billing.http import JSON, Api, Response, says
 from usage_billing.kernel.product import NAME, VERSION

@@ -1,7 +1,7 @@
 """GET /api/invoices/{invoiceId}: an invoice with a line per usage type and period."""
 
 from usage_billing import invoices
-from usage_billing.access import ANYONE
+from usage_billing.access.callers import ANYONE
 from usage_billing.answers.billed import InvoiceWithLines
 from usage_billing.http import Api
 from usage_billing.kernel.errors import InvoiceNotFound

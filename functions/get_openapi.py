@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from usage_billing.access import PUBLIC
+from usage_billing.access.callers import PUBLIC
 from usage_billing.http import JSON, Api, Response
 from usage_billing.kernel.exact_json import dumps
 from usage_billing.openapi import document

@@ -1,7 +1,7 @@
 """GET /api/usage/quotas/{planId}/{usageType}: one quota of a plan."""
 
 from usage_billing import catalog
-from usage_billing.access import ANYONE
+from usage_billing.access.callers import ANYONE
 from usage_billing.http import Api
 from usage_billing.kernel.errors import QuotaNotFound
 from usage_billing.pricing import Quota

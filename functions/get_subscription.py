@@ -1,7 +1,7 @@
 """GET /api/subscriptions/{subscriptionId}: user, plan, status and billing cycle."""
 
 from usage_billing import catalog
-from usage_billing.access import OPERATORS
+from usage_billing.access.callers import OPERATORS
 from usage_billing.http import Api
 from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.requests import PathIdentifier

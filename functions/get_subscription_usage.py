@@ -1,7 +1,7 @@
 """GET /api/usage/subscription/{subscriptionId}: what a subscription used in a period, by usage type."""
 
 from usage_billing import catalog, listing
-from usage_billing.access import ANYONE
+from usage_billing.access.callers import ANYONE
 from usage_billing.answers.usage import SubscriptionUsage
 from usage_billing.http import Api
 from usage_billing.kernel.errors import SubscriptionNotFound

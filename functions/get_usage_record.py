@@ -3,7 +3,7 @@
 from urllib.parse import unquote
 
 from usage_billing import catalog, dead_events
-from usage_billing.access import ANYONE, OPERATORS
+from usage_billing.access.callers import ANYONE, OPERATORS
 from usage_billing.answers.record import RecordedEvent, UnrecordedEvent
 from usage_billing.http import Api
 from usage_billing.kernel.errors import EventNotFound, SubscriptionNotFound

@@ -1,7 +1,7 @@
 """GET /api/usage/user/{userId}: what a user uses in the current period, by subscription and usage type."""
 
 from usage_billing import catalog, listing
-from usage_billing.access import ANYONE
+from usage_billing.access.callers import ANYONE
 from usage_billing.answers.usage import UserUsage
 from usage_billing.http import Api
 from usage_billing.kernel import cursors

@@ -1,7 +1,7 @@
 """GET /api/billing/runs: the billing runs of the last 400 days, newest first, scheduled ones included."""
 
 from usage_billing import run_reports
-from usage_billing.access import OPERATORS
+from usage_billing.access.callers import OPERATORS
 from usage_billing.answers.runs import BillingRuns, BillingRunSummary
 from usage_billing.http import Api
 from usage_billing.kernel import cursors

@@ -1,6 +1,6 @@
 """GET /api/usage/dead-events: accepted events that could not be recorded, each with the reason."""
 
-from usage_billing.access import ADMINS
+from usage_billing.access.callers import ADMINS
 from usage_billing.answers.dead import DeadUsageEvent, DeadUsageEvents
 from usage_billing.dead_events import Position, Selection, page
 from usage_billing.http import Api

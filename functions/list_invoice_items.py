@@ -1,7 +1,7 @@
 """GET /api/invoices/{invoiceId}/items: the single charges of an invoice, by usage type and range."""
 
 from usage_billing import invoices
-from usage_billing.access import ANYONE
+from usage_billing.access.callers import ANYONE
 from usage_billing.answers.billed import ItemOfInvoice, ItemsOfInvoice
 from usage_billing.http import Api
 from usage_billing.kernel import cursors

@@ -1,7 +1,7 @@
 """GET /api/invoices?subscriptionId=: the invoices of a subscription, newest period first."""
 
 from usage_billing import catalog, invoices
-from usage_billing.access import ANYONE
+from usage_billing.access.callers import ANYONE
 from usage_billing.answers.billed import InvoicesOfSubscription, InvoiceSummary
 from usage_billing.http import Api
 from usage_billing.kernel import cursors

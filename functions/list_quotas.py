@@ -1,7 +1,7 @@
 """GET /api/usage/quotas/{planId}: the quotas of a plan."""
 
 from usage_billing import catalog
-from usage_billing.access import ANYONE
+from usage_billing.access.callers import ANYONE
 from usage_billing.answers.quotas import Quotas
 from usage_billing.http import Api
 from usage_billing.kernel import cursors

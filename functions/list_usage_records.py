@@ -1,7 +1,7 @@
 """GET /api/usage/subscription/{subscriptionId}/records: the entries of a period, ledger by ledger, in order."""
 
 from usage_billing import catalog
-from usage_billing.access import ANYONE
+from usage_billing.access.callers import ANYONE
 from usage_billing.answers.usage import UsageRecords
 from usage_billing.http import Api
 from usage_billing.kernel.errors import SubscriptionNotFound

@@ -1,7 +1,7 @@
 """POST /api/usage/process-billing: the daily run's code, at once; for everything or for one subscription."""
 
 from usage_billing import catalog
-from usage_billing.access import OPERATORS
+from usage_billing.access.callers import OPERATORS
 from usage_billing.answers.billed import BillingRun
 from usage_billing.http import Api
 from usage_billing.kernel.errors import QueueUnavailable, SubscriptionNotFound

@@ -1,7 +1,7 @@
 """PUT /api/usage/quotas/{planId}/{usageType}: create or replace a quota; open ledgers keep the terms they have."""
 
 from usage_billing import catalog
-from usage_billing.access import OPERATORS
+from usage_billing.access.callers import OPERATORS
 from usage_billing.http import Api
 from usage_billing.kernel.errors import PlanCurrencyMismatch
 from usage_billing.pricing import Quota

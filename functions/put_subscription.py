@@ -1,7 +1,7 @@
 """PUT /api/subscriptions/{subscriptionId}: create or replace a subscription; its user stays."""
 
 from usage_billing import catalog
-from usage_billing.access import OPERATORS
+from usage_billing.access.callers import OPERATORS
 from usage_billing.http import Api
 from usage_billing.kernel.errors import SubscriptionUserFixed
 from usage_billing.platform import clock

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from usage_billing import batches
-from usage_billing.access import ANYONE, Scope
+from usage_billing.access.callers import ANYONE, Scope
 from usage_billing.answers.batch import BatchResults
 from usage_billing.http import Api, Response, answer, says
 from usage_billing.platform import clock

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from usage_billing import intake
-from usage_billing.access import ANYONE, Scope
+from usage_billing.access.callers import ANYONE, Scope
 from usage_billing.answers.recorded import QueuedEvent, RecordedUsage
 from usage_billing.http import Api, Response, answer, says
 from usage_billing.intake import Queued

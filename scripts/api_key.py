@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.credentials import ApiKeys
 from scripts.progress import Failure
 from scripts.stacks import DeployedStack
-from usage_billing.access import Scope
+from usage_billing.access.callers import Scope
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from scripts.credentials import signed
 from scripts.local_cloud import API_URL, STACK, LocalCloud, is_local
 from scripts.progress import Failure
 from scripts.stacks import DeployedStack
-from usage_billing.access import Role
+from usage_billing.access.callers import Role
 from usage_billing.kernel.exact_json import dumps, loads
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
     from scripts.local_stack import Jwt
-    from usage_billing.access import Scope
+    from usage_billing.access.callers import Scope
 
 CURRENT = "AWSCURRENT"
 """The label of the version that a secret's readers get."""

@@ -16,7 +16,7 @@ from scripts.credentials import ApiKeys, sha256, signed
 from scripts.emulator import ACCOUNT, REGION, ROOT, Emulator
 from scripts.progress import Failure, run, step
 from scripts.routes import routes_in, sync_routes
-from usage_billing.access import Scope
+from usage_billing.access.callers import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.credentials import signed
 from scripts.progress import Failure
 from scripts.stacks import DeployedStack
-from usage_billing.access import Role
+from usage_billing.access.callers import Role
 
 HOURS = 24.0
 

@@ -27,7 +27,8 @@ os.environ |= {
 @pytest.fixture(autouse=True)
 def forgetful() -> None:
     """No test sees what another one made this process remember."""
-    from usage_billing import catalog, contention, recording, tokens
+    from usage_billing import catalog, contention, recording
+    from usage_billing.access import tokens
     from usage_billing.platform import aws, config, queues, tables, vault
 
     aws.forget()

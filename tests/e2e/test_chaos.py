@@ -23,7 +23,7 @@ from pynamodb.exceptions import PynamoDBException
 from tests import ledgers, queue
 from tests.faults import FAULTS, Killed, conflict, hooked
 from usage_billing import billing, catalog, consumption, dead_events
-from usage_billing.access import Caller, Role
+from usage_billing.access.callers import Caller, Role
 from usage_billing.intake import take
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable
 from usage_billing.ledger import UsageEvent

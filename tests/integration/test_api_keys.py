@@ -12,7 +12,7 @@ from scripts.credentials import ApiKeys
 from scripts.progress import Failure
 from tests import cloud
 from tests.api import Api
-from usage_billing.access import Scope
+from usage_billing.access.callers import Scope
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests import cloud
 from tests.api import INTERNAL, Api, bearer, token
 from tests.cloud import API_KEY, AUDIENCE, ISSUER, JWT_SECRET
 from tests.template import ROOT
-from usage_billing import access
+from usage_billing.access import callers, credentials
 from usage_billing.platform import renewal, vault
 
 NOW = int(time.time())
@@ -208,7 +208,7 @@ def test_a_new_key_is_accepted_soon_and_made_up_keys_cause_few_calls(api: Api, m
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(new="new-key"))
     new = {"x-api-key": "new-key"}
     assert api.get(PATH, headers=new).status == 401
-    pass_time(monkeypatch, access.NEW_KEY_SECONDS)
+    pass_time(monkeypatch, credentials.NEW_KEY_SECONDS)
     assert api.get(PATH, headers=new).status == 200
     for number in range(10):
         assert api.get(PATH, headers={"x-api-key": f"made-up-{number}"}).status == 401
@@ -224,7 +224,7 @@ def test_keys_are_compared_in_constant_time_and_all_of_them(api: Api, monkeypatc
         compared.append((one, other))
         return compare(one, other)
 
-    monkeypatch.setattr(access.hmac, "compare_digest", watched)
+    monkeypatch.setattr(callers.hmac, "compare_digest", watched)
     assert api.get(PATH, headers=INTERNAL).status == 200
     sent = hashlib.sha256(API_KEY.encode()).hexdigest()
     assert compared == [(hashlib.sha256(key.encode()).hexdigest(), sent) for key in keys.values()]

@@ -15,7 +15,7 @@ from tests import ledgers, queue
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from tests.recording import record
 from usage_billing import billing, catalog, dead_events, queueing, store
-from usage_billing.access import Caller, Role
+from usage_billing.access.callers import Caller, Role
 from usage_billing.consumption import Message, consume
 from usage_billing.dead_events import DeadEvent, DeadLetter, Position, Selection, keep
 from usage_billing.intake import take

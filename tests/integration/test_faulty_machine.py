@@ -25,7 +25,7 @@ from tests.api import Context
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
 from usage_billing import billing, catalog, contention, dead_events, invoices, run_reports, runs
-from usage_billing.access import Caller, Role
+from usage_billing.access.callers import Caller, Role
 from usage_billing.intake import Queued, Taken, take
 from usage_billing.kernel.errors import (
     BillingError,

@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.api import Answer, Api, token
 from tests.cloud import AUDIENCE, ISSUER, JWT_SECRET
-from usage_billing import tokens
+from usage_billing.access import tokens
 from usage_billing.platform import renewal
 
 RSA_KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("first", "second", "unpublished")}

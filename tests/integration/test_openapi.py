@@ -16,7 +16,7 @@ from tests.api import bearer, routes
 from tests.contract import closed, validator
 from tests.template import ROOT, functions, variables
 from usage_billing import docs_page, examples, openapi
-from usage_billing.access import PUBLIC, Role
+from usage_billing.access.callers import PUBLIC, Role
 from usage_billing.http import STATUS, Api
 from usage_billing.kernel import errors
 

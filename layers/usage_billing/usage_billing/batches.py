@@ -6,7 +6,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from usage_billing import intake, rejections
-from usage_billing.access import Caller
+from usage_billing.access.callers import Caller
 from usage_billing.answers.batch import BatchResult, BatchResults
 from usage_billing.field_errors import field_names, invalid
 from usage_billing.intake import Taken

@@ -25,7 +25,8 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from usage_billing import rejections
-from usage_billing.access import PUBLIC, Allowed, Caller, Scope, authenticate
+from usage_billing.access.callers import PUBLIC, Allowed, Caller, Scope
+from usage_billing.access.credentials import authenticate
 from usage_billing.field_errors import field_names, invalid, legible, unknown_parameters
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError, FieldError, Unauthenticated

@@ -11,7 +11,7 @@ from datetime import datetime
 from math import inf
 
 from usage_billing import catalog
-from usage_billing.access import Caller
+from usage_billing.access.callers import Caller
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
 from usage_billing.ledger import UsageEvent
 from usage_billing.queueing import enqueue

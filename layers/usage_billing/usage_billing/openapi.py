@@ -16,7 +16,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler.api_gateway import Route
 from pydantic.alias_generators import to_camel
 
-from usage_billing.access import PUBLIC, Role, Scope
+from usage_billing.access.callers import PUBLIC, Role, Scope
 from usage_billing.examples import BODIES, DETAILS, IDS, PARAMETERS
 from usage_billing.http import JSON, PROBLEM_JSON, STATUS, Api, Contract, Problem
 from usage_billing.kernel import errors

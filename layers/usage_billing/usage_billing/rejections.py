@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from usage_billing.access import Caller
+from usage_billing.access.callers import Caller
 from usage_billing.kernel.identifiers import EVENT_ID_PATTERN, IDENTIFIER_PATTERN
 from usage_billing.platform.observability import logger, rejected
 
