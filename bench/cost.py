@@ -135,8 +135,8 @@ def access_line() -> int:
 def _metrics() -> int:
     """How many metrics the product can write; each costs by the month, however often it is written."""
     # Powertools reads the environment when it is imported.
-    from usage_billing.http import STATUS  # noqa: PLC0415
     from usage_billing.platform import observability  # noqa: PLC0415
+    from usage_billing.web.problems import STATUS  # noqa: PLC0415
 
     # Rejected events are one more metric for each code, at most.
     return len(observability.ALARMING | observability.INFORMATION) + len(STATUS)

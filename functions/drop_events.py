@@ -4,14 +4,14 @@ from usage_billing import dead_events
 from usage_billing.access.callers import ADMINS
 from usage_billing.answers.dead import DroppedEvents
 from usage_billing.dead_events import Selection
-from usage_billing.http import Api
 from usage_billing.platform import clock
 from usage_billing.requests import MAX_SELECTION_BYTES, DeadEventSelection
+from usage_billing.web.resolver import Api
 
 app = Api()
 
 
-@app.post("/api/usage/dead-events/drop", allow=ADMINS, most_bytes=MAX_SELECTION_BYTES)
+@app.post("/api/usage/dead-events/drop", allow=ADMINS, max_bytes=MAX_SELECTION_BYTES)
 def drop_events(asked: DeadEventSelection) -> DroppedEvents:
     seconds_left = clock.time_left(app.lambda_context)
     selection = Selection(asked.code, asked.subscription_id, asked.event_id)

@@ -3,10 +3,10 @@
 from usage_billing import run_reports
 from usage_billing.access.callers import OPERATORS
 from usage_billing.answers.runs import BillingRunReport
-from usage_billing.http import Api
 from usage_billing.kernel.errors import RunNotFound
 from usage_billing.platform import clock
-from usage_billing.requests import PathRunId
+from usage_billing.web.parameters import PathRunId
+from usage_billing.web.resolver import Api
 
 app = Api()
 

@@ -4,8 +4,8 @@ from functools import cache
 
 from usage_billing import docs_page
 from usage_billing.access.callers import PUBLIC
-from usage_billing.http import Api, Response
 from usage_billing.openapi import document
+from usage_billing.web.resolver import Api, Response
 
 HTML = "text/html; charset=utf-8"
 

@@ -4,13 +4,14 @@ from functools import cache
 
 from usage_billing.access.callers import PUBLIC
 from usage_billing.answers.index import Index
-from usage_billing.http import JSON, Api, Response, says
 from usage_billing.kernel.product import NAME, VERSION
+from usage_billing.web.bodies import JSON
+from usage_billing.web.resolver import Api, Response, response_doc
 
 app = Api()
 
 
-@app.get("/", allow=PUBLIC, responses={200: says(Index, "What this is, with links")})
+@app.get("/", allow=PUBLIC, responses={200: response_doc(Index, "What this is, with links")})
 def get_index() -> Response[Index]:
     return Response(200, JSON, _index(), headers={"Cache-Control": "public, max-age=300"})
 

@@ -3,9 +3,9 @@
 from usage_billing import invoices
 from usage_billing.access.callers import ANYONE
 from usage_billing.answers.billed import InvoiceWithLines
-from usage_billing.http import Api
 from usage_billing.kernel.errors import InvoiceNotFound
-from usage_billing.requests import PathInvoiceId
+from usage_billing.web.parameters import PathInvoiceId
+from usage_billing.web.resolver import Api
 
 app = Api()
 

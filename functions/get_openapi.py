@@ -3,9 +3,10 @@
 from functools import cache
 
 from usage_billing.access.callers import PUBLIC
-from usage_billing.http import JSON, Api, Response
 from usage_billing.kernel.exact_json import dumps
 from usage_billing.openapi import document
+from usage_billing.web.bodies import JSON
+from usage_billing.web.resolver import Api, Response
 
 app = Api()
 

@@ -2,10 +2,10 @@
 
 from usage_billing import catalog
 from usage_billing.access.callers import ANYONE
-from usage_billing.http import Api
 from usage_billing.kernel.errors import QuotaNotFound
 from usage_billing.pricing import Quota
-from usage_billing.requests import PathIdentifier
+from usage_billing.web.parameters import PathIdentifier
+from usage_billing.web.resolver import Api
 
 app = Api()
 

@@ -3,10 +3,10 @@
 from usage_billing import catalog, listing
 from usage_billing.access.callers import ANYONE
 from usage_billing.answers.usage import SubscriptionUsage
-from usage_billing.http import Api
 from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.platform import clock
-from usage_billing.requests import Cursor, Day, PageSize, PathIdentifier
+from usage_billing.web.parameters import Cursor, Day, PageSize, PathIdentifier
+from usage_billing.web.resolver import Api
 
 app = Api()
 

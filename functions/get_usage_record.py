@@ -5,10 +5,10 @@ from urllib.parse import unquote
 from usage_billing import catalog, dead_events
 from usage_billing.access.callers import ANYONE, OPERATORS
 from usage_billing.answers.record import RecordedEvent, UnrecordedEvent
-from usage_billing.http import Api
 from usage_billing.kernel.errors import EventNotFound, SubscriptionNotFound
 from usage_billing.listing import record
-from usage_billing.requests import PathEventId, PathIdentifier
+from usage_billing.web.parameters import PathEventId, PathIdentifier
+from usage_billing.web.resolver import Api
 
 app = Api()
 

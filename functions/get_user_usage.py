@@ -3,10 +3,10 @@
 from usage_billing import catalog, listing
 from usage_billing.access.callers import ANYONE
 from usage_billing.answers.usage import UserUsage
-from usage_billing.http import Api
 from usage_billing.kernel import cursors
 from usage_billing.platform import clock
-from usage_billing.requests import Cursor, PageSize, PathIdentifier
+from usage_billing.web.parameters import Cursor, PageSize, PathIdentifier
+from usage_billing.web.resolver import Api
 
 USAGE_TYPES = 20
 """How many of each subscription: a hundred subscriptions of them stay below the 6 MB that Lambda can answer."""

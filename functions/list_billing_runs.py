@@ -3,10 +3,10 @@
 from usage_billing import run_reports
 from usage_billing.access.callers import OPERATORS
 from usage_billing.answers.runs import BillingRuns, BillingRunSummary
-from usage_billing.http import Api
 from usage_billing.kernel import cursors
 from usage_billing.platform import clock
-from usage_billing.requests import Cursor, PageSize
+from usage_billing.web.parameters import Cursor, PageSize
+from usage_billing.web.resolver import Api
 
 RESERVE_SECONDS = 5.0
 """What is kept of the time when no further run is read: one call that hangs, and the answer."""

@@ -3,8 +3,8 @@
 from usage_billing.access.callers import ADMINS
 from usage_billing.answers.dead import DeadUsageEvent, DeadUsageEvents
 from usage_billing.dead_events import Position, Selection, page
-from usage_billing.http import Api
-from usage_billing.requests import Cursor, NarrowingSubscription, PageSize, QueriedCode, QueriedEventId
+from usage_billing.web.parameters import Cursor, NarrowingSubscription, PageSize, QueriedCode, QueriedEventId
+from usage_billing.web.resolver import Api
 
 app = Api()
 

@@ -3,10 +3,10 @@
 from usage_billing import invoices
 from usage_billing.access.callers import ANYONE
 from usage_billing.answers.billed import ItemOfInvoice, ItemsOfInvoice
-from usage_billing.http import Api
 from usage_billing.kernel import cursors
 from usage_billing.kernel.errors import InvoiceNotFound
-from usage_billing.requests import Cursor, PageSize, PathInvoiceId, QueriedUsageType
+from usage_billing.web.parameters import Cursor, PageSize, PathInvoiceId, QueriedUsageType
+from usage_billing.web.resolver import Api
 
 app = Api()
 

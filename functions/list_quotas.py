@@ -3,9 +3,9 @@
 from usage_billing import catalog
 from usage_billing.access.callers import ANYONE
 from usage_billing.answers.quotas import Quotas
-from usage_billing.http import Api
 from usage_billing.kernel import cursors
-from usage_billing.requests import Cursor, PageSize, PathIdentifier
+from usage_billing.web.parameters import Cursor, PageSize, PathIdentifier
+from usage_billing.web.resolver import Api
 
 app = Api()
 

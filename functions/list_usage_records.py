@@ -3,11 +3,11 @@
 from usage_billing import catalog
 from usage_billing.access.callers import ANYONE
 from usage_billing.answers.usage import UsageRecords
-from usage_billing.http import Api
 from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.listing import records
 from usage_billing.platform import clock
-from usage_billing.requests import Cursor, Day, PageSize, PathIdentifier, QueriedUsageType
+from usage_billing.web.parameters import Cursor, Day, PageSize, PathIdentifier, QueriedUsageType
+from usage_billing.web.resolver import Api
 
 app = Api()
 

@@ -3,10 +3,10 @@
 from usage_billing import catalog
 from usage_billing.access.callers import OPERATORS
 from usage_billing.answers.billed import BillingRun
-from usage_billing.http import Api
 from usage_billing.kernel.errors import QueueUnavailable, SubscriptionNotFound
 from usage_billing.requests import BillingScope
 from usage_billing.runs import start
+from usage_billing.web.resolver import Api
 
 app = Api()
 

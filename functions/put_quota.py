@@ -2,10 +2,11 @@
 
 from usage_billing import catalog
 from usage_billing.access.callers import OPERATORS
-from usage_billing.http import Api
 from usage_billing.kernel.errors import PlanCurrencyMismatch
 from usage_billing.pricing import Quota
-from usage_billing.requests import PathIdentifier, QuotaTerms
+from usage_billing.requests import QuotaTerms
+from usage_billing.web.parameters import PathIdentifier
+from usage_billing.web.resolver import Api
 
 app = Api()
 

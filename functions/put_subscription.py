@@ -2,11 +2,12 @@
 
 from usage_billing import catalog
 from usage_billing.access.callers import OPERATORS
-from usage_billing.http import Api
 from usage_billing.kernel.errors import SubscriptionUserFixed
 from usage_billing.platform import clock
-from usage_billing.requests import PathIdentifier, SubscriptionTerms
+from usage_billing.requests import SubscriptionTerms
 from usage_billing.subscriptions import Subscription
+from usage_billing.web.parameters import PathIdentifier
+from usage_billing.web.resolver import Api
 
 app = Api()
 

@@ -5,9 +5,11 @@ from http import HTTPStatus
 from usage_billing import batches
 from usage_billing.access.callers import ANYONE, Scope
 from usage_billing.answers.batch import BatchResults
-from usage_billing.http import Api, Response, answer, says
 from usage_billing.platform import clock
-from usage_billing.requests import MOST_BATCH_BYTES, PrefersAsync, UsageBatch
+from usage_billing.rejections import note_request
+from usage_billing.requests import MOST_BATCH_BYTES, UsageBatch
+from usage_billing.web.parameters import PrefersAsync
+from usage_billing.web.resolver import Api, Response, respond, response_doc
 
 app = Api()
 
@@ -16,17 +18,19 @@ app = Api()
     "/api/usage/batch",
     allow=ANYONE,
     scope=Scope.RECORD,
-    most_bytes=MOST_BATCH_BYTES,
-    takes_events=True,
+    max_bytes=MOST_BATCH_BYTES,
+    on_refusal=note_request,
     responses={
-        200: says(BatchResults, "Each event is recorded, was recorded before, or is refused with a problem of its own"),
-        202: says(BatchResults, "The same, and some events are in the queue: they will be recorded"),
+        200: response_doc(
+            BatchResults, "Each event is recorded, was recorded before, or is refused with a problem of its own"
+        ),
+        202: response_doc(BatchResults, "The same, and some events are in the queue: they will be recorded"),
     },
 )
 def record_batch(batch: UsageBatch, respond_async: PrefersAsync = False) -> Response[BatchResults]:
     left = clock.time_left(app.lambda_context)
     results = batches.take(batch, app.caller, clock.now(), respond_async=respond_async, seconds_left=left)
-    return answer(results, HTTPStatus.ACCEPTED if results.totals.queued else HTTPStatus.OK)
+    return respond(results, HTTPStatus.ACCEPTED if results.totals.queued else HTTPStatus.OK)
 
 
 handler = app.handler

@@ -5,7 +5,6 @@ from http import HTTPStatus
 from usage_billing import intake
 from usage_billing.access.callers import ANYONE, Scope
 from usage_billing.answers.recorded import QueuedEvent, RecordedUsage
-from usage_billing.http import Api, Response, answer, says
 from usage_billing.intake import Queued
 from usage_billing.kernel.errors import (
     BillingError,
@@ -17,7 +16,10 @@ from usage_billing.kernel.errors import (
     TooManyUsageTypes,
 )
 from usage_billing.platform import clock
-from usage_billing.requests import IdempotencyKey, PrefersAsync, ReportedUsage
+from usage_billing.rejections import note_request
+from usage_billing.requests import ReportedUsage
+from usage_billing.web.parameters import IdempotencyKey, PrefersAsync
+from usage_billing.web.resolver import Api, Response, respond, response_doc
 
 app = Api()
 
@@ -26,7 +28,7 @@ app = Api()
     "/api/usage/record",
     allow=ANYONE,
     scope=Scope.RECORD,
-    takes_events=True,
+    on_refusal=note_request,
     raises=[
         SubscriptionNotFound,
         SubscriptionNotOwned,
@@ -36,9 +38,11 @@ app = Api()
         QueueUnavailable,
     ],
     responses={
-        201: says(RecordedUsage, "Recorded"),
-        200: says(RecordedUsage, "It was recorded before; nothing changed, and this is what was answered then"),
-        202: says(QueuedEvent, "In the queue: it will be recorded, because that was asked for or its ledger is busy"),
+        201: response_doc(RecordedUsage, "Recorded"),
+        200: response_doc(RecordedUsage, "It was recorded before; nothing changed, and this is what was answered then"),
+        202: response_doc(
+            QueuedEvent, "In the queue: it will be recorded, because that was asked for or its ledger is busy"
+        ),
     },
 )
 def record_usage(
@@ -57,8 +61,8 @@ def record_usage(
     if isinstance(taken, BillingError):
         raise taken
     if isinstance(taken, Queued):
-        return answer(QueuedEvent(event_id=event.event_id), HTTPStatus.ACCEPTED)
-    return answer(RecordedUsage.of(taken), HTTPStatus.OK if taken.replayed else HTTPStatus.CREATED)
+        return respond(QueuedEvent(event_id=event.event_id), HTTPStatus.ACCEPTED)
+    return respond(RecordedUsage.of(taken), HTTPStatus.OK if taken.replayed else HTTPStatus.CREATED)
 
 
 handler = app.handler

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from usage_billing.http import refusal
 from usage_billing.kernel.errors import MethodNotAllowed, RouteNotFound
 from usage_billing.openapi import methods
 from usage_billing.platform.observability import observed
+from usage_billing.web.problems import lambda_response
 
 
 @observed
@@ -13,5 +13,5 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """API Gateway sends here what its other routes do not take. Says no more than /openapi.json does."""
     method, allowed = event["requestContext"]["http"]["method"], methods(event["rawPath"])
     if allowed:
-        return refusal(MethodNotAllowed(f"{method} is not allowed here; use {' or '.join(allowed)}.", allowed))
-    return refusal(RouteNotFound("No such route."))
+        return lambda_response(MethodNotAllowed(f"{method} is not allowed here; use {' or '.join(allowed)}.", allowed))
+    return lambda_response(RouteNotFound("No such route."))

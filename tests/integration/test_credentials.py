@@ -17,7 +17,7 @@ from tests import cloud
 from tests.api import INTERNAL, Api, bearer, token
 from tests.cloud import API_KEY, AUDIENCE, ISSUER, JWT_SECRET
 from tests.template import ROOT
-from usage_billing.access import callers, credentials
+from usage_billing.access import credentials
 from usage_billing.platform import renewal, vault
 
 NOW = int(time.time())
@@ -224,7 +224,7 @@ def test_keys_are_compared_in_constant_time_and_all_of_them(api: Api, monkeypatc
         compared.append((one, other))
         return compare(one, other)
 
-    monkeypatch.setattr(callers.hmac, "compare_digest", watched)
+    monkeypatch.setattr(credentials.hmac, "compare_digest", watched)
     assert api.get(PATH, headers=INTERNAL).status == 200
     sent = hashlib.sha256(API_KEY.encode()).hexdigest()
     assert compared == [(hashlib.sha256(key.encode()).hexdigest(), sent) for key in keys.values()]

@@ -12,12 +12,13 @@ import get_docs
 import get_index
 import get_openapi
 from tests.api import ADMIN, Answer, Api, bearer, token
-from usage_billing import billing, catalog, dead_events, http, intake, invoices, recording, run_reports, store
+from usage_billing import billing, catalog, dead_events, intake, invoices, recording, run_reports, store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.platform import retries, tables
 from usage_billing.platform.config import settings
 from usage_billing.store import HeadMoved
+from usage_billing.web import problems, resolver
 
 SECRET = "what only we may know"
 
@@ -130,7 +131,7 @@ def problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
     assert SECRET not in answer.text
     body = dict(answer.json)
     title, detail = body.pop("title"), body.pop("detail")
-    assert title == http.HTTPStatus(status).phrase
+    assert title == resolver.HTTPStatus(status).phrase
     assert isinstance(detail, str)
     assert 10 < len(detail) < 300
     assert (body.pop("type"), body.pop("status"), body.pop("code")) == ("about:blank", status, code)
@@ -139,14 +140,14 @@ def problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
 
 
 def test_every_error_that_can_be_an_answer_is_provoked() -> None:
-    assert set(WAYS) | NEVER_A_HANDLERS_ANSWER == set(http.STATUS)
+    assert set(WAYS) | NEVER_A_HANDLERS_ANSWER == set(problems.STATUS)
 
 
 @pytest.mark.parametrize("error", WAYS, ids=lambda error: error.__name__)
 def test_an_error_is_a_problem_with_its_status_and_code(
     ready: Api, monkeypatch: pytest.MonkeyPatch, error: type[BillingError]
 ) -> None:
-    status = http.STATUS[error]
+    status = problems.STATUS[error]
     answer = WAYS[error](ready, monkeypatch)
     rest = problem(answer, status.value, error.code)
     assert set(rest) == ({"errors"} if error in (errors.ValidationFailed, errors.EventIdConflict) else set())

@@ -9,20 +9,21 @@ import pytest
 import refuse_route
 from tests.api import ADMIN, INTERNAL, Answer, Api, Context, bearer
 from tests.template import template
-from usage_billing import http, openapi
+from usage_billing import openapi
 from usage_billing.requests import MAX_SELECTION_BYTES, MOST_BATCH_BYTES
+from usage_billing.web import bodies, resolver
 
 RECORD, BATCH = "/api/usage/record", "/api/usage/batch"
 EVENT = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
 
 BODIES = {
-    ("POST", RECORD): (RECORD, http.MOST_BYTES),
+    ("POST", RECORD): (RECORD, bodies.MAX_BYTES),
     ("POST", BATCH): (BATCH, MOST_BATCH_BYTES),
-    ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", http.MOST_BYTES),
+    ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", bodies.MAX_BYTES),
     ("POST", "/api/usage/dead-events/redrive"): ("/api/usage/dead-events/redrive", MAX_SELECTION_BYTES),
     ("POST", "/api/usage/dead-events/drop"): ("/api/usage/dead-events/drop", MAX_SELECTION_BYTES),
-    ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/p/t", http.MOST_BYTES),
-    ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/s", http.MOST_BYTES),
+    ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/p/t", bodies.MAX_BYTES),
+    ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/s", bodies.MAX_BYTES),
 }
 
 
@@ -62,8 +63,8 @@ def test_a_body_may_have_so_many_bytes(ready: Api, method: str, path: str, most:
 
 
 def test_bytes_are_counted_not_letters(ready: Api) -> None:
-    assert ready.post(RECORD, raw="ä" * (http.MOST_BYTES // 2)).status == 400
-    assert ready.post(RECORD, raw="ä" * (http.MOST_BYTES // 2) + "a").status == 413
+    assert ready.post(RECORD, raw="ä" * (bodies.MAX_BYTES // 2)).status == 400
+    assert ready.post(RECORD, raw="ä" * (bodies.MAX_BYTES // 2) + "a").status == 413
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_bytes_are_counted_not_letters(ready: Api) -> None:
     ],
 )
 def test_what_is_too_large_is_not_even_parsed(ready: Api, raw: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "loads", lambda _: pytest.fail("it was parsed"))
+    monkeypatch.setattr(resolver, "loads", lambda _: pytest.fail("it was parsed"))
     assert ready.post(RECORD, raw=raw).status == 413
 
 
@@ -95,7 +96,7 @@ def test_what_is_too_large_is_not_even_parsed(ready: Api, raw: str | bytes, monk
     ],
 )
 def test_what_just_fits_and_is_a_bomb_is_refused(ready: Api, raw: str) -> None:
-    assert len(raw.encode(errors="surrogatepass")) <= http.MOST_BYTES
+    assert len(raw.encode(errors="surrogatepass")) <= bodies.MAX_BYTES
     assert ready.post(RECORD, raw=raw).status in (400, 422)
 
 
@@ -105,7 +106,7 @@ def test_the_largest_event_fits_many_times(ready: Api) -> None:
     text = "\x7f" * 2000
     event = EVENT | names | {"quantity": 0.000000001, "metadata": {"a": text}}
     size = len(json.dumps(event, ensure_ascii=True).replace("\x7f", "\\u007f"))
-    assert size < http.MOST_BYTES
+    assert size < bodies.MAX_BYTES
     ready.subscribe("s" * 128, "u" * 128)
     assert ready.post(RECORD, raw=json.dumps(event).replace("\x7f", "\\u007f")).status == 201
 
@@ -169,7 +170,7 @@ def test_every_route_is_throttled_and_what_is_not_there_more() -> None:
 def test_base64_without_its_padding_is_counted_alike(ready: Api) -> None:
     import record_usage
 
-    text = base64.b64encode(b" " * (http.MOST_BYTES + 1)).decode().rstrip("=")
+    text = base64.b64encode(b" " * (bodies.MAX_BYTES + 1)).decode().rstrip("=")
     event = {
         "version": "2.0",
         "rawPath": RECORD,

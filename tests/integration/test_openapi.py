@@ -17,8 +17,9 @@ from tests.contract import closed, validator
 from tests.template import ROOT, functions, variables
 from usage_billing import docs_page, examples, openapi
 from usage_billing.access.callers import PUBLIC, Role
-from usage_billing.http import STATUS, Api
 from usage_billing.kernel import errors
+from usage_billing.web.problems import STATUS
+from usage_billing.web.resolver import Api
 
 
 @pytest.fixture(scope="module")

@@ -209,7 +209,7 @@ def test_a_user_of_the_same_name_as_a_key_is_no_operator(api: Api, invoice: str)
 
 
 def test_a_route_cannot_be_built_without_saying_who_may_call_it() -> None:
-    from usage_billing.http import Api as Resolver
+    from usage_billing.web.resolver import Api as Resolver
 
     for build in (Resolver().get, Resolver().put, Resolver().post):
         with pytest.raises(TypeError, match="allow"):

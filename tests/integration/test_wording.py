@@ -9,10 +9,10 @@ from pydantic_core._pydantic_core import list_all_errors
 
 from tests.api import ADMIN, Answer, Api, bearer, routes
 from usage_billing import openapi
-from usage_billing.field_errors import MAX_QUOTED, PATTERNS, UNCLEAR, field_error, field_names
 from usage_billing.kernel.errors import FieldError
 from usage_billing.kernel.identifiers import EVENT_ID_CHARACTERS
 from usage_billing.requests import ReportedUsage
+from usage_billing.web.field_errors import MAX_QUOTED, PATTERNS, UNCLEAR, field_error, field_names
 
 PYDANTICS = ("input should", "string should", "list should", "after validation", "extra inputs", "not permitted",
              "should match", "pattern", "field required", "valid string", "valid dictionary", "value error", "tuple",

@@ -14,10 +14,10 @@ from samtranslator.yaml_helper import yaml_parse
 from bench import cost
 from tests.api import routes
 from tests.template import ROOT, functions, tables_template, template, variables
-from usage_billing import http
 from usage_billing.kernel.errors import BillingError
 from usage_billing.platform import tables
 from usage_billing.platform.config import Settings, settings
+from usage_billing.web import problems
 
 FILES = sorted(path.stem for path in (ROOT / "functions").glob("*.py"))
 
@@ -40,8 +40,8 @@ def as_list(value: Any) -> list[Any]:
 
 
 def test_every_billing_error_has_a_status_and_a_code_of_its_own() -> None:
-    assert set(http.STATUS) == leaves(BillingError)
-    codes = [error.code for error in http.STATUS]
+    assert set(problems.STATUS) == leaves(BillingError)
+    codes = [error.code for error in problems.STATUS]
     assert len(set(codes)) == len(codes)
 
 

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from usage_billing import intake, rejections
 from usage_billing.access.callers import Caller
 from usage_billing.answers.batch import BatchResult, BatchResults
-from usage_billing.field_errors import field_names, invalid
 from usage_billing.intake import Taken
 from usage_billing.kernel.errors import BillingError, FieldError, ValidationFailed
 from usage_billing.ledger import UsageEvent
 from usage_billing.rejections import EventIds, ids_of
 from usage_billing.requests import ReportedUsage, UsageBatch
+from usage_billing.web.field_errors import field_names, invalid
 
 MOST_FIELDS = 20
 """How many fields a report is looked at with: an event has eight, and each unknown one would be told."""

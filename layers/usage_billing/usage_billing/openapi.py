@@ -18,10 +18,12 @@ from pydantic.alias_generators import to_camel
 
 from usage_billing.access.callers import PUBLIC, Role, Scope
 from usage_billing.examples import BODIES, DETAILS, IDS, PARAMETERS
-from usage_billing.http import JSON, PROBLEM_JSON, STATUS, Api, Contract, Problem
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError, InternalError
 from usage_billing.kernel.product import NAME, VERSION
+from usage_billing.web.bodies import JSON
+from usage_billing.web.problems import PROBLEM_JSON, STATUS, Problem
+from usage_billing.web.resolver import Api, Contract
 
 DESCRIPTION = """
 Services report usage events; each is counted, once, in the ledger of its subscription, usage type and billing period,

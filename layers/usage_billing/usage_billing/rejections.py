@@ -6,7 +6,7 @@ has a token could keep it active, and what is refused to a customer is answered 
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from usage_billing.access.callers import Caller
 from usage_billing.kernel.identifiers import EVENT_ID_PATTERN, IDENTIFIER_PATTERN
@@ -60,17 +60,17 @@ def note(rejections: Iterable[tuple[EventIds, str]], caller: Caller | None) -> N
             logger.warning("events rejected", code=code, events=rest, rejected=[])
 
 
-def note_request(code: str, body: object, caller: Caller | None, idempotency_key: str | None) -> EventIds:
-    """Count the events of a request that is refused whole; the ids for the request's own line of the log.
+def note_request(code: str, body: object, caller: Caller | None, idempotency_key: str | None) -> dict[str, str | None]:
+    """Count the events of a request that is refused whole. Return the ids for the request's own line in the log.
 
     `body` is a report or a batch, or None where it was not read. The events of a batch are logged here.
     """
     reports = body.get("events") if isinstance(body, dict) else None
     if isinstance(reports, list):
         note([(ids_of(each, caller), code) for each in reports], caller)
-        return NO_IDS
+        return asdict(NO_IDS)
     _count(code, 1, caller)
-    return ids_of(body, caller, idempotency_key)
+    return asdict(ids_of(body, caller, idempotency_key))
 
 
 def _count(code: str, events: int, caller: Caller | None) -> None:

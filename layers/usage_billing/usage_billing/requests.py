@@ -1,20 +1,16 @@
 """What the API takes: bodies and parameters, and the domain values they become."""
 
-import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 from uuid import uuid4
 
-from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from usage_billing.kernel.errors import FieldError, SubscriptionUserFixed, ValidationFailed
-from usage_billing.kernel.fields import Instant, Limit, PrintableText, Quantity, Strict, UnitPrice
+from usage_billing.kernel.fields import Instant, Limit, PrintableText, Quantity, UnitPrice
 from usage_billing.kernel.identifiers import (
     CODE_PATTERN,
-    INVOICE_ID_PATTERN,
-    RUN_ID_PATTERN,
     EventId,
     Identifier,
     RecordedEventId,
@@ -24,66 +20,12 @@ from usage_billing.kernel.money import Currency
 from usage_billing.ledger import UsageEvent
 from usage_billing.pricing import Quota
 from usage_billing.subscriptions import Subscription, SubscriptionStatus
-
-PathIdentifier = Annotated[Identifier, Path()]
-PathInvoiceId = Annotated[str, Path(pattern=INVOICE_ID_PATTERN)]
-PathRunId = Annotated[str, Path(pattern=RUN_ID_PATTERN)]
-QueriedSubscription = Annotated[Identifier, Query(alias="subscriptionId")]
-QueriedUsageType = Annotated[Identifier | None, Query(alias="usageType")]
-QueriedCode = Annotated[str | None, Query(alias="code", pattern=CODE_PATTERN, description="a reason")]
-NarrowingSubscription = Annotated[Identifier | None, Query(alias="subscriptionId")]
-QueriedEventId = Annotated[RecordedEventId | None, Query(alias="eventId")]
-PathEventId = Annotated[RecordedEventId, Path(description="percent-encoded; twice if it holds a `?`")]
-PageSize = Annotated[int, Query(ge=1, le=100, description="how many at most")]
-Cursor = Annotated[str | None, Query(max_length=1024, description="the nextCursor of the previous page")]
-
-
-def _noon(text: object) -> datetime | None:
-    """A day as an instant of it. Every period turns at midnight UTC, so any instant of the day will do."""
-    try:
-        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", str(text)):  # strptime takes less care
-            raise ValueError
-        day = datetime.strptime(f"{text} 12+0000", "%Y-%m-%d %H%z")
-        if not 2000 <= day.year <= 9998:
-            raise ValueError
-    except ValueError:
-        raise ValueError("must be a day such as 2026-11-01, from the year 2000 on") from None
-    return day
-
-
-Day = Annotated[
-    datetime | None,
-    BeforeValidator(_noon),
-    WithJsonSchema({"type": "string", "format": "date", "pattern": r"^(?!9999)[2-9][0-9]{3}-[0-9]{2}-[0-9]{2}$"}),
-    Query(description="a day; the period that holds it is meant, without it the current one"),
-]
-
-
-def _respond_async(text: str | None) -> bool:
-    """RFC 7240: preferences are separated by commas, their parameters by semicolons; unknown ones are ignored."""
-    names = [preference.partition(";")[0].strip().lower() for preference in (text or "").split(",")]
-    return "respond-async" in names
-
-
-IdempotencyKey = Annotated[EventId | None, Header(alias="Idempotency-Key")]
-
-PrefersAsync = Annotated[
-    bool,
-    BeforeValidator(_respond_async),
-    WithJsonSchema({"type": "string"}),
-    Header(alias="Prefer", description="respond-async: put into the queue and answer at once"),
-]
+from usage_billing.web.shapes import Request, require_same
 
 MOST_EVENTS_IN_BATCH = 500
 MOST_BATCH_BYTES = 1024 * 1024
 MAX_SELECTION_BYTES = 128 * 1024
 """Of a selection of dead events: a hundred ids, as long as they may be."""
-
-
-class Request(Strict):
-    """A body: its fields have their JSON names only."""
-
-    model_config = ConfigDict(validate_by_name=False)
 
 
 class ReportedUsage(Request):
@@ -176,8 +118,8 @@ class QuotaTerms(Request):
     currency: Currency = "USD"
 
     def quota(self, plan_id: str, usage_type: str) -> Quota:
-        _same("planId", self.plan_id, plan_id)
-        _same("usageType", self.usage_type, usage_type)
+        require_same("planId", self.plan_id, plan_id)
+        require_same("usageType", self.usage_type, usage_type)
         return Quota(
             plan_id=plan_id,
             usage_type=usage_type,
@@ -211,7 +153,7 @@ class SubscriptionTerms(Request):
         Raises:
             SubscriptionUserFixed: it belongs to another user.
         """
-        _same("subscriptionId", self.subscription_id, subscription_id)
+        require_same("subscriptionId", self.subscription_id, subscription_id)
         if current is None:
             return Subscription(
                 subscription_id=subscription_id,
@@ -224,8 +166,3 @@ class SubscriptionTerms(Request):
             raise SubscriptionUserFixed("A subscription keeps its user; cancel it and create one for the other user.")
         changed = current.model_copy(update={"plan_id": self.plan_id, "status": self.status or current.status})
         return changed.with_anchor_day(self.billing_anchor_day or current.billing_anchor_day, now)
-
-
-def _same(field: str, in_body: str | None, in_path: str) -> None:
-    if in_body not in (None, in_path):
-        raise ValidationFailed(FieldError(field, "contradiction", "must be the same as in the path"))

@@ -4,10 +4,10 @@ from collections import Counter
 from typing import Literal
 
 from usage_billing.answers.recorded import RecordedUsage
-from usage_billing.http import Problem
 from usage_billing.intake import Queued, Taken
 from usage_billing.kernel.errors import BillingError
 from usage_billing.kernel.fields import Strict
+from usage_billing.web.problems import Problem
 
 
 class BatchResult(Strict):

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from usage_billing.answers import Page
 from usage_billing.billing import RunTotals
 from usage_billing.invoices import Invoice
 from usage_billing.kernel.fields import Amount, Instant, Strict, Total
 from usage_billing.kernel.money import in_minor_units, rounded
 from usage_billing.kernel.numbers import as_text
 from usage_billing.settlement import InvoiceItem, InvoiceLine
+from usage_billing.web.shapes import Page
 
 
 class BillingRun(Strict):

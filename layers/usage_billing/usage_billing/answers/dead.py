@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from usage_billing.answers import Page
 from usage_billing.dead_events import NO_SUBSCRIPTION, DeadEvent, Moved
 from usage_billing.kernel.fields import Instant, Strict
+from usage_billing.web.shapes import Page
 
 
 class DeadUsageEvent(Strict):

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from usage_billing.answers import Page
 from usage_billing.billing import Failure, UnratedLedger
 from usage_billing.kernel.fields import Instant, Strict
 from usage_billing.kernel.numbers import as_text
 from usage_billing.run_reports import RunReport, RunStatus
+from usage_billing.web.shapes import Page
 
 
 class BillingRunSummary(Strict):

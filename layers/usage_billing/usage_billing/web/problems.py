@@ -1,0 +1,115 @@
+"""The one table from errors to HTTP, and errors as problem details (RFC 9457)."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response as Response  # noqa: PLC0414 - for routes
+from pydantic import BaseModel
+
+from usage_billing.kernel import errors
+from usage_billing.kernel.errors import BillingError, Unauthenticated
+from usage_billing.kernel.exact_json import dumps
+from usage_billing.platform.observability import AUTHENTICATION_FAILURES, count, logger
+
+STATUS: Mapping[type[BillingError], HTTPStatus] = {
+    errors.NotJson: HTTPStatus.BAD_REQUEST,
+    errors.CredentialsMissing: HTTPStatus.UNAUTHORIZED,
+    errors.CredentialsInvalid: HTTPStatus.UNAUTHORIZED,
+    errors.CredentialsExpired: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.SubscriptionNotOwned: HTTPStatus.FORBIDDEN,
+    errors.RouteNotFound: HTTPStatus.NOT_FOUND,
+    errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
+    errors.SubscriptionNotFound: HTTPStatus.NOT_FOUND,
+    errors.QuotaNotFound: HTTPStatus.NOT_FOUND,
+    errors.InvoiceNotFound: HTTPStatus.NOT_FOUND,
+    errors.EventNotFound: HTTPStatus.NOT_FOUND,
+    errors.RunNotFound: HTTPStatus.NOT_FOUND,
+    errors.EventIdConflict: HTTPStatus.CONFLICT,
+    errors.SubscriptionInactive: HTTPStatus.CONFLICT,
+    errors.SubscriptionUserFixed: HTTPStatus.CONFLICT,
+    errors.PlanCurrencyMismatch: HTTPStatus.CONFLICT,
+    errors.InvoiceNotDraft: HTTPStatus.CONFLICT,
+    errors.InvoiceCurrencyMismatch: HTTPStatus.CONFLICT,
+    errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.ValidationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooManyUsageTypes: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.LedgerBusy: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.QueueUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IdentityProviderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""How HTTP says what went wrong."""
+
+RETRY_AFTER_SECONDS = 1
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field of a request."""
+
+    field: str
+    code: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457). `code` is stable; `errors` names the fields that are wrong, or that conflict."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldProblem] | None = None
+
+    @classmethod
+    def of(cls, error: BillingError) -> "Problem":
+        status = STATUS[type(error)]
+        fields = error.fields if isinstance(error, errors.ValidationFailed | errors.EventIdConflict) else None
+        return cls(
+            title=status.phrase,
+            status=status,
+            code=error.code,
+            detail=error.message,
+            errors=fields and [FieldProblem(field=each.field, code=each.code, message=each.message) for each in fields],
+        )
+
+
+def problem_response(error: Exception, known: BillingError, **ids: Any) -> Response[str]:
+    """The one place where an error, which `known` says in billing words, becomes an answer. `ids` go into the log."""
+    problem = Problem.of(known)
+    headers: dict[str, str] = {}
+    if isinstance(known, Unauthenticated):
+        count(AUTHENTICATION_FAILURES)
+        headers["WWW-Authenticate"] = 'Bearer realm="usage-billing"'
+        if not isinstance(known, errors.CredentialsMissing):
+            headers["WWW-Authenticate"] += ', error="invalid_token"'
+    if isinstance(known, errors.UnsupportedMediaType):
+        headers |= {"Accept-Encoding": "identity"}  # RFC 9110, 12.5.3: what a request may be encoded in
+    if isinstance(known, errors.MethodNotAllowed):
+        headers["Allow"] = ", ".join(known.allowed)
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        logger.error("request failed", code=known.code, cause=repr(known.__cause__ or error), **ids)
+    elif isinstance(known, errors.InternalError):
+        # What failed while an event was recorded has its line already, without ids.
+        logger.error("internal error", exc_info=error if known is not error else None, **ids)
+    else:
+        logger.warning("request refused", code=known.code, status=problem.status, **ids)
+    return _answer_problem(problem, headers)
+
+
+def lambda_response(error: BillingError) -> dict[str, Any]:
+    """A Lambda handler's answer to what reached no route."""
+    problem = problem_response(error, error)
+    return {"statusCode": problem.status_code, "headers": problem.headers, "body": problem.body}
+
+
+def _answer_problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[str]:
+    body = dumps(problem.model_dump(exclude_none=True))
+    return Response(status_code=problem.status, content_type=PROBLEM_JSON, body=body, headers=dict(headers or {}))
