@@ -52,25 +52,19 @@ def enter(environment: Mapping[str, str]) -> None:
     os.environ |= environment
     boto3.DEFAULT_SESSION = None
     # After the environment: Powertools reads it when it is imported.
-    from usage_billing import catalog, contention  # noqa: PLC0415
-    from usage_billing.platform import aws, config, queues, tables, vault  # noqa: PLC0415
+    from usage_billing.platform import memory  # noqa: PLC0415
 
-    aws.forget()
-    config.settings.cache_clear()
-    vault.vault.cache_clear()
-    tables.disconnect()
-    catalog.forget_subscriptions()
-    contention.forget()
-    queues.client.cache_clear()
+    memory.forget()
 
 
 def subscribe(*names: str) -> None:
     """Subscriptions of those names, all of one user and on one plan."""
-    from usage_billing import catalog  # noqa: PLC0415 - after `enter`
-    from usage_billing.pricing import Quota  # noqa: PLC0415
-    from usage_billing.subscriptions import Subscription  # noqa: PLC0415
+    from usage_billing.plans import store as quota_store  # noqa: PLC0415 - after `enter`
+    from usage_billing.plans.model import Quota  # noqa: PLC0415
+    from usage_billing.subscriptions import store as subscription_store  # noqa: PLC0415 - after `enter`
+    from usage_billing.subscriptions.model import Subscription  # noqa: PLC0415
 
-    catalog.save_quota(
+    quota_store.save_quota(
         Quota(
             plan_id=PLAN,
             usage_type=USAGE_TYPE,
@@ -80,7 +74,7 @@ def subscribe(*names: str) -> None:
         )
     )
     for name in names:
-        catalog.save_subscription(Subscription(subscription_id=name, user_id=USER, plan_id=PLAN))
+        subscription_store.save_subscription(Subscription(subscription_id=name, user_id=USER, plan_id=PLAN))
 
 
 def report(subscription: str, event_id: str) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from urllib.parse import unquote
 
-from usage_billing import catalog, dead_events
+from usage_billing import dead_events
 from usage_billing.access.callers import ANYONE, OPERATORS
 from usage_billing.answers.record import RecordedEvent, UnrecordedEvent
 from usage_billing.kernel.errors import EventNotFound, SubscriptionNotFound
 from usage_billing.listing import record
+from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.parameters import PathEventId, PathIdentifier
 from usage_billing.web.resolver import Api
 
@@ -21,7 +22,7 @@ app = Api()
 def get_usage_record(subscription_id: PathIdentifier, event_id: PathEventId) -> RecordedEvent | UnrecordedEvent:
     is_operator = app.caller.role in OPERATORS
     # An event may be dead because its subscription does not exist, so operators need none.
-    owner = None if is_operator else app.caller.reach(lambda: catalog.subscription(subscription_id)).user_id
+    owner = None if is_operator else app.caller.reach(lambda: subscription_store.subscription(subscription_id)).user_id
     # API Gateway cuts a path at a decoded `?`: such an id comes encoded twice.
     for name in dict.fromkeys([event_id, unquote(event_id)]):
         if recorded := record(subscription_id, name):
@@ -31,7 +32,7 @@ def get_usage_record(subscription_id: PathIdentifier, event_id: PathEventId) -> 
             if is_operator or dead.user_id == owner:
                 return UnrecordedEvent.of(dead)
     if is_operator:
-        catalog.subscription(subscription_id)  # raises SubscriptionNotFound
+        subscription_store.subscription(subscription_id)  # raises SubscriptionNotFound
     raise EventNotFound(f"No event {event_id} is recorded for this subscription. One in the queue is not known yet.")
 
 

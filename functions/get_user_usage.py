@@ -1,10 +1,11 @@
 """GET /api/usage/user/{userId}: what a user uses in the current period, by subscription and usage type."""
 
-from usage_billing import catalog, listing
+from usage_billing import listing
 from usage_billing.access.callers import ANYONE
 from usage_billing.answers.usage import UserUsage
 from usage_billing.kernel import cursors
 from usage_billing.platform import clock
+from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.parameters import Cursor, PageSize, PathIdentifier
 from usage_billing.web.resolver import Api
 
@@ -18,7 +19,7 @@ app = Api()
 def get_user_usage(user_id: PathIdentifier, limit: PageSize = 25, cursor: Cursor = None) -> UserUsage:
     app.caller.require_user(user_id)
     after = str(cursors.decode(cursor, str)[0]) if cursor else None
-    subscriptions = catalog.subscriptions_of(user_id, after, limit + 1)
+    subscriptions = subscription_store.subscriptions_of(user_id, after, limit + 1)
     page, now = subscriptions[:limit], clock.now()
     return UserUsage(
         user_id=user_id,

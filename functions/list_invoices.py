@@ -1,10 +1,11 @@
 """GET /api/invoices?subscriptionId=: the invoices of a subscription, newest period first."""
 
-from usage_billing import catalog, invoices
+from usage_billing import invoices
 from usage_billing.access.callers import ANYONE
 from usage_billing.answers.billed import InvoicesOfSubscription, InvoiceSummary
 from usage_billing.kernel import cursors
 from usage_billing.kernel.errors import SubscriptionNotFound
+from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.parameters import Cursor, PageSize, QueriedSubscription
 from usage_billing.web.resolver import Api
 
@@ -15,7 +16,7 @@ app = Api()
 def list_invoices(
     subscription_id: QueriedSubscription, limit: PageSize = 12, cursor: Cursor = None
 ) -> InvoicesOfSubscription:
-    app.caller.reach(lambda: catalog.subscription(subscription_id))
+    app.caller.reach(lambda: subscription_store.subscription(subscription_id))
     before = str(cursors.decode(cursor, str)[0]) if cursor else None
     found = invoices.invoices(subscription_id, before, limit + 1)
     page = found[:limit]

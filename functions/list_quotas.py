@@ -1,9 +1,10 @@
 """GET /api/usage/quotas/{planId}: the quotas of a plan."""
 
-from usage_billing import catalog
 from usage_billing.access.callers import ANYONE
-from usage_billing.answers.quotas import Quotas
 from usage_billing.kernel import cursors
+from usage_billing.plans import store as quota_store
+from usage_billing.plans.api import Quotas
+from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.parameters import Cursor, PageSize, PathIdentifier
 from usage_billing.web.resolver import Api
 
@@ -12,9 +13,9 @@ app = Api()
 
 @app.get("/api/usage/quotas/<plan_id>", allow=ANYONE)
 def list_quotas(plan_id: PathIdentifier, limit: PageSize = 100, cursor: Cursor = None) -> Quotas:
-    app.caller.require_that(lambda: catalog.has_subscription_on(app.caller.sub, plan_id))
+    app.caller.require_that(lambda: subscription_store.has_subscription_on(app.caller.sub, plan_id))
     after = str(cursors.decode(cursor, str)[0]) if cursor else None
-    quotas = catalog.quotas(plan_id, after, limit + 1)
+    quotas = quota_store.quotas(plan_id, after, limit + 1)
     more = len(quotas) > limit
     return Quotas(quotas=quotas[:limit], next_cursor=cursors.encode(quotas[limit - 1].usage_type) if more else None)
 

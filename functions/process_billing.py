@@ -1,11 +1,11 @@
 """POST /api/usage/process-billing: the daily run's code, at once; for everything or for one subscription."""
 
-from usage_billing import catalog
 from usage_billing.access.callers import OPERATORS
 from usage_billing.answers.billed import BillingRun
 from usage_billing.kernel.errors import QueueUnavailable, SubscriptionNotFound
 from usage_billing.requests import BillingScope
 from usage_billing.runs import start
+from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.resolver import Api
 
 app = Api()
@@ -15,7 +15,7 @@ app = Api()
 def process_billing(scope: BillingScope | None = None) -> BillingRun:
     subscription_id = scope.subscription_id if scope else None
     if subscription_id is not None:
-        catalog.subscription(subscription_id)
+        subscription_store.subscription(subscription_id)
     return BillingRun.of(start(subscription_id, app.lambda_context))
 
 

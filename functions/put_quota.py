@@ -1,10 +1,10 @@
 """PUT /api/usage/quotas/{planId}/{usageType}: create or replace a quota; open ledgers keep the terms they have."""
 
-from usage_billing import catalog
 from usage_billing.access.callers import OPERATORS
 from usage_billing.kernel.errors import PlanCurrencyMismatch
-from usage_billing.pricing import Quota
-from usage_billing.requests import QuotaTerms
+from usage_billing.plans import store as quota_store
+from usage_billing.plans.api import QuotaTerms
+from usage_billing.plans.model import Quota
 from usage_billing.web.parameters import PathIdentifier
 from usage_billing.web.resolver import Api
 
@@ -14,7 +14,7 @@ app = Api()
 @app.put("/api/usage/quotas/<plan_id>/<usage_type>", allow=OPERATORS, raises=[PlanCurrencyMismatch])
 def put_quota(plan_id: PathIdentifier, usage_type: PathIdentifier, body: QuotaTerms) -> Quota:
     quota = body.quota(plan_id, usage_type)
-    catalog.save_quota(quota)
+    quota_store.save_quota(quota)
     return quota
 
 

@@ -27,19 +27,9 @@ os.environ |= {
 @pytest.fixture(autouse=True)
 def forgetful() -> None:
     """No test sees what another one made this process remember."""
-    from usage_billing import catalog, contention, recording
-    from usage_billing.access import tokens
-    from usage_billing.platform import aws, config, queues, tables, vault
+    from usage_billing.platform import memory
 
-    aws.forget()
-    config.settings.cache_clear()
-    tables.disconnect()
-    catalog.forget_subscriptions()
-    tokens.key_set.cache_clear()
-    vault.vault.cache_clear()
-    contention.forget()
-    recording.forget_full()
-    queues.client.cache_clear()
+    memory.forget()
 
 
 class Together(LoadScopeScheduling):

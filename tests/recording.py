@@ -5,7 +5,7 @@ from datetime import datetime
 from usage_billing.kernel.errors import BillingError
 from usage_billing.ledger import UsageEvent
 from usage_billing.recording import Recorded, record_all
-from usage_billing.subscriptions import Subscription
+from usage_billing.subscriptions.model import Subscription
 
 
 def record(event: UsageEvent, subscription: Subscription, now: datetime) -> Recorded:

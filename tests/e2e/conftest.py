@@ -12,7 +12,7 @@ import pytest
 
 from scripts.local_cloud import LocalCloud
 from tests import cloud
-from usage_billing.platform import tables
+from usage_billing.platform import memory
 
 _accounts = itertools.count(200_000_000_000)
 
@@ -70,6 +70,6 @@ def account(local_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in cloud.create(**where).items():
         monkeypatch.setenv(name, value)
     boto3.DEFAULT_SESSION = None
-    tables.disconnect()
+    memory.forget()
     assert os.environ["USAGE_TABLE"]
     return number

@@ -22,13 +22,15 @@ from pynamodb.exceptions import PynamoDBException
 
 from tests import ledgers, queue
 from tests.faults import FAULTS, Killed, conflict, hooked
-from usage_billing import billing, catalog, consumption, dead_events
+from usage_billing import billing, consumption, dead_events
 from usage_billing.access.callers import Caller, Role
 from usage_billing.intake import take
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable
 from usage_billing.ledger import UsageEvent
-from usage_billing.pricing import Quota
-from usage_billing.subscriptions import Subscription
+from usage_billing.plans import store as quota_store
+from usage_billing.plans.model import Quota
+from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SERVICE = Caller("key:test", Role.INTERNAL)
@@ -157,9 +159,9 @@ def bill_until(over: Event) -> None:
 
 def test_whatever_fails_nothing_is_lost_or_doubled() -> None:
     terms = {"monthly_limit": Decimal(20), "unit_price": Decimal("0.333"), "unit_name": "assessment"}
-    catalog.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
+    quota_store.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
     for name in ("sub-0", "sub-1"):
-        catalog.save_subscription(Subscription(subscription_id=name, user_id="user-1", plan_id="business"))
+        subscription_store.save_subscription(Subscription(subscription_id=name, user_id="user-1", plan_id="business"))
     over = Event()
     with random_faults(), ThreadPoolExecutor(RECORDERS + 7) as pool:
         helpers = [pool.submit(consume_until, over, seed) for seed in range(3)]
@@ -176,7 +178,7 @@ def test_whatever_fails_nothing_is_lost_or_doubled() -> None:
 
     drain()
     assert {row["event_id"] for row in queue.dead()} == doomed
-    catalog.save_subscription(Subscription(subscription_id=LATE, user_id="user-1", plan_id="business"))
+    subscription_store.save_subscription(Subscription(subscription_id=LATE, user_id="user-1", plan_id="business"))
     redrive_all()
     drain()
     assert bill().failures == 0

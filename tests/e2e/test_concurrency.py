@@ -9,12 +9,14 @@ import pytest
 
 from tests import ledgers
 from tests.recording import record
-from usage_billing import billing, catalog, invoices
+from usage_billing import billing, invoices
 from usage_billing.kernel.errors import LedgerBusy, PlanCurrencyMismatch
 from usage_billing.ledger import UsageEvent
-from usage_billing.pricing import Quota
+from usage_billing.plans import store as quota_store
+from usage_billing.plans.model import Quota
 from usage_billing.recording import Recorded
-from usage_billing.subscriptions import Subscription
+from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 THREADS = 16
@@ -24,9 +26,9 @@ pytestmark = pytest.mark.usefixtures("account")
 
 def subscribe(name: str) -> Subscription:
     subscription = Subscription(subscription_id=name, user_id="user-1", plan_id="business")
-    catalog.save_subscription(subscription)
+    subscription_store.save_subscription(subscription)
     terms = {"monthly_limit": Decimal(20), "unit_price": Decimal("0.333"), "unit_name": "assessment"}
-    catalog.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
+    quota_store.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
     return subscription
 
 
@@ -126,12 +128,12 @@ def test_an_invoice_that_is_read_while_runs_add_to_it_always_adds_up() -> None:
 def test_two_currencies_at_once_never_get_into_a_plan(plan_is_new: bool) -> None:
     terms = {"plan_id": "plan", "monthly_limit": Decimal(1), "unit_price": Decimal(1), "unit_name": "unit"}
     if not plan_is_new:
-        catalog.save_quota(Quota(usage_type="first", currency="USD", **terms))
+        quota_store.save_quota(Quota(usage_type="first", currency="USD", **terms))
 
     def save(number: int) -> str | None:
         currency = ("USD", "EUR")[number % 2]
         try:
-            catalog.save_quota(Quota(usage_type=f"type-{number}", currency=currency, **terms))
+            quota_store.save_quota(Quota(usage_type=f"type-{number}", currency=currency, **terms))
         except PlanCurrencyMismatch:
             return None
         return currency
@@ -140,5 +142,5 @@ def test_two_currencies_at_once_never_get_into_a_plan(plan_is_new: bool) -> None
         saved = list(pool.map(save, range(THREADS)))
     [currency] = {each for each in saved if each}
     assert saved == [currency if ("USD", "EUR")[number % 2] == currency else None for number in range(THREADS)]
-    assert {quota.currency for quota in catalog.quotas("plan")} == {currency}
+    assert {quota.currency for quota in quota_store.quotas("plan")} == {currency}
     assert plan_is_new or currency == "USD"

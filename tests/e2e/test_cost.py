@@ -9,11 +9,13 @@ from tests import ledgers
 from tests.api import Context
 from tests.meter import Meter, metered
 from tests.recording import record
-from usage_billing import billing, catalog, run_reports, runs, store
+from usage_billing import billing, run_reports, runs, store
 from usage_billing.ledger import UsageEvent
-from usage_billing.pricing import Quota
+from usage_billing.plans import store as quota_store
+from usage_billing.plans.model import Quota
 from usage_billing.recording import Recorded
-from usage_billing.subscriptions import Subscription
+from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 METADATA = {"reportId": "abc123", "source": "report-service", "pages": 12}
@@ -23,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("account")
 
 def subscribe(name: str = "sub-1") -> Subscription:
     subscription = Subscription(subscription_id=name, user_id="user-1", plan_id="business")
-    catalog.save_subscription(subscription)
+    subscription_store.save_subscription(subscription)
     terms = {"monthly_limit": Decimal(5), "unit_price": Decimal("2.5"), "unit_name": "assessment"}
-    catalog.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
+    quota_store.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
     return subscription
 
 
@@ -51,9 +53,9 @@ def test_recording_takes_one_read_and_one_transaction_of_five_units() -> None:
 
 def test_recording_with_a_known_subscription_reads_nothing_more() -> None:
     subscribe()
-    catalog.recent_subscription("sub-1")
+    subscription_store.recent_subscription("sub-1")
     with metered() as meter:
-        catalog.recent_subscription("sub-1")
+        subscription_store.recent_subscription("sub-1")
     assert not meter.calls
 
 
@@ -135,7 +137,7 @@ def test_many_ledgers_that_wait_for_one_quota_read_it_once() -> None:
     """Their heads are read, many with one call, and the plan of each subscription."""
     for number in range(20):
         subscription = Subscription(subscription_id=f"sub-{number}", user_id="user-1", plan_id="empty")
-        catalog.save_subscription(subscription)
+        subscription_store.save_subscription(subscription)
         report(subscription, "e1")
     with metered() as meter:
         assert bill().unrated == 20
@@ -146,9 +148,9 @@ def test_many_ledgers_that_wait_for_one_quota_read_it_once() -> None:
 def test_a_head_and_an_ordinary_entry_stay_below_a_kilobyte() -> None:
     long = "i" * 40
     subscription = Subscription(subscription_id=long, user_id=long, plan_id=long)
-    catalog.save_subscription(subscription)
+    subscription_store.save_subscription(subscription)
     terms = {"monthly_limit": Decimal(999999999999), "unit_price": Decimal("123456.123456789"), "unit_name": long}
-    catalog.save_quota(Quota(plan_id=long, usage_type=long, **terms))
+    quota_store.save_quota(Quota(plan_id=long, usage_type=long, **terms))
     quantity = Decimal("999999999999.999999999")
     record(UsageEvent(long, long, long, long, quantity, NOW, METADATA), subscription, NOW)
     bill()

@@ -289,8 +289,8 @@ def test_unrated_ledgers_are_counted_and_no_failures(api: Api) -> None:
 
 
 def test_a_ledger_without_its_subscription_fails_alone(api: Api) -> None:
-    from usage_billing import catalog
     from usage_billing.platform.tables import SubscriptionTable
+    from usage_billing.subscriptions import store as subscription_store
 
     api.subscribe("sub-2")
     api.record("e1", 60, subscriptionId="sub-2")
@@ -298,7 +298,7 @@ def test_a_ledger_without_its_subscription_fails_alone(api: Api) -> None:
     api.subscribe()
     api.record("e2", 60)
     SubscriptionTable.get("sub-2").delete()
-    catalog.forget_subscriptions()
+    subscription_store.recent.clear()
     assert run(api) == NOTHING | {"ledgersSettled": 1, "itemsCreated": 1, "failures": 1, "totals": {"USD": "100.00"}}
 
 

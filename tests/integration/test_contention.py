@@ -12,10 +12,11 @@ from tests import ledgers
 from tests.api import Api
 from tests.faults import Calls, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import catalog, contention, recording, store
+from usage_billing import contention, recording, store
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.ledger import LedgerKey, UsageEvent
 from usage_billing.recording import MANY_ENTRIES, Outcome, Recorded
+from usage_billing.subscriptions import store as subscription_store
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEY = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "assessment")
@@ -24,7 +25,7 @@ KEY = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "assessment")
 @pytest.fixture(autouse=True)
 def opened(ready: Api) -> None:
     """A ledger with an entry."""
-    record(event("first"), catalog.subscription("sub-1"), NOW)
+    record(event("first"), subscription_store.subscription("sub-1"), NOW)
 
 
 def event(name: str) -> UsageEvent:
@@ -35,7 +36,9 @@ def record_many(
     entries: int = MANY_ENTRIES, *, patient: bool = True, seconds_left: Callable[[], float] = lambda: inf
 ) -> Sequence[Outcome]:
     events = [event(f"many-{number}") for number in range(entries)]
-    return recording.record_all(events, catalog.subscription, NOW, patient=patient, seconds_left=seconds_left)
+    return recording.record_all(
+        events, subscription_store.subscription, NOW, patient=patient, seconds_left=seconds_left
+    )
 
 
 def append(names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from tests.api import Answer, Api, bearer
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import consume, received
 from usage_billing import contention
-from usage_billing.platform import config
+from usage_billing.platform import memory
 
 OWNER = bearer("user-1")
 ASYNC = {"prefer": "respond-async"}
@@ -19,7 +19,7 @@ ASYNC_OWNER = OWNER | ASYNC
 def open_(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """The same as `ready`, in a deployment whose customers may record."""
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
-    config.settings.cache_clear()
+    memory.forget()
     return ready
 
 

@@ -18,9 +18,10 @@ from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import consume, received
 from tests.queue import dead
 from tests.template import template
-from usage_billing import catalog, consumption
+from usage_billing import consumption
 from usage_billing.consumption import Message
 from usage_billing.platform import clock, retries
+from usage_billing.subscriptions import store as subscription_store
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +129,7 @@ def test_the_queue_waits_long_enough_for_the_consumer() -> None:
 def test_the_same_event_many_times_costs_what_it_costs_once(ready: Api) -> None:
     with watched() as once:
         send(ready, event("a", 2))
-    catalog.forget_subscriptions()
+    subscription_store.recent.clear()
     with watched() as calls:
         assert consume(messages(*[event("b", 2)] * 40, event("b", 3))) == []
     assert calls.made.count("TransactWriteItems") == 1
@@ -197,7 +198,7 @@ def test_an_unknown_subscription_is_looked_up_once_and_each_of_its_events_is_kep
 def test_a_paused_subscription_is_looked_up_once(ready: Api) -> None:
     ready.record("known")
     ready.subscribe(status="paused")
-    catalog.recent_subscription("sub-1")
+    subscription_store.recent_subscription("sub-1")
     with watched() as calls:
         assert consume(messages(event("known"), *(event(f"e{n}") for n in range(5)))) == []
     # The subscription as it is now, the entry of each event, the head of the one that is recorded.

@@ -12,12 +12,13 @@ import get_docs
 import get_index
 import get_openapi
 from tests.api import ADMIN, Answer, Api, bearer, token
-from usage_billing import billing, catalog, dead_events, intake, invoices, recording, run_reports, store
+from usage_billing import billing, dead_events, intake, invoices, recording, run_reports, store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
-from usage_billing.platform import retries, tables
-from usage_billing.platform.config import settings
+from usage_billing.plans import store as quota_store
+from usage_billing.platform import memory, retries, tables
 from usage_billing.store import HeadMoved
+from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web import problems, resolver
 
 SECRET = "what only we may know"
@@ -45,12 +46,12 @@ def queue_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setattr(store, "append", lose)
     monkeypatch.setattr(retries.time, "sleep", lambda _: None)
     monkeypatch.setenv("USAGE_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/none")
-    settings.cache_clear()
+    memory.forget()
     return api.record()
 
 
 def internal_error(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
-    monkeypatch.setattr(catalog, "subscription", lambda _: 1 / 0)
+    monkeypatch.setattr(subscription_store, "subscription", lambda _: 1 / 0)
     return api.get("/api/subscriptions/sub-1")
 
 
@@ -62,7 +63,7 @@ def database_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
 
 def identity_provider_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setenv("API_KEYS_SECRET_ID", SECRET)
-    settings.cache_clear()
+    memory.forget()
     return api.get("/api/subscriptions/sub-1")
 
 
@@ -170,7 +171,7 @@ FAILURES = {
     "get_openapi": Failure(get_openapi, "_text", lambda api: api.get("/openapi.json")),
     "get_index": Failure(get_index, "_index", lambda api: api.get("/")),
     "get_docs": Failure(get_docs, "_page", lambda api: api.get("/docs")),
-    "get_user_usage": Failure(catalog, "subscriptions_of", lambda api: api.get("/api/usage/user/user-1")),
+    "get_user_usage": Failure(subscription_store, "subscriptions_of", lambda api: api.get("/api/usage/user/user-1")),
     "get_subscription_usage": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1")),
     "list_usage_records": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1/records")),
     "get_usage_record": Failure(store, "entry", lambda api: api.get("/api/usage/subscription/sub-1/records/e1")),
@@ -183,12 +184,12 @@ FAILURES = {
     "process_billing": Failure(billing, "ThreadPoolExecutor", lambda api: api.bill()),
     "get_billing_run": Failure(run_reports, "report", lambda api: api.get("/api/billing/runs/nothing")),
     "list_billing_runs": Failure(run_reports, "newest", lambda api: api.get("/api/billing/runs")),
-    "get_quota": Failure(catalog, "quota", lambda api: api.get("/api/usage/quotas/business/assessment")),
-    "list_quotas": Failure(catalog, "quotas", lambda api: api.get("/api/usage/quotas/business")),
-    "put_quota": Failure(catalog, "save_quota", lambda api: api.put("/api/usage/quotas/business/report", {
+    "get_quota": Failure(quota_store, "quota", lambda api: api.get("/api/usage/quotas/business/assessment")),
+    "list_quotas": Failure(quota_store, "quotas", lambda api: api.get("/api/usage/quotas/business")),
+    "put_quota": Failure(quota_store, "save_quota", lambda api: api.put("/api/usage/quotas/business/report", {
         "monthlyLimit": 1, "unitPrice": 1, "unitName": "u"})),
-    "get_subscription": Failure(catalog, "subscription", lambda api: api.get("/api/subscriptions/sub-1")),
-    "put_subscription": Failure(catalog, "save_subscription", lambda api: api.subscribe()),
+    "get_subscription": Failure(subscription_store, "subscription", lambda api: api.get("/api/subscriptions/sub-1")),
+    "put_subscription": Failure(subscription_store, "save_subscription", lambda api: api.subscribe()),
     "get_invoice": Failure(invoices, "named", lambda api: api.get("/api/invoices/nothing")),
     "list_invoice_items": Failure(invoices, "named", lambda api: api.get("/api/invoices/nothing/items")),
     "list_invoices": Failure(invoices, "invoices", lambda api: api.get("/api/invoices", query={
@@ -249,10 +250,10 @@ def test_what_dynamodb_says_is_not_passed_on(
     ready: Api, monkeypatch: pytest.MonkeyPatch, *, status: int, code: str, expected: int, write: bool
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    catalog.recent_subscription("sub-1")
+    subscription_store.recent_subscription("sub-1")
     if write:
         monkeypatch.setattr(store, "head", lambda _: None)
-        monkeypatch.setattr(catalog, "terms", lambda *_: None)
+        monkeypatch.setattr(quota_store, "terms", lambda *_: None)
     dynamodb_answers(status, code)
     answer = ready.record()
     problem(answer, expected, "database_unavailable" if expected == 503 else "internal_error")
@@ -260,7 +261,7 @@ def test_what_dynamodb_says_is_not_passed_on(
 
 def test_a_failed_request_leaves_the_next_one_alone(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(catalog, "subscription", lambda _: 1 / 0)
+        broken.setattr(subscription_store, "subscription", lambda _: 1 / 0)
         assert ready.get("/api/subscriptions/sub-1").status == 500
     assert ready.get("/api/subscriptions/sub-1").status == 200
     assert ready.get("/api/subscriptions/sub-1", headers={}).status == 401

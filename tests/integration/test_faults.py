@@ -14,19 +14,21 @@ from pynamodb.exceptions import PynamoDBException
 from tests import ledgers, queue
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import billing, catalog, dead_events, queueing, store
+from usage_billing import billing, dead_events, queueing, store
 from usage_billing.access.callers import Caller, Role
 from usage_billing.consumption import Message, consume
 from usage_billing.dead_events import DeadEvent, DeadLetter, Position, Selection, keep
 from usage_billing.intake import take
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, LedgerBusy
 from usage_billing.ledger import UsageEvent
+from usage_billing.plans import store as quota_store
+from usage_billing.plans.model import Quota
 from usage_billing.platform import retries, tables
 from usage_billing.platform.observability import metrics as written
-from usage_billing.pricing import Quota
 from usage_billing.queueing import event_json, events_in
 from usage_billing.recording import Recorded
-from usage_billing.subscriptions import Subscription
+from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription
 
 UNREADABLE = "{"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -36,13 +38,13 @@ SUBSCRIPTION = Subscription(subscription_id="sub-1", user_id="user-1", plan_id="
 @pytest.fixture(autouse=True)
 def plan(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
-    catalog.save_subscription(SUBSCRIPTION)
+    subscription_store.save_subscription(SUBSCRIPTION)
     save_quota("assessment")
 
 
 def save_quota(usage_type: str) -> None:
     terms = {"monthly_limit": Decimal(5), "unit_price": Decimal("2.5"), "unit_name": usage_type}
-    catalog.save_quota(Quota(plan_id="business", usage_type=usage_type, **terms))
+    quota_store.save_quota(Quota(plan_id="business", usage_type=usage_type, **terms))
 
 
 def report(name: str, quantity: int = 3, usage_type: str = "assessment") -> Recorded:
@@ -153,7 +155,7 @@ def test_a_batch_that_failed_anywhere_counts_once_when_sent_again(
         save_quota("unrated")
 
     def flow(number: int) -> None:
-        catalog.forget_subscriptions()
+        subscription_store.recent.clear()
         for event, taken in zip(
             both(number), take(both(number), caller, NOW, respond_async=respond_async), strict=True
         ):
@@ -185,7 +187,7 @@ def test_a_delivery_that_failed_anywhere_is_mended_by_another(when: When, error:
     again: dict[int, list[Message]] = {}
 
     def flow(number: int) -> None:
-        catalog.forget_subscriptions()
+        subscription_store.recent.clear()
         again[number] = delivery(number)
         failed = consume(again[number], NOW)
         again[number] = [message for message in again[number] if message.message_id in failed]
@@ -252,7 +254,7 @@ def test_what_is_said_to_be_kept_is_kept_and_counted(
 def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
     when: When, error: Callable[[], BaseException], by_id: bool
 ) -> None:
-    catalog.save_subscription(SUBSCRIPTION.model_copy(update={"subscription_id": "late"}))
+    subscription_store.save_subscription(SUBSCRIPTION.model_copy(update={"subscription_id": "late"}))
     died: set[str] = set()
 
     def redrive(calls: Calls, number: int) -> int:
@@ -360,7 +362,7 @@ def test_terms_are_pinned_once_when_recording_and_billing_both_find_the_quota() 
     head = report("first", 10, "unrated").head
     save_quota("unrated")
     assert report("second", 1, "unrated").head.terms
-    catalog.save_quota(
+    quota_store.save_quota(
         Quota(
             plan_id="business",
             usage_type="unrated",
@@ -369,7 +371,7 @@ def test_terms_are_pinned_once_when_recording_and_billing_both_find_the_quota() 
             unit_name="unit",
         )
     )
-    settlement = billing.settle(head.rated(catalog.terms("business", "unrated")), "run", NOW)
+    settlement = billing.settle(head.rated(quota_store.terms("business", "unrated")), "run", NOW)
     with pytest.raises(store.HeadMoved):
         store.save_settlement(settlement, head)
     run()

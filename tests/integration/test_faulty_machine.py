@@ -24,7 +24,7 @@ from tests import ledgers, queue
 from tests.api import Context
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
-from usage_billing import billing, catalog, contention, dead_events, invoices, run_reports, runs
+from usage_billing import billing, contention, dead_events, invoices, run_reports, runs
 from usage_billing.access.callers import Caller, Role
 from usage_billing.intake import Queued, Taken, take
 from usage_billing.kernel.errors import (
@@ -35,10 +35,12 @@ from usage_billing.kernel.errors import (
     QueueUnavailable,
 )
 from usage_billing.ledger import UsageEvent
-from usage_billing.platform import clock, failures, retries
-from usage_billing.pricing import Quota
+from usage_billing.plans import store as quota_store
+from usage_billing.plans.model import Quota
+from usage_billing.platform import clock, failures, recent, retries
 from usage_billing.recording import Recorded
-from usage_billing.subscriptions import Subscription
+from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription
 
 TURN = datetime(2026, 12, 1, tzinfo=UTC)
 SERVICE = Caller("key:test", Role.INTERNAL)
@@ -60,7 +62,7 @@ class Faulty(RuleBasedStateMachine):
 
     @initialize(anchor=st.sampled_from([1, 15, 31]))
     def subscribe(self, anchor: int) -> None:
-        contention.forget()
+        contention.lost_at.clear()
         self.name = f"sub-{next(_numbers)}"
         self.accepted: dict[str, UsageEvent] = {}
         self.late = f"{self.name}-late"
@@ -77,22 +79,22 @@ class Faulty(RuleBasedStateMachine):
     @rule(anchor=st.sampled_from([1, 2, 15, 30, 31]))
     def set_anchor(self, anchor: int) -> None:
         new = Subscription(subscription_id=self.name, user_id="user-1", plan_id=self.name)
-        catalog.change_subscription(self.name, lambda seen: (seen or new).with_anchor_day(anchor, self.now))
-        catalog.forget_subscriptions()
+        subscription_store.change_subscription(self.name, lambda seen: (seen or new).with_anchor_day(anchor, self.now))
+        subscription_store.recent.clear()
 
     @rule(usage_type=st.sampled_from(TYPES), trouble=TROUBLE)
     def add_quota(self, usage_type: str, trouble: Trouble = None) -> None:
-        self.troubled(trouble, lambda: catalog.save_quota(self.quota(usage_type, "USD")))
+        self.troubled(trouble, lambda: quota_store.save_quota(self.quota(usage_type, "USD")))
 
     @rule(usage_type=st.sampled_from(TYPES), trouble=TROUBLE)
     def add_quota_in_another_currency(self, usage_type: str, trouble: Trouble) -> None:
         """The plan is in USD since its first quota."""
         other = self.quota(usage_type, "EUR")
         with suppress(PlanCurrencyMismatch):
-            self.troubled(trouble, lambda: catalog.save_quota(other))
+            self.troubled(trouble, lambda: quota_store.save_quota(other))
         with pytest.raises(PlanCurrencyMismatch):
-            catalog.save_quota(other)
-        assert {quota.currency for quota in catalog.quotas(self.name)} == {"USD"}
+            quota_store.save_quota(other)
+        assert {quota.currency for quota in quota_store.quotas(self.name)} == {"USD"}
 
     def quota(self, usage_type: str, currency: str) -> Quota:
         limit, price = PRICES[usage_type]
@@ -114,7 +116,7 @@ class Faulty(RuleBasedStateMachine):
     @rule(minutes=st.sampled_from([1, 30, 61, 2000]))
     def wait(self, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
-        contention.forget()
+        contention.lost_at.clear()
 
     @rule(
         contents=st.lists(st.tuples(st.sampled_from(TYPES), QUANTITIES, INSTANTS), min_size=1, max_size=4),
@@ -338,7 +340,9 @@ class Faulty(RuleBasedStateMachine):
         assert queue.deliver(self.waiting, self.now) == []
         queue.delete(self.waiting)
         assert {row["event_id"] for row in queue.dead(self.late)} == set(self.doomed)
-        catalog.save_subscription(Subscription(subscription_id=self.late, user_id="user-1", plan_id=self.name))
+        subscription_store.save_subscription(
+            Subscription(subscription_id=self.late, user_id="user-1", plan_id=self.name)
+        )
         self.redrive_all()
         revived = queue.receive()
         assert queue.deliver(revived, self.now) == []
@@ -363,5 +367,5 @@ def test_anything_may_fail_and_nothing_is_lost(aws: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(runs, "SAVING_SECONDS", 0)
     # What this process remembers for some seconds or a minute, it remembers until the machine says otherwise.
     monkeypatch.setattr(contention, "monotonic", lambda: 0.0)
-    monkeypatch.setattr(catalog, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: 0.0))
     run_machine(Faulty, examples=40)

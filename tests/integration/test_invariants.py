@@ -12,11 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests import ledgers
 from tests.machines import run_machine
 from tests.recording import record
-from usage_billing import billing, catalog
+from usage_billing import billing
 from usage_billing.kernel.errors import EventIdConflict, SubscriptionInactive
 from usage_billing.ledger import UsageEvent
-from usage_billing.pricing import Quota
-from usage_billing.subscriptions import Subscription, SubscriptionStatus
+from usage_billing.plans import store as quota_store
+from usage_billing.plans.model import Quota
+from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription, SubscriptionStatus
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 TURN = datetime(2026, 12, 1, tzinfo=UTC)
@@ -44,14 +46,14 @@ class Billing(RuleBasedStateMachine):
         self.subscription = Subscription(
             subscription_id=self.name, user_id="user-1", plan_id=self.plan, billing_anchor_day=anchor
         )
-        catalog.save_subscription(self.subscription)
+        subscription_store.save_subscription(self.subscription)
         self.add_quota("assessment")
         self.add_quota("analysis")
 
     @rule(usage_type=TYPES)
     def add_quota(self, usage_type: str) -> None:
         currency, limit, price = QUOTAS[usage_type]
-        catalog.save_quota(
+        quota_store.save_quota(
             Quota(
                 plan_id=self.plan,
                 usage_type=usage_type,
@@ -64,8 +66,8 @@ class Billing(RuleBasedStateMachine):
 
     @rule(usage_type=TYPES, limit=st.integers(0, 50), price=st.sampled_from(["0.5", "3"]))
     def change_quota(self, usage_type: str, limit: int, price: str) -> None:
-        if catalog.terms(self.plan, usage_type):
-            catalog.save_quota(
+        if quota_store.terms(self.plan, usage_type):
+            quota_store.save_quota(
                 Quota(
                     plan_id=self.plan,
                     usage_type=usage_type,
@@ -122,10 +124,10 @@ class Billing(RuleBasedStateMachine):
     @rule(quantity=QUANTITIES)
     def report_while_paused(self, quantity: Decimal) -> None:
         paused = self.subscription.model_copy(update={"status": SubscriptionStatus.PAUSED})
-        catalog.change_subscription(self.name, lambda _: paused)
+        subscription_store.change_subscription(self.name, lambda _: paused)
         with pytest.raises(SubscriptionInactive):
             record(UsageEvent("never", "user-1", self.name, "report", quantity), paused, self.now)
-        catalog.change_subscription(self.name, lambda _: self.subscription)
+        subscription_store.change_subscription(self.name, lambda _: self.subscription)
 
     @rule(whole=st.booleans(), cut=st.booleans())
     def bill(self, whole: bool, cut: bool) -> None:
@@ -154,7 +156,7 @@ class Billing(RuleBasedStateMachine):
         if not hasattr(self, "name"):
             return
         for usage_type in QUOTAS:
-            if not catalog.terms(self.plan, usage_type):
+            if not quota_store.terms(self.plan, usage_type):
                 self.add_quota(usage_type)
         for expected in (None, 0):
             totals = billing.run(

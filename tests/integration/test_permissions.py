@@ -17,9 +17,10 @@ from tests.integration.test_deliveries import message
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.template import functions, variables
-from usage_billing import billing, catalog, store
+from usage_billing import billing, store
 from usage_billing.billing import RunSegment
-from usage_billing.platform import aws, vault
+from usage_billing.platform import aws, memory
+from usage_billing.subscriptions import store as subscription_store
 
 OPERATIONS = {
     "Put": "dynamodb:PutItem",
@@ -78,8 +79,8 @@ class Rights:
 
         def watched(event: dict[str, Any], context: Any) -> Any:
             self._running = module
-            vault.vault.cache_clear()
-            catalog.forget_subscriptions()
+            memory.forget()
+            subscription_store.recent.clear()
             answer = handler(event, context)
             if "headers" in event:
                 others = {name: value for name, value in event["headers"].items() if name != "x-api-key"}

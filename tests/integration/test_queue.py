@@ -212,7 +212,7 @@ def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(ready
         assert calls.made.count("TransactWriteItems") == recording.FEW_TRIES
         assert ready.record("third").status == 202
         assert calls.made.count("TransactWriteItems") == recording.FEW_TRIES
-    contention.forget()
+    contention.lost_at.clear()
     assert ready.record("fourth").status == 201
     consume(received())
     [ledger] = ledgers.check()

@@ -13,11 +13,11 @@ from tests.ledgers import check, rows, unsettled
 from usage_billing import billing, store
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.ledger import Head, LedgerKey, UsageEvent
-from usage_billing.periods import MonthlyCycle
 from usage_billing.platform import retries
-from usage_billing.pricing import Terms
+from usage_billing.pricing.terms import Terms
 from usage_billing.settlement import Settlement, settle
 from usage_billing.store import EventsExist, HeadMoved
+from usage_billing.subscriptions.cycles import MonthlyCycle
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)

@@ -11,10 +11,12 @@ from tests.api import Api
 from tests.faults import watched
 from tests.integration.conftest import Metrics
 from tests.ledgers import check, unsettled
-from usage_billing import catalog, rating, store
+from usage_billing import rating, store
 from usage_billing.kernel.errors import SubscriptionNotFound
+from usage_billing.plans import store as quota_store
 from usage_billing.platform.tables import SubscriptionTable
 from usage_billing.rating import Rating, Unrated
+from usage_billing.subscriptions import store as subscription_store
 
 LEDGERS = 8
 
@@ -30,13 +32,13 @@ def waiting(api: Api) -> Api:
 
 
 def quota_looks(asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    terms = catalog.terms
+    terms = quota_store.terms
 
     def look(plan_id: str, usage_type: str) -> Any:
         asked.append((plan_id, usage_type))
         return terms(plan_id, usage_type)
 
-    monkeypatch.setattr(catalog, "terms", look)
+    monkeypatch.setattr(quota_store, "terms", look)
 
 
 def test_a_missing_quota_is_looked_up_once_in_a_run(
@@ -96,7 +98,7 @@ def heads(subscription_id: str) -> list[Any]:
 def test_a_look_that_fails_is_made_again_for_the_next_ledger(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     looking, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
     with monkeypatch.context() as failing:
-        failing.setattr(catalog, "terms", lambda *_: 1 / 0)
+        failing.setattr(quota_store, "terms", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             looking.rated(head)
     with pytest.raises(Unrated):
@@ -108,7 +110,7 @@ def test_a_look_that_fails_is_made_again_for_the_next_ledger(waiting: Api, monke
 
 def test_a_subscription_that_is_gone_is_a_failure_of_its_ledger_alone(waiting: Api) -> None:
     SubscriptionTable.get("sub-3").delete()
-    catalog.forget_subscriptions()
+    subscription_store.recent.clear()
     answer = waiting.bill().json
     assert (answer["failures"], answer["ledgersUnrated"]) == (2, 2 * LEDGERS - 2)
     with pytest.raises(SubscriptionNotFound):
@@ -123,7 +125,7 @@ def test_many_threads_that_find_the_same_quota_missing_look_once(waiting: Api, m
         asked.append((plan_id, usage_type))
         release.wait(10)
 
-    monkeypatch.setattr(catalog, "terms", slow)
+    monkeypatch.setattr(quota_store, "terms", slow)
     looking, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
     looking._remember("sub-0", "plan-0")
 

@@ -12,7 +12,7 @@ from tests.api import Api, bearer
 from tests.cloud import API_KEY
 from tests.integration.test_queue import consume, received
 from usage_billing import contention
-from usage_billing.platform import config
+from usage_billing.platform import memory
 from usage_recorder import NotAcknowledged, Pauses, UsageRecorder, UsageRejected
 
 At = Callable[[str], None]
@@ -153,7 +153,7 @@ def test_a_customers_event_for_a_subscription_that_is_not_there_waits_for_a_pers
 ) -> None:
     """They are not told whether it exists, so there is nothing to wait for."""
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
-    config.settings.cache_clear()
+    memory.forget()
     recorder = make(token=bearer("user-1")["authorization"].removeprefix("Bearer "))
     with pytest.raises(UsageRejected, match="403 forbidden"):
         recorder.record_now("user-1", "sub-9", "assessment", 1)
@@ -163,7 +163,7 @@ def test_a_customers_event_for_a_subscription_that_is_not_there_waits_for_a_pers
 
 def test_a_customer_records_under_an_id_that_the_service_makes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
-    config.settings.cache_clear()
+    memory.forget()
     recorder = make(token=bearer("user-1")["authorization"].removeprefix("Bearer "))
     assert [run_job(recorder) for _ in range(2)] == ["recorded", "replayed"]
     [ledger] = ledgers.check()

@@ -13,9 +13,10 @@ from tests.faults import timed_out
 from tests.integration.conftest import Metrics
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
-from usage_billing import catalog, intake, rejections, store
-from usage_billing.platform import config
+from usage_billing import intake, rejections, store
+from usage_billing.platform import memory
 from usage_billing.requests import MOST_BATCH_BYTES
+from usage_billing.subscriptions import store as subscription_store
 
 SECRET = "nobody's business"
 READER = {"x-api-key": SCOPED_KEYS["read"]}
@@ -41,7 +42,7 @@ def _logs(caplog: pytest.LogCaptureFixture) -> None:
 def open_(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """The same as `ready`, in a deployment whose customers may record."""
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
-    config.settings.cache_clear()
+    memory.forget()
     return ready
 
 
@@ -299,7 +300,7 @@ def test_an_internal_error_is_counted_wherever_it_happens(
     ready.record("queued", headers=ASYNC)
     metrics()
     with monkeypatch.context() as broken:
-        broken.setattr(catalog, "subscription", bug)
+        broken.setattr(subscription_store, "subscription", bug)
         assert ready.get("/api/subscriptions/sub-1").status == 500
         assert metrics() == {"InternalErrors": 1}
     with monkeypatch.context() as broken:

@@ -16,7 +16,7 @@ from usage_billing import billing, store
 from usage_billing.billing import RunSegment
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.ledger import Head, LedgerKey
-from usage_billing.platform.config import settings
+from usage_billing.platform import memory
 
 SCHEDULED = {
     "version": "0",
@@ -130,7 +130,7 @@ def test_a_queue_that_takes_nothing_is_an_error_and_what_was_settled_stays(
     many: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BILLING_QUEUE_URL", os.environ["BILLING_QUEUE_URL"] + "-missing")
-    settings.cache_clear()
+    memory.forget()
     with pytest.raises(QueueUnavailable):
         run_billing.handler(SCHEDULED, Context(seconds=0))
     assert len(list(unsettled(check()))) == LEDGERS - 2

@@ -11,13 +11,13 @@ import pytest
 
 from tests.api import Api
 from tests.faults import watched
-from usage_billing import catalog
 from usage_billing.answers.usage import SubscriptionUsage
 from usage_billing.kernel import cursors
 from usage_billing.kernel.exact_json import dumps
 from usage_billing.ledger import Head, LedgerKey
-from usage_billing.pricing import Terms
-from usage_billing.subscriptions import Subscription
+from usage_billing.platform import recent
+from usage_billing.pricing.terms import Terms
+from usage_billing.subscriptions.model import Subscription
 
 At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
@@ -97,7 +97,7 @@ def test_a_ledger_shows_its_own_terms_and_what_is_unused_those_of_today(ready: A
 
 def test_quotas_are_remembered_for_a_minute(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 59.9, 59.9, 60.0, 60.0])
-    monkeypatch.setattr(catalog, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     first = ["GetItem", "Query", "Query"]
     for calls_made in (first, ["Query"], first):
         with watched() as calls:

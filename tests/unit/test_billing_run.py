@@ -23,10 +23,10 @@ from usage_billing.billing import (
 )
 from usage_billing.kernel.errors import InvoiceNotDraft
 from usage_billing.ledger import Head, LedgerKey, UsageEvent
-from usage_billing.periods import MonthlyCycle
-from usage_billing.pricing import Terms
+from usage_billing.pricing.terms import Terms
 from usage_billing.rating import Rating, Unrated
 from usage_billing.settlement import Settlement, settle
+from usage_billing.subscriptions.cycles import MonthlyCycle
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)

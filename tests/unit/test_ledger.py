@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage_billing.ledger import CLOCK_SKEW, OLDEST_EVENT, Entry, Head, LedgerKey, QuotaState, UsageEvent, timely
-from usage_billing.periods import MonthlyCycle
-from usage_billing.pricing import Terms
+from usage_billing.pricing.terms import Terms
+from usage_billing.subscriptions.cycles import MonthlyCycle
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage_billing.kernel.periods import Period
-from usage_billing.periods import MonthlyCycle
+from usage_billing.subscriptions.cycles import MonthlyCycle
 
 ANCHORS = st.integers(1, 31)
 INSTANTS = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001

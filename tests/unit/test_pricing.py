@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from usage_billing.kernel.money import MINOR_UNIT_DIGITS, in_minor_units, rounded
 from usage_billing.kernel.numbers import as_text
-from usage_billing.pricing import Quota, Terms
+from usage_billing.plans.model import Quota
+from usage_billing.pricing.terms import Terms
 
 
 def terms(included: str = "50", price: str = "10.00", currency: str = "USD") -> Terms:

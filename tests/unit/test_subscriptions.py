@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.subscriptions import SPREAD, Subscription
+from usage_billing.subscriptions.model import SPREAD, Subscription
 
 DAYS = st.integers(1, 31)
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

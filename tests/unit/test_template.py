@@ -15,7 +15,7 @@ from bench import cost
 from tests.api import routes
 from tests.template import ROOT, functions, tables_template, template, variables
 from usage_billing.kernel.errors import BillingError
-from usage_billing.platform import tables
+from usage_billing.platform import memory, tables
 from usage_billing.platform.config import Settings, settings
 from usage_billing.web import problems
 
@@ -61,7 +61,7 @@ def test_missing_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "RS256")
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
     assert settings().jwt_issuer == "RS256"
-    settings.cache_clear()
+    memory.forget()
     monkeypatch.delenv("USAGE_TABLE")
     monkeypatch.setenv("JWT_ALGORITHM", "none")
     with pytest.raises(RuntimeError, match=r"^missing or wrong in the environment: USAGE_TABLE, JWT_ALGORITHM$"):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 
-from usage_billing import catalog
 from usage_billing.dead_events import UNDELIVERED, UNREADABLE, DeadLetter, keep
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
 from usage_billing.ledger import UsageEvent
@@ -15,6 +14,7 @@ from usage_billing.platform.config import settings
 from usage_billing.platform.observability import EVENTS_DELAYED, count, logger
 from usage_billing.queueing import events_in
 from usage_billing.recording import record_all
+from usage_billing.subscriptions import store as subscription_store
 
 PASSING = (LedgerBusy, DatabaseUnavailable, InternalError)
 """What may go well when it is tried again; everything else is final."""
@@ -62,7 +62,7 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
     reports, dead = _opened(messages)
     outcomes = record_all(
         [event for _, event in reports],
-        catalog.recent_subscription,
+        subscription_store.recent_subscription,
         now,
         seconds_left=lambda: seconds_left() - RECORDING_RESERVE_SECONDS,
     )

@@ -7,19 +7,20 @@ much to lose looks first whether others are still at it.
 from time import monotonic
 
 from usage_billing.ledger import LedgerKey
+from usage_billing.platform.memory import remembered
 
 HOT_SECONDS = 5.0
 SUSPECT_SECONDS = 60.0
 MOST_REMEMBERED = 10_000
 
-_lost_at: dict[LedgerKey, float] = {}
+lost_at: dict[LedgerKey, float] = remembered({})
 
 
 def notice(key: LedgerKey) -> None:
     """A race for this ledger was lost just now."""
-    if len(_lost_at) >= MOST_REMEMBERED:
-        _lost_at.clear()
-    _lost_at[key] = monotonic()
+    if len(lost_at) >= MOST_REMEMBERED:
+        lost_at.clear()
+    lost_at[key] = monotonic()
 
 
 def is_hot(key: LedgerKey) -> bool:
@@ -33,10 +34,5 @@ def is_suspect(key: LedgerKey) -> bool:
 
 
 def _lost_within(seconds: float, key: LedgerKey) -> bool:
-    lost_at = _lost_at.get(key)
-    return lost_at is not None and monotonic() - lost_at < seconds
-
-
-def forget() -> None:
-    """Take every ledger for calm."""
-    _lost_at.clear()
+    moment = lost_at.get(key)
+    return moment is not None and monotonic() - moment < seconds

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
 
-from usage_billing import catalog
 from usage_billing.access.callers import Caller
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
 from usage_billing.ledger import UsageEvent
+from usage_billing.plans import store as quota_store
 from usage_billing.queueing import enqueue
 from usage_billing.recording import Recorded, failed, record_all, require_timely
-from usage_billing.subscriptions import Subscription
+from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription
 
 RESERVE_SECONDS = 7.0
 """What is kept of a request's time when nothing more is recorded: one call that hangs, or the queue."""
@@ -107,7 +108,7 @@ class _Gate:
         """
         if subscription_id not in self.subscriptions:
             self._require_time()
-            found = self.caller.reach(lambda: catalog.recent_subscription(subscription_id))
+            found = self.caller.reach(lambda: subscription_store.recent_subscription(subscription_id))
             self.subscriptions[subscription_id] = found
         return self.subscriptions[subscription_id]
 
@@ -123,7 +124,7 @@ class _Gate:
         name = subscription.plan_id, event.usage_type
         if name not in self.in_plan:
             self._require_time()
-            self.in_plan[name] = catalog.terms(*name) is not None
+            self.in_plan[name] = quota_store.terms(*name) is not None
         if not self.in_plan[name]:
             raise ValidationFailed(FieldError("usageType", "not_in_plan", "must be a usage type of the plan"))
 

@@ -13,7 +13,7 @@ from usage_billing.kernel.exact_json import dumps
 from usage_billing.kernel.identifiers import CUSTOMER_PREFIX
 from usage_billing.kernel.numbers import ZERO, add, subtract
 from usage_billing.kernel.periods import Period
-from usage_billing.pricing import Terms
+from usage_billing.pricing.terms import Terms
 
 OLDEST_EVENT = timedelta(days=366)
 """How long after it occurred an event can still be recorded."""

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from usage_billing import catalog, invoices, store
+from usage_billing import invoices, store
 from usage_billing.answers.usage import SubscriptionUsage, UsageRecord, UsageRecords
 from usage_billing.kernel import cursors
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.periods import Period
 from usage_billing.ledger import Entry, Head, LedgerKey
+from usage_billing.plans import store as quota_store
 from usage_billing.settlement import InvoiceItem
-from usage_billing.subscriptions import Subscription
+from usage_billing.subscriptions.model import Subscription
 
 
 def usage(
@@ -28,7 +29,7 @@ def usage(
     used = store.heads(subscription.subscription_id, period.key, after, limit + 1)
     heads = {head.key.usage_type: head for head in used}
     if now < period.end:
-        for quota in catalog.recent_quotas(subscription.plan_id, after or None, limit + 1):
+        for quota in quota_store.recent_quotas(subscription.plan_id, after or None, limit + 1):
             key = LedgerKey.of(subscription.subscription_id, period, quota.usage_type)
             heads.setdefault(quota.usage_type, Head(key, subscription.user_id, period, quota.terms))
     page = [heads[usage_type] for usage_type in sorted(heads)[:limit]]

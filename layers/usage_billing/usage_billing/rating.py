@@ -7,9 +7,10 @@ that gets them; a ledger that is left unrated for what was remembered is rated b
 from concurrent.futures import Future
 from threading import Lock
 
-from usage_billing import catalog
 from usage_billing.ledger import Head
-from usage_billing.pricing import Terms
+from usage_billing.plans import store as quota_store
+from usage_billing.pricing.terms import Terms
+from usage_billing.subscriptions import store as subscription_store
 
 MAX_PLANS = 100_000
 """How many subscriptions' plans are remembered before all are forgotten: some ten megabytes."""
@@ -43,7 +44,7 @@ class Rating:
         subscription_id, usage_type = head.key.subscription_id, head.key.usage_type
         plan_id = self._plans.get(subscription_id)
         if plan_id is None or not self._is_missing(plan_id, usage_type):
-            plan_id = catalog.subscription(subscription_id).plan_id
+            plan_id = subscription_store.subscription(subscription_id).plan_id
             self._remember(subscription_id, plan_id)
         terms = self._terms(plan_id, usage_type)
         if terms is None:
@@ -68,10 +69,10 @@ class Rating:
             if look is None:
                 self._looks[name] = mine = Future[bool]()
         if look is not None:
-            return None if look.result() else catalog.terms(*name)
+            return None if look.result() else quota_store.terms(*name)
         terms, answered = None, False
         try:
-            terms, answered = catalog.terms(*name), True
+            terms, answered = quota_store.terms(*name), True
         finally:
             if not answered:
                 with self._lock:

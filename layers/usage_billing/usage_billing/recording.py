@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import islice
 from math import inf
 
-from usage_billing import catalog, contention, store
+from usage_billing import contention, store
 from usage_billing.kernel.errors import (
     BillingError,
     EventIdConflict,
@@ -23,7 +23,9 @@ from usage_billing.kernel.errors import (
     ValidationFailed,
 )
 from usage_billing.ledger import CLOCK_SKEW, OLDEST_EVENT, Entry, Head, LedgerKey, QuotaState, UsageEvent, timely
+from usage_billing.plans import store as quota_store
 from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.memory import remembered
 from usage_billing.platform.observability import (
     EVENT_ID_CONFLICTS,
     EVENTS_RECORDED,
@@ -35,7 +37,8 @@ from usage_billing.platform.observability import (
 )
 from usage_billing.platform.retries import MAX_ATTEMPTS, linger, pause
 from usage_billing.store import MOST_ENTRIES, EventsExist, HeadMoved
-from usage_billing.subscriptions import Subscription
+from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription
 
 THREADS = 8
 """How many ledgers of one batch are written at the same time."""
@@ -159,7 +162,7 @@ class _Batch:
             self._require_time()
             subscription = self.find(subscription_id)
             if not subscription.is_active:  # perhaps it is by now
-                subscription = catalog.subscription(subscription_id)
+                subscription = subscription_store.subscription(subscription_id)
         except Exception as error:
             return _Sorted(dict.fromkeys(numbers, failed(error)))
         found = _Sorted()
@@ -347,15 +350,10 @@ def _prepared(head: Head) -> Head:
     return head if head.terms else _rate(head)
 
 
-_full: set[tuple[str, str]] = set()
+_full: set[tuple[str, str]] = remembered(set())
 """Subscriptions and periods that have all the ledgers they may; no ledger is ever closed again."""
 
 MAX_REMEMBERED = 10_000
-
-
-def forget_full() -> None:
-    """Look again whether subscriptions have room for ledgers."""
-    _full.clear()
 
 
 def _require_room(key: LedgerKey) -> None:
@@ -377,8 +375,8 @@ def _rate(head: Head) -> Head:
 
     Terms hold for a whole period, so the plan is read afresh for them.
     """
-    plan_id = catalog.subscription(head.key.subscription_id).plan_id
-    terms = catalog.terms(plan_id, head.key.usage_type)
+    plan_id = subscription_store.subscription(head.key.subscription_id).plan_id
+    terms = quota_store.terms(plan_id, head.key.usage_type)
     if terms:
         return head.rated(terms)
     count(QUOTA_MISSING)

@@ -1,14 +1,13 @@
 """What the API takes: bodies and parameters, and the domain values they become."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any, Self
 from uuid import uuid4
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from usage_billing.kernel.errors import FieldError, SubscriptionUserFixed, ValidationFailed
-from usage_billing.kernel.fields import Instant, Limit, PrintableText, Quantity, UnitPrice
+from usage_billing.kernel.errors import FieldError, ValidationFailed
+from usage_billing.kernel.fields import Instant, Quantity
 from usage_billing.kernel.identifiers import (
     CODE_PATTERN,
     EventId,
@@ -16,11 +15,8 @@ from usage_billing.kernel.identifiers import (
     RecordedEventId,
 )
 from usage_billing.kernel.metadata import Metadata
-from usage_billing.kernel.money import Currency
 from usage_billing.ledger import UsageEvent
-from usage_billing.pricing import Quota
-from usage_billing.subscriptions import Subscription, SubscriptionStatus
-from usage_billing.web.shapes import Request, require_same
+from usage_billing.web.shapes import Request
 
 MOST_EVENTS_IN_BATCH = 500
 MOST_BATCH_BYTES = 1024 * 1024
@@ -105,64 +101,3 @@ class DeadEventSelection(Request):
         if self.ids is None and self.code is None and self.subscription_id is None and self.event_id is None:
             raise ValueError("must have ids, code, subscriptionId or eventId")
         return self
-
-
-class QuotaTerms(Request):
-    """A quota. Its plan and usage type stand in the path and may be repeated here."""
-
-    plan_id: Identifier | None = None
-    usage_type: Identifier | None = None
-    monthly_limit: Limit
-    unit_price: UnitPrice
-    unit_name: PrintableText
-    currency: Currency = "USD"
-
-    def quota(self, plan_id: str, usage_type: str) -> Quota:
-        require_same("planId", self.plan_id, plan_id)
-        require_same("usageType", self.usage_type, usage_type)
-        return Quota(
-            plan_id=plan_id,
-            usage_type=usage_type,
-            monthly_limit=self.monthly_limit,
-            unit_price=self.unit_price,
-            unit_name=self.unit_name,
-            currency=self.currency,
-        )
-
-
-def _whole(value: object) -> object:
-    """To JSON 9.0 is the integer 9."""
-    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
-
-
-class SubscriptionTerms(Request):
-    """A subscription. Its id stands in the path and may be repeated here.
-
-    Left out, `status` and `billingAnchorDay` stay as they are; a new subscription is active and anchored on day 1.
-    """
-
-    subscription_id: Identifier | None = None
-    user_id: Identifier
-    plan_id: Identifier
-    status: SubscriptionStatus | None = None
-    billing_anchor_day: Annotated[int | None, Field(strict=True, ge=1, le=31), BeforeValidator(_whole)] = None
-
-    def subscription(self, subscription_id: str, current: Subscription | None, now: datetime) -> Subscription:
-        """The subscription that `current`, if there is one, becomes.
-
-        Raises:
-            SubscriptionUserFixed: it belongs to another user.
-        """
-        require_same("subscriptionId", self.subscription_id, subscription_id)
-        if current is None:
-            return Subscription(
-                subscription_id=subscription_id,
-                user_id=self.user_id,
-                plan_id=self.plan_id,
-                status=self.status or SubscriptionStatus.ACTIVE,
-                billing_anchor_day=self.billing_anchor_day or 1,
-            )
-        if current.user_id != self.user_id:
-            raise SubscriptionUserFixed("A subscription keeps its user; cancel it and create one for the other user.")
-        changed = current.model_copy(update={"plan_id": self.plan_id, "status": self.status or current.status})
-        return changed.with_anchor_day(self.billing_anchor_day or current.billing_anchor_day, now)

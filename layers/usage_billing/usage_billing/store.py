@@ -25,7 +25,7 @@ from usage_billing.platform.tables import (
     UsageTable,
 )
 from usage_billing.platform.transactions import cancellation, old_item, write
-from usage_billing.pricing import Terms
+from usage_billing.pricing.terms import Terms
 from usage_billing.settlement import DRAFT, InvoiceItem, Settlement
 
 SHARDS = 16

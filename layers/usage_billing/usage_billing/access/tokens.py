@@ -4,13 +4,13 @@ Imported with the first token that comes: PyJWT brings `cryptography` with it, a
 call with keys.
 """
 
-from functools import cache
 from typing import Any
 
 import jwt
 
 from usage_billing.kernel.errors import CredentialsExpired, CredentialsInvalid, IdentityProviderUnavailable
 from usage_billing.platform.config import settings
+from usage_billing.platform.memory import cached
 from usage_billing.platform.renewal import Renewed
 from usage_billing.platform.vault import SecretUnavailable, vault
 
@@ -79,6 +79,6 @@ class _KeySet(jwt.PyJWKClient):
             raise jwt.PyJWKClientConnectionError(str(error)) from error
 
 
-@cache
+@cached
 def key_set(url: str) -> jwt.PyJWKClient:
     return _KeySet(url)

@@ -3,13 +3,13 @@
 Made by botocore itself. boto3 would only wrap them, and importing it is a seventh of a cold start.
 """
 
-from functools import cache
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
 
 from usage_billing.platform.config import CLIENT
+from usage_billing.platform.memory import cached
 
 
 def client(service: str, differing: Config | None = None) -> Any:
@@ -17,11 +17,6 @@ def client(service: str, differing: Config | None = None) -> Any:
     return _session().create_client(service, config=CLIENT.merge(differing) if differing else CLIENT)
 
 
-@cache
+@cached
 def _session() -> Any:
     return botocore.session.get_session()
-
-
-def forget() -> None:
-    """Take region and credentials from the environment again, for the clients that are made from now on."""
-    _session.cache_clear()

@@ -1,12 +1,13 @@
 """The settings, and the only reader of the environment."""
 
 import os
-from functools import cache
 from typing import Literal
 
 from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_snake
+
+from usage_billing.platform.memory import cached
 
 CLIENT = Config(
     connect_timeout=1,
@@ -44,7 +45,7 @@ class Settings(BaseModel):
     customers_may_record: bool
 
 
-@cache
+@cached
 def settings() -> Settings:
     """The settings of this process, read once.
 

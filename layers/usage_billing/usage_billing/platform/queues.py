@@ -1,7 +1,6 @@
 """SQS: messages into any queue, and what a queue refuses."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from math import inf
 from typing import Any
 
@@ -9,6 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform import aws
+from usage_billing.platform.memory import cached
 from usage_billing.platform.observability import logger
 
 MAX_MESSAGES = 10
@@ -65,6 +65,6 @@ def unavailable(cause: Exception | None) -> QueueUnavailable:
     return error
 
 
-@cache
+@cached
 def client() -> Any:
     return aws.client("sqs")

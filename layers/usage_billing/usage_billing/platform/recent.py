@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from usage_billing.platform.memory import remembered
+
 RECENT_SECONDS = 60.0
 
 KeyT = TypeVar("KeyT")
@@ -15,7 +17,7 @@ class Recent(Generic[KeyT, ValueT]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._read: dict[KeyT, tuple[float, ValueT]] = {}
+        self._read: dict[KeyT, tuple[float, ValueT]] = remembered({})
 
     def get(self, key: KeyT, load: Callable[[], ValueT]) -> ValueT:
         """What is remembered, else what `load` returns; if it raises, nothing is remembered."""

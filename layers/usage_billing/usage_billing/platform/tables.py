@@ -5,7 +5,6 @@ The names of the attributes are the names in DynamoDB. All models share one boto
 
 from collections.abc import Sequence
 from decimal import Decimal
-from functools import cache
 from threading import RLock
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from pynamodb.models import Model
 
 from usage_billing.platform import aws
 from usage_billing.platform.config import settings
+from usage_billing.platform.memory import cached, on_forget
 
 _making = RLock()
 
@@ -31,7 +31,7 @@ def client() -> Any:
         return _client()
 
 
-@cache
+@cached
 def _client() -> Any:
     return aws.client("dynamodb")
 
@@ -373,8 +373,8 @@ def connection() -> Connection:
     return UsageTable._get_connection().connection
 
 
+@on_forget
 def disconnect() -> None:
-    """Forget the client and the tables' names, so that the next call takes both from the settings again."""
-    _client.cache_clear()
+    """Forget the tables' names and connections, so that the next call takes them from the settings again."""
     for table in ALL:
         table._connection = None

@@ -1,13 +1,13 @@
 """What Secrets Manager keeps, remembered by this process for some minutes."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, TypeVar
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from usage_billing.platform import aws
+from usage_billing.platform.memory import cached
 from usage_billing.platform.renewal import Renewed
 
 CACHE_SECONDS = 300.0
@@ -56,6 +56,6 @@ class Vault:
             raise SecretUnavailable(secret_id) from error
 
 
-@cache
+@cached
 def vault() -> Vault:
     return Vault()

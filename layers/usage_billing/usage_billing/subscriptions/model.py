@@ -8,7 +8,7 @@ from pydantic import Field
 
 from usage_billing.kernel.fields import Instant, Strict
 from usage_billing.kernel.identifiers import Identifier
-from usage_billing.periods import BillingCycle, MonthlyCycle, SwitchedCycle
+from usage_billing.subscriptions.cycles import BillingCycle, MonthlyCycle, SwitchedCycle
 
 
 class SubscriptionStatus(StrEnum):

@@ -1,0 +1,90 @@
+"""Load and save quotas; each plan has one currency."""
+
+from pynamodb.exceptions import DoesNotExist, TransactWriteError
+
+from usage_billing.kernel.errors import DatabaseUnavailable, PlanCurrencyMismatch, QuotaNotFound
+from usage_billing.plans.model import Quota
+from usage_billing.platform.recent import Recent
+from usage_billing.platform.retries import attempts
+from usage_billing.platform.tables import UsageQuotaTable
+from usage_billing.platform.transactions import cancellation, old_item, write
+from usage_billing.pricing.terms import Terms
+
+recent = Recent[tuple[str, str | None, int], list[Quota]](100)
+"""Pages of a plan's quotas."""
+
+
+def quota(plan_id: str, usage_type: str) -> Quota:
+    """A plan's quota for a usage type.
+
+    Raises:
+        QuotaNotFound: there is none.
+    """
+    try:
+        return _quota(UsageQuotaTable.get(plan_id, usage_type, consistent_read=True))
+    except DoesNotExist:
+        raise QuotaNotFound(f"The plan {plan_id} has no quota for {usage_type}.") from None
+
+
+def terms(plan_id: str, usage_type: str) -> Terms | None:
+    """The terms a ledger of this plan and usage type would get now, None where the quota is missing."""
+    try:
+        return quota(plan_id, usage_type).terms
+    except QuotaNotFound:
+        return None
+
+
+def quotas(plan_id: str, after: str | None = None, limit: int | None = None) -> list[Quota]:
+    """The quotas of a plan by usage type: up to `limit` of them, beginning behind the usage type `after`."""
+    behind = UsageQuotaTable.usage_type > max(after or "", UsageQuotaTable.PLAN)
+    return [_quota(row) for row in UsageQuotaTable.query(plan_id, behind, consistent_read=True, limit=limit)]
+
+
+def recent_quotas(plan_id: str, after: str | None, limit: int) -> list[Quota]:
+    """The same as they were at most a minute ago, remembered by this process."""
+    return recent.get((plan_id, after, limit), lambda: quotas(plan_id, after, limit))
+
+
+def save_quota(new: Quota) -> None:
+    """Create or replace a quota. Ledgers that are open keep the terms they have.
+
+    The first quota of a plan fixes the plan's currency, for ever: it is written in the same transaction as the quota,
+    on condition that the plan has no other. So two currencies cannot get into a plan, whoever comes in between.
+
+    Raises:
+        PlanCurrencyMismatch: the plan is in another currency.
+        DatabaseUnavailable: others kept changing the plan; the same quota can be saved again.
+    """
+    row = UsageQuotaTable
+    quota = row(new.plan_id, new.usage_type).change(
+        [
+            row.monthly_limit.set(new.monthly_limit),
+            row.unit_price.set(new.unit_price),
+            row.unit_name.set(new.unit_name),
+            row.currency.set(new.currency),
+        ]
+    )
+    in_its_currency = row.currency.does_not_exist() | (row.currency == new.currency)
+    plan = row(new.plan_id, row.PLAN).change([row.currency.set(new.currency)], in_its_currency)
+    for _ in attempts():
+        try:
+            write([], [quota, plan])
+        except TransactWriteError as error:
+            if stored := old_item(cancellation(error)[1]):
+                currency = UsageQuotaTable.from_raw_data(stored).currency
+                raise PlanCurrencyMismatch(f"The plan {new.plan_id} is in {currency} and keeps it.") from None
+        else:
+            recent.clear()
+            return
+    raise DatabaseUnavailable("Others keep changing this plan; send the same request again.")
+
+
+def _quota(row: UsageQuotaTable) -> Quota:
+    return Quota(
+        plan_id=row.plan_id,
+        usage_type=row.usage_type,
+        monthly_limit=row.monthly_limit,
+        unit_price=row.unit_price,
+        unit_name=row.unit_name,
+        currency=row.currency,
+    )

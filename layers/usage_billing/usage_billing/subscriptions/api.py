@@ -1,0 +1,52 @@
+"""Subscriptions in requests and responses."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from usage_billing.kernel.errors import SubscriptionUserFixed
+from usage_billing.kernel.identifiers import (
+    Identifier,
+)
+from usage_billing.subscriptions.model import Subscription, SubscriptionStatus
+from usage_billing.web.shapes import Request, require_same
+
+
+def _whole(value: object) -> object:
+    """To JSON 9.0 is the integer 9."""
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
+
+
+class SubscriptionTerms(Request):
+    """A subscription. Its id stands in the path and may be repeated here.
+
+    Left out, `status` and `billingAnchorDay` stay as they are; a new subscription is active and anchored on day 1.
+    """
+
+    subscription_id: Identifier | None = None
+    user_id: Identifier
+    plan_id: Identifier
+    status: SubscriptionStatus | None = None
+    billing_anchor_day: Annotated[int | None, Field(strict=True, ge=1, le=31), BeforeValidator(_whole)] = None
+
+    def subscription(self, subscription_id: str, current: Subscription | None, now: datetime) -> Subscription:
+        """The subscription that `current`, if there is one, becomes.
+
+        Raises:
+            SubscriptionUserFixed: it belongs to another user.
+        """
+        require_same("subscriptionId", self.subscription_id, subscription_id)
+        if current is None:
+            return Subscription(
+                subscription_id=subscription_id,
+                user_id=self.user_id,
+                plan_id=self.plan_id,
+                status=self.status or SubscriptionStatus.ACTIVE,
+                billing_anchor_day=self.billing_anchor_day or 1,
+            )
+        if current.user_id != self.user_id:
+            raise SubscriptionUserFixed("A subscription keeps its user; cancel it and create one for the other user.")
+        changed = current.model_copy(update={"plan_id": self.plan_id, "status": self.status or current.status})
+        return changed.with_anchor_day(self.billing_anchor_day or current.billing_anchor_day, now)

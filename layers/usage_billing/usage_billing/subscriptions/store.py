@@ -1,0 +1,113 @@
+"""Load and save subscriptions."""
+
+from collections.abc import Callable
+
+from pynamodb.exceptions import DoesNotExist, PutError
+
+from usage_billing.kernel.errors import DatabaseUnavailable, SubscriptionNotFound
+from usage_billing.kernel.exact_json import dumps, loads
+from usage_billing.kernel.instants import instant, iso
+from usage_billing.platform.recent import Recent
+from usage_billing.platform.retries import attempts
+from usage_billing.platform.tables import SubscriptionTable, SubscriptionUserIndex, error_code
+from usage_billing.subscriptions.model import EarlierAnchor, Subscription, SubscriptionStatus
+
+
+def subscription(subscription_id: str) -> Subscription:
+    """The subscription as it is now.
+
+    Raises:
+        SubscriptionNotFound: there is none.
+    """
+    try:
+        return _subscription(SubscriptionTable.get(subscription_id, consistent_read=True))
+    except DoesNotExist:
+        raise SubscriptionNotFound(f"There is no subscription {subscription_id}.") from None
+
+
+recent = Recent[str, Subscription](10_000)
+
+
+def recent_subscription(subscription_id: str) -> Subscription:
+    """The subscription as it was at most a minute ago, remembered by this process.
+
+    Raises:
+        SubscriptionNotFound: there is none; that is not remembered.
+    """
+    return recent.get(subscription_id, lambda: subscription(subscription_id))
+
+
+def subscriptions_of(user_id: str, after: str | None, limit: int) -> list[Subscription]:
+    """Up to `limit` subscriptions of a user, by id, beginning behind the id `after`."""
+    behind = SubscriptionUserIndex.subscription_id > after if after else None
+    rows = SubscriptionTable.user_index.query(user_id, behind, limit=limit)
+    return [_subscription(row) for row in rows]
+
+
+def has_subscription_on(user_id: str, plan_id: str) -> bool:
+    """Whether one of the user's subscriptions, in whatever status, is on the plan."""
+    on_plan = SubscriptionTable.plan_id == plan_id
+    return next(iter(SubscriptionTable.user_index.query(user_id, filter_condition=on_plan)), None) is not None
+
+
+def change_subscription(subscription_id: str, change: Callable[[Subscription | None], Subscription]) -> Subscription:
+    """Replace a subscription by what `change` makes of it, or of None where there is none yet.
+
+    Raises:
+        DatabaseUnavailable: others kept changing it.
+        Exception: what `change` raises.
+    """
+    for _ in attempts():
+        try:
+            seen = subscription(subscription_id)
+        except SubscriptionNotFound:
+            seen = None
+        new = change(seen)
+        if save_subscription(new, seen):
+            return new
+    raise DatabaseUnavailable("Too many concurrent changes to this subscription; send the same request again.")
+
+
+def save_subscription(new: Subscription, seen: Subscription | None = None) -> bool:
+    """Write a subscription if it still is as it was `seen`, or is not there yet; whether it was written."""
+    row, table = _row(new), SubscriptionTable
+    condition = table.subscription_id.does_not_exist()
+    if seen:
+        before = _row(seen)
+        condition = (table.user_id == before.user_id) & (table.plan_id == before.plan_id)
+        condition &= (table.status == before.status) & (table.billing_anchor_day == before.billing_anchor_day)
+        anchors = table.earlier_anchors
+        condition &= anchors == before.earlier_anchors if before.earlier_anchors else anchors.does_not_exist()
+    try:
+        row.save(condition=condition)
+    except PutError as error:
+        if error_code(error) != "ConditionalCheckFailedException":
+            raise
+        return False
+    recent.forget(new.subscription_id)
+    return True
+
+
+def _row(subscription: Subscription) -> SubscriptionTable:
+    anchors = [[earlier.day, iso(earlier.until)] for earlier in subscription.earlier_anchors]
+    return SubscriptionTable(
+        subscription.subscription_id,
+        user_id=subscription.user_id,
+        plan_id=subscription.plan_id,
+        status=subscription.status.value,
+        billing_anchor_day=subscription.billing_anchor_day,
+        earlier_anchors=dumps(anchors) if anchors else None,
+    )
+
+
+def _subscription(row: SubscriptionTable) -> Subscription:
+    return Subscription(
+        subscription_id=row.subscription_id,
+        user_id=row.user_id,
+        plan_id=row.plan_id,
+        status=SubscriptionStatus(row.status),
+        billing_anchor_day=row.billing_anchor_day,
+        earlier_anchors=tuple(
+            EarlierAnchor(day=day, until=instant(until)) for day, until in loads(row.earlier_anchors or "[]")
+        ),
+    )
