@@ -19,7 +19,7 @@ from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.template import functions, variables
 from usage_billing import billing, store
 from usage_billing.billing import RunSegment
-from usage_billing.platform import aws, memory
+from usage_billing.platform import aws, vault
 from usage_billing.subscriptions import store as subscription_store
 
 OPERATIONS = {
@@ -79,7 +79,7 @@ class Rights:
 
         def watched(event: dict[str, Any], context: Any) -> Any:
             self._running = module
-            memory.forget()
+            vault.vault().store.clear()
             subscription_store.recent.clear()
             answer = handler(event, context)
             if "headers" in event:
