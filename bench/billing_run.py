@@ -15,9 +15,9 @@ from bench import bare, surroundings
 from bench.crowd import Crowd, quiet
 from bench.surroundings import Environment, context
 from usage_billing.billing import THREADS
-from usage_billing.ledger import LedgerKey
+from usage_billing.platform.shards import shard_of
 from usage_billing.settlement import invoice_id, item_id
-from usage_billing.store import shard_of
+from usage_billing.usage.ledger import LedgerKey
 
 ENTRIES = 12
 """Of each ledger, as its head says. A run reads no entries, so none are written."""

@@ -38,6 +38,7 @@ def _settling(subscription: str, entries: int) -> Units:
     import record_batch  # noqa: PLC0415
     from usage_billing import billing, store  # noqa: PLC0415
     from usage_billing.platform import clock  # noqa: PLC0415
+    from usage_billing.usage import store as ledger_store  # noqa: PLC0415
 
     step = min(entries, 5 * BATCH)
     for start in range(0, entries, step):
@@ -45,7 +46,7 @@ def _settling(subscription: str, entries: int) -> Units:
         _of(lambda names=names: record_batch.handler(batch_request(subscription, names), context()), 200)  # type: ignore[misc]
     [key] = store.pending_of(subscription)
     with counted() as units:
-        settlement = billing.settle_ledger(key, "bench", clock.now, store.heads_of([key]).get(key))
+        settlement = billing.settle_ledger(key, "bench", clock.now, ledger_store.heads_of([key]).get(key))
     assert settlement is not None
     assert settlement.item is not None
     assert settlement.item.to_sequence == entries

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from usage_billing.consumption import Message, consume
 from usage_billing.platform import clock
 from usage_billing.platform.observability import LambdaContext, observed
+from usage_billing.usage.consumer import Message, consume
 
 
 @observed

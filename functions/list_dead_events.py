@@ -1,8 +1,9 @@
 """GET /api/usage/dead-events: accepted events that could not be recorded, each with the reason."""
 
 from usage_billing.access.callers import ADMINS
-from usage_billing.answers.dead import DeadUsageEvent, DeadUsageEvents
-from usage_billing.dead_events import Position, Selection, page
+from usage_billing.usage.dead_events.api import DeadUsageEvent, DeadUsageEvents
+from usage_billing.usage.dead_events.model import Position, Selection
+from usage_billing.usage.dead_events.store import page
 from usage_billing.web.parameters import Cursor, NarrowingSubscription, PageSize, QueriedCode, QueriedEventId
 from usage_billing.web.resolver import Api
 

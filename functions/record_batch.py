@@ -2,12 +2,11 @@
 
 from http import HTTPStatus
 
-from usage_billing import batches
 from usage_billing.access.callers import ANYONE, Scope
-from usage_billing.answers.batch import BatchResults
 from usage_billing.platform import clock
-from usage_billing.rejections import note_request
-from usage_billing.requests import MOST_BATCH_BYTES, UsageBatch
+from usage_billing.usage import batches
+from usage_billing.usage.api import MAX_BATCH_BYTES, BatchResults, UsageBatch
+from usage_billing.usage.rejections import note_request
 from usage_billing.web.parameters import PrefersAsync
 from usage_billing.web.resolver import Api, Response, respond, response_doc
 
@@ -18,7 +17,7 @@ app = Api()
     "/api/usage/batch",
     allow=ANYONE,
     scope=Scope.RECORD,
-    max_bytes=MOST_BATCH_BYTES,
+    max_bytes=MAX_BATCH_BYTES,
     on_refusal=note_request,
     responses={
         200: response_doc(

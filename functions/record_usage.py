@@ -2,10 +2,7 @@
 
 from http import HTTPStatus
 
-from usage_billing import intake
 from usage_billing.access.callers import ANYONE, Scope
-from usage_billing.answers.recorded import QueuedEvent, RecordedUsage
-from usage_billing.intake import Queued
 from usage_billing.kernel.errors import (
     BillingError,
     EventIdConflict,
@@ -16,8 +13,10 @@ from usage_billing.kernel.errors import (
     TooManyUsageTypes,
 )
 from usage_billing.platform import clock
-from usage_billing.rejections import note_request
-from usage_billing.requests import ReportedUsage
+from usage_billing.usage import intake
+from usage_billing.usage.api import QueuedEvent, RecordedUsage, ReportedUsage
+from usage_billing.usage.intake import Queued
+from usage_billing.usage.rejections import note_request
 from usage_billing.web.parameters import IdempotencyKey, PrefersAsync
 from usage_billing.web.resolver import Api, Response, respond, response_doc
 

@@ -1,11 +1,10 @@
 """POST /api/usage/dead-events/redrive: send dead events back to the queue, to be recorded; by id, or all of a kind."""
 
-from usage_billing import dead_events
 from usage_billing.access.callers import ADMINS
-from usage_billing.answers.dead import RedrivenEvents
-from usage_billing.dead_events import Selection
 from usage_billing.platform import clock
-from usage_billing.requests import MAX_SELECTION_BYTES, DeadEventSelection
+from usage_billing.usage.dead_events import redriving
+from usage_billing.usage.dead_events.api import MAX_SELECTION_BYTES, DeadEventSelection, RedrivenEvents
+from usage_billing.usage.dead_events.model import Selection
 from usage_billing.web.resolver import Api
 
 app = Api()
@@ -15,8 +14,8 @@ app = Api()
 def redrive_events(asked: DeadEventSelection) -> RedrivenEvents:
     seconds_left = clock.time_left(app.lambda_context)
     selection = Selection(asked.code, asked.subscription_id, asked.event_id)
-    found, next_cursor = dead_events.chosen(selection, asked.ids, asked.cursor, clock.now())
-    moved = dead_events.redrive(found, lambda: seconds_left() - dead_events.RESERVE_SECONDS)
+    found, next_cursor = redriving.chosen(selection, asked.ids, asked.cursor, clock.now())
+    moved = redriving.redrive(found, lambda: seconds_left() - redriving.RESERVE_SECONDS)
     return RedrivenEvents.of(moved, next_cursor)
 
 

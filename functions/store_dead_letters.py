@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from usage_billing.consumption import Message, keep_undelivered
 from usage_billing.platform import clock
 from usage_billing.platform.observability import LambdaContext, observed
+from usage_billing.usage.consumer import Message, keep_undelivered
 
 
 @observed

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 
 from tests import ledgers
-from usage_billing.consumption import Message, consume
+from usage_billing.usage.consumer import Message, consume
 
 Received = list[dict[str, Any]]
 

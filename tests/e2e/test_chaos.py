@@ -22,15 +22,17 @@ from pynamodb.exceptions import PynamoDBException
 
 from tests import ledgers, queue
 from tests.faults import FAULTS, Killed, conflict, hooked
-from usage_billing import billing, consumption, dead_events
+from usage_billing import billing
 from usage_billing.access.callers import Caller, Role
-from usage_billing.intake import take
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable
-from usage_billing.ledger import UsageEvent
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage import consumer
+from usage_billing.usage.dead_events import model, redriving
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.intake import take
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SERVICE = Caller("key:test", Role.INTERNAL)
@@ -46,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("account")
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed comes again at once."""
-    monkeypatch.setattr(consumption, "SOONEST_SECONDS", 0)
+    monkeypatch.setattr(consumer, "SOONEST_SECONDS", 0)
 
 
 @contextmanager
@@ -121,8 +123,8 @@ def redrive_until(over: Event) -> None:
 
 
 def redrive_all() -> None:
-    found, _ = dead_events.chosen(dead_events.Selection(subscription_id=LATE), None, None, datetime.now(UTC))
-    dead_events.redrive(found)
+    found, _ = redriving.chosen(model.Selection(subscription_id=LATE), None, None, datetime.now(UTC))
+    redriving.redrive(found)
 
 
 def consume_until(over: Event, seed: int) -> None:

@@ -11,12 +11,12 @@ from tests import ledgers
 from tests.recording import record
 from usage_billing import billing, invoices
 from usage_billing.kernel.errors import LedgerBusy, PlanCurrencyMismatch
-from usage_billing.ledger import UsageEvent
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
-from usage_billing.recording import Recorded
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.recording import Recorded
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 THREADS = 16

@@ -9,13 +9,15 @@ from tests import ledgers
 from tests.api import Context
 from tests.meter import Meter, metered
 from tests.recording import record
-from usage_billing import billing, run_reports, runs, store
-from usage_billing.ledger import UsageEvent
+from usage_billing import billing, run_reports, runs
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
-from usage_billing.recording import Recorded
+from usage_billing.platform import shards as platform_shards
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.recording import Recorded
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 METADATA = {"reportId": "abc123", "source": "report-service", "pages": 12}
@@ -93,7 +95,7 @@ def test_the_usage_of_a_subscription_is_one_query() -> None:
     subscription = subscribe()
     head = report(subscription, "e1").head
     with metered() as meter:
-        assert store.heads("sub-1", head.period.key) == [head]
+        assert ledger_store.heads("sub-1", head.period.key) == [head]
     assert meter.calls == {"Query": 1}
 
 
@@ -114,8 +116,8 @@ def test_a_run_costs_what_changed_and_nothing_else(changed: int) -> None:
     """Heads are read shard by shard, many with one call; each costs the same unit as if it were read alone."""
     meter = run_over(changed=changed, idle=30)
     changes = [each.head for each in ledgers.read() if each.head["subscription_id"].startswith("changed")]
-    shards = len({store.shard_of(f"{head['subscription_id']}#{head['ledger']}") for head in changes})
-    expected = {"Query": store.SHARDS, "BatchGetItem": shards, "TransactWriteItems": changed}
+    shards = len({platform_shards.shard_of(f"{head['subscription_id']}#{head['ledger']}") for head in changes})
+    expected = {"Query": platform_shards.SHARDS, "BatchGetItem": shards, "TransactWriteItems": changed}
     assert meter.calls == {name: calls for name, calls in expected.items() if calls}
 
 
@@ -127,7 +129,7 @@ def test_the_report_of_a_run_costs_the_same_whatever_it_settles(changed: int) ->
     with metered() as meter:
         assert runs.start(None, Context()).settled == changed
     assert meter.calls["PutItem"] == 3
-    assert meter.calls["Query"] == store.SHARDS + 1
+    assert meter.calls["Query"] == platform_shards.SHARDS + 1
     with metered() as saving:
         run_reports.enlist("run", NOW)
     assert (saving.write_units, saving.calls) == (1, {"PutItem": 1})

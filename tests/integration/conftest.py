@@ -14,8 +14,10 @@ from moto.backends import get_backend
 
 from tests import cloud
 from tests.api import Api
-from usage_billing import billing, dead_events, recording
+from usage_billing import billing
 from usage_billing.platform import clock
+from usage_billing.usage import recording
+from usage_billing.usage.dead_events import dead_lettering
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def aws(stack: dict[str, str], client: Callable[[str], Any], monkeypatch: pytest
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(billing, "THREADS", 1)
     monkeypatch.setattr(recording, "THREADS", 1)
-    monkeypatch.setattr(dead_events, "THREADS", 1)
+    monkeypatch.setattr(dead_lettering, "THREADS", 1)
     for name in [name for name in stack if name.endswith("_QUEUE_URL")]:
         monkeypatch.setenv(name, client("sqs").create_queue(QueueName=str(uuid4()))["QueueUrl"])
     for name, value in cloud.secrets().items():

@@ -8,7 +8,7 @@ import pytest
 from tests import ledgers
 from tests.api import Answer, Api
 from tests.faults import timed_out, watched
-from usage_billing import store
+from usage_billing.usage import store as ledger_store
 
 
 def event(name: str | None, quantity: Any = 1, **more: Any) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def test_a_database_that_fails_in_the_middle_rejects_what_it_did_not_write(ready
 
 
 def test_a_batch_of_ninety_nine_fits_dynamodb(ready: Api) -> None:
-    assert store.MOST_ENTRIES + 1 == 100
+    assert ledger_store.MAX_ENTRIES + 1 == 100
 
 
 @pytest.mark.parametrize(

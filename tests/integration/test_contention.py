@@ -12,11 +12,13 @@ from tests import ledgers
 from tests.api import Api
 from tests.faults import Calls, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import contention, recording, store
 from usage_billing.kernel.errors import LedgerBusy
-from usage_billing.ledger import LedgerKey, UsageEvent
-from usage_billing.recording import MANY_ENTRIES, Outcome, Recorded
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.usage import hot_ledgers, recording
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.ledger import LedgerKey
+from usage_billing.usage.recording import MANY_ENTRIES, Outcome, Recorded
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEY = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "assessment")
@@ -43,10 +45,10 @@ def record_many(
 
 def append(names: Sequence[str]) -> None:
     """What others do to the ledger, in one transaction."""
-    head = store.head(KEY)
+    head = ledger_store.head(KEY)
     assert head is not None
     entries, after = head.append_all([event(name) for name in names], NOW)
-    store.append(head, entries, after)
+    ledger_store.append(head, entries, after)
 
 
 class Others:
@@ -149,16 +151,16 @@ def test_few_entries_are_tried_again_without_a_look(monkeypatch: pytest.MonkeyPa
 
 def test_who_lost_here_lately_looks_before_the_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(contention, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(hot_ledgers, "monotonic", lambda: clock[0])
     others = Others(monkeypatch, 1)
-    contention.notice(KEY)
-    clock[0] += contention.HOT_SECONDS
+    hot_ledgers.race_lost(KEY)
+    clock[0] += hot_ledgers.HOT_SECONDS
     with watched() as calls:
         assert busy(record_many(patient=False))
         assert (others.waited, transactions(calls)) == (1, 1), "only the others' transaction"
         assert recorded(record_many(patient=False)), "a look is no lost race: nobody is taken for hot by it"
         assert (others.waited, transactions(calls)) == (2, 2)
-        clock[0] += contention.SUSPECT_SECONDS - contention.HOT_SECONDS
+        clock[0] += hot_ledgers.SUSPECT_SECONDS - hot_ledgers.HOT_SECONDS
         assert all(outcome.replayed for outcome in record_many(patient=False))
         assert others.waited == 2, "a minute later nobody looks"
     ledgers.check()

@@ -7,8 +7,8 @@ import pytest
 from tests.api import Answer, Api, bearer
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import consume, received
-from usage_billing import contention
 from usage_billing.platform import memory
+from usage_billing.usage import hot_ledgers
 
 OWNER = bearer("user-1")
 ASYNC = {"prefer": "respond-async"}
@@ -101,7 +101,7 @@ def test_a_customer_records_only_the_usage_types_of_their_plan(open_: Api, monke
 
     for how in ({}, ASYNC):
         assert invented(**how) == [422, (422, "validation_error"), None]
-    monkeypatch.setattr(contention, "is_hot", hot)
+    monkeypatch.setattr(hot_ledgers, "is_hot", hot)
     assert invented() == [422, (422, "validation_error"), None]
     refused = open_.record("a", usageType="invented", headers=OWNER)
     assert refused.json["errors"] == [

@@ -15,10 +15,12 @@ from tests.integration.test_batch import event
 from tests.integration.test_deliveries import message, messages
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.queue import dead
-from usage_billing import consumption, dead_events
-from usage_billing.dead_events import DeadLetter, Position, Selection
 from usage_billing.kernel import cursors
 from usage_billing.platform import clock, observability
+from usage_billing.usage import consumer
+from usage_billing.usage.dead_events import dead_lettering, redriving
+from usage_billing.usage.dead_events import store as dead_event_store
+from usage_billing.usage.dead_events.model import DeadLetter, Position, Selection
 
 At = Callable[[str], None]
 LIST = "/api/usage/dead-events"
@@ -142,7 +144,7 @@ def test_a_table_that_does_not_answer_keeps_the_message(ready: Api, metrics: Any
     metrics()
     with watched() as calls:
         calls.fail_where(lambda parameters: "UpdateExpression" in parameters, timed_out)
-        assert consume(found, receives=consumption.MOST_RECEIVES) == ["m0"]
+        assert consume(found, receives=consumer.MAX_RECEIVES) == ["m0"]
     assert (dead(), "EventsDead" in metrics()) == ([], False)
     assert consume(found) == []
     assert [row["event_id"] for row in dead()] == ["a"]
@@ -254,7 +256,7 @@ def test_an_event_that_died_leaves_nothing_of_its_content_in_the_log(ready: Api,
 
 
 def test_a_reason_is_always_text_that_logs_and_tables_take(ready: Api) -> None:
-    dead_events.keep([DeadLetter("m", "internal_error", "\uffff検" * 900, body="x")], clock.now())
+    dead_lettering.dead_letter([DeadLetter("m", "internal_error", "\uffff検" * 900, body="x")], clock.now())
     [row] = dead()
     assert row["detail"].isascii()
 
@@ -363,10 +365,10 @@ def test_what_dies_again_before_its_row_is_removed_stays(ready: Api) -> None:
 def test_two_who_redrive_the_same_at_once_lose_nothing(ready: Api) -> None:
     """One is slow: what it removes last is not what died again meanwhile."""
     die(lost("a"))
-    [slow] = dead_events.page(Selection("subscription_not_found"), 1, Position())[0]
+    [slow] = dead_event_store.page(Selection("subscription_not_found"), 1, Position())[0]
     assert move(ready, "redrive", code="subscription_not_found").json["redriven"] == 1
     assert consume(received()) == []
-    assert dead_events.redrive([slow]) == dead_events.Moved(0, 1)
+    assert redriving.redrive([slow]) == redriving.Moved(0, 1)
     assert len(dead()) == 1
 
 
@@ -376,9 +378,9 @@ def test_what_an_index_still_lists_but_was_dropped_is_not_sent_back(
 ) -> None:
     """The index lags behind the table. Whoever dropped an event must not find it on an invoice."""
     die(lost("a"), lost("b"))
-    stale = dead_events.page(Selection("subscription_not_found", event_id=choice.get("eventId")), 100, Position())
+    stale = dead_event_store.page(Selection("subscription_not_found", event_id=choice.get("eventId")), 100, Position())
     move(ready, "drop", subscriptionId="late", eventId="a")
-    monkeypatch.setattr(dead_events, "page", lambda *_: stale)
+    monkeypatch.setattr(dead_event_store, "page", lambda *_: stale)
     left = 1 if "code" in choice else 0
     for verb, done in (("redrive", "redriven"), ("drop", "dropped")):
         assert move(ready, verb, **choice).json == {done: left, "kept": 0}
@@ -392,7 +394,7 @@ def test_what_no_longer_meets_the_selection_since_an_index_was_read_stays(
     """One died again for another reason; one was dropped and died anew, after the first call of these."""
     at("2026-11-20T12:00:00Z")
     die(lost("changed"), lost("anew"))
-    stale = dead_events.page(Selection("subscription_not_found"), 100, Position())
+    stale = dead_event_store.page(Selection("subscription_not_found"), 100, Position())
     at("2026-11-20T13:00:00Z")
     move(ready, "drop", subscriptionId="late", eventId="anew")
     at("2026-11-20T14:00:00Z")
@@ -400,7 +402,7 @@ def test_what_no_longer_meets_the_selection_since_an_index_was_read_stays(
     ready.subscribe("late", user="user-2")
     assert consume([message("again", lost("changed"))]) == []
     at("2026-11-20T13:30:00Z")
-    monkeypatch.setattr(dead_events, "page", lambda *_: stale)
+    monkeypatch.setattr(dead_event_store, "page", lambda *_: stale)
     assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 0, "kept": 0}
     assert (len(dead()), received()) == (2, [])
 
@@ -409,7 +411,7 @@ def test_each_call_goes_on_where_the_last_one_ended_and_ends(
     ready: Api, at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though everything dies again at once, and the list never becomes shorter."""
-    monkeypatch.setattr(dead_events, "MAX_PER_CALL", 3)
+    monkeypatch.setattr(redriving, "MAX_PER_CALL", 3)
     at("2026-11-20T12:00:00Z")
     die(*(lost(f"e{number}") for number in range(10)))
     choice: dict[str, Any] = {"code": "subscription_not_found"}

@@ -18,10 +18,10 @@ from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import consume, received
 from tests.queue import dead
 from tests.template import template
-from usage_billing import consumption
-from usage_billing.consumption import Message
 from usage_billing.platform import clock, retries
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.usage import consumer
+from usage_billing.usage.consumer import Message
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def messages(*events: dict[str, Any]) -> list[dict[str, Any]]:
 
 def deliver(found: list[dict[str, Any]], seconds_left: Callable[[], float]) -> list[str]:
     as_delivered = [Message(each["MessageId"], each["Body"], "receipt") for each in found]
-    return consumption.consume(as_delivered, clock.now(), seconds_left)
+    return consumer.consume(as_delivered, clock.now(), seconds_left)
 
 
 def used() -> dict[str, int]:
@@ -81,7 +81,7 @@ def test_a_long_ledger_is_left_between_two_transactions(ready: Api) -> None:
 def test_without_time_nothing_is_begun(ready: Api) -> None:
     found = messages(event("a"), event("b", subscriptionId="unheard-of"))
     with watched() as calls:
-        assert consume(found, seconds=consumption.RECORDING_RESERVE_SECONDS - 1) == ["m0", "m1"]
+        assert consume(found, seconds=consumer.RECORDING_RESERVE_SECONDS - 1) == ["m0", "m1"]
     assert calls.made == ["ChangeMessageVisibilityBatch"]
 
 
@@ -115,9 +115,9 @@ def test_the_queue_waits_long_enough_for_the_consumer() -> None:
     queue = resources["UsageQueue"]["Properties"]
     timeout = resources["ConsumeUsageFunction"]["Properties"]["Timeout"]
     assert queue["VisibilityTimeout"] == 6 * timeout
-    assert timeout > 2 * consumption.RECORDING_RESERVE_SECONDS
-    assert queue["RedrivePolicy"]["maxReceiveCount"] == consumption.MOST_RECEIVES
-    delays = [Message("m", "", "receipt", receives).delay for receives in range(1, consumption.MOST_RECEIVES)]
+    assert timeout > 2 * consumer.RECORDING_RESERVE_SECONDS
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == consumer.MAX_RECEIVES
+    delays = [Message("m", "", "receipt", receives).delay for receives in range(1, consumer.MAX_RECEIVES)]
     assert delays == sorted(delays)
     assert sum(delays) > 8 * 3600, "so long may the database be away"
     assert max(delays) <= 43_200 - queue["VisibilityTimeout"], "SQS hides no message for longer"
@@ -240,9 +240,9 @@ def test_the_last_delivery_dead_letters_what_still_waits_with_its_reason(
     found = messages(event("a"), event("b"))
     with watched() as calls:
         calls.fail_where(writes_to("sub-1"), error)
-        assert consume(found, receives=consumption.MOST_RECEIVES - 1) == ["m0", "m1"]
+        assert consume(found, receives=consumer.MAX_RECEIVES - 1) == ["m0", "m1"]
         assert dead() == []
-        assert consume(found, receives=consumption.MOST_RECEIVES) == []
+        assert consume(found, receives=consumer.MAX_RECEIVES) == []
     assert [row["code"] for row in dead()] == [code, code]
     answer = ready.post("/api/usage/dead-events/redrive", {"code": code}, headers=bearer(*ADMIN))
     assert answer.json == {"redriven": 2, "kept": 0}

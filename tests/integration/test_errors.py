@@ -12,13 +12,17 @@ import get_docs
 import get_index
 import get_openapi
 from tests.api import ADMIN, Answer, Api, bearer, token
-from usage_billing import billing, dead_events, intake, invoices, recording, run_reports, store
+from usage_billing import billing, invoices, run_reports
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.plans import store as quota_store
 from usage_billing.platform import memory, retries, tables
-from usage_billing.store import HeadMoved
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.usage import intake, usage_types
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.dead_events import redriving
+from usage_billing.usage.dead_events import store as dead_event_store
+from usage_billing.usage.store import HeadMoved
 from usage_billing.web import problems, resolver
 
 SECRET = "what only we may know"
@@ -43,7 +47,7 @@ def queue_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     def lose(*_: object) -> None:
         raise HeadMoved(None)
 
-    monkeypatch.setattr(store, "append", lose)
+    monkeypatch.setattr(ledger_store, "append", lose)
     monkeypatch.setattr(retries.time, "sleep", lambda _: None)
     monkeypatch.setenv("USAGE_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/none")
     memory.forget()
@@ -78,7 +82,7 @@ def subscription_inactive(api: Api, _: pytest.MonkeyPatch) -> Answer:
 
 
 def too_many_usage_types(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
-    monkeypatch.setattr(recording, "MAX_USAGE_TYPES", 1)
+    monkeypatch.setattr(usage_types, "MAX_USAGE_TYPES", 1)
     api.record()
     return api.record("e2", usageType="report")
 
@@ -172,14 +176,14 @@ FAILURES = {
     "get_index": Failure(get_index, "_index", lambda api: api.get("/")),
     "get_docs": Failure(get_docs, "_page", lambda api: api.get("/docs")),
     "get_user_usage": Failure(subscription_store, "subscriptions_of", lambda api: api.get("/api/usage/user/user-1")),
-    "get_subscription_usage": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1")),
-    "list_usage_records": Failure(store, "heads", lambda api: api.get("/api/usage/subscription/sub-1/records")),
-    "get_usage_record": Failure(store, "entry", lambda api: api.get("/api/usage/subscription/sub-1/records/e1")),
-    "list_dead_events": Failure(dead_events, "_query", lambda api: api.get(
+    "get_subscription_usage": Failure(ledger_store, "heads", lambda api: api.get("/api/usage/subscription/sub-1")),
+    "list_usage_records": Failure(ledger_store, "heads", lambda api: api.get("/api/usage/subscription/sub-1/records")),
+    "get_usage_record": Failure(ledger_store, "entry", lambda api: api.get("/api/usage/subscription/sub-1/records/e1")),
+    "list_dead_events": Failure(dead_event_store, "_query", lambda api: api.get(
         "/api/usage/dead-events", headers=bearer(*ADMIN))),
-    "redrive_events": Failure(dead_events, "chosen", lambda api: api.post(
+    "redrive_events": Failure(redriving, "chosen", lambda api: api.post(
         "/api/usage/dead-events/redrive", {"code": "undelivered"}, headers=bearer(*ADMIN))),
-    "drop_events": Failure(dead_events, "chosen", lambda api: api.post(
+    "drop_events": Failure(redriving, "chosen", lambda api: api.post(
         "/api/usage/dead-events/drop", {"code": "undelivered"}, headers=bearer(*ADMIN))),
     "process_billing": Failure(billing, "ThreadPoolExecutor", lambda api: api.bill()),
     "get_billing_run": Failure(run_reports, "report", lambda api: api.get("/api/billing/runs/nothing")),
@@ -229,7 +233,7 @@ def test_a_database_that_does_not_answer_is_503_and_can_be_asked_again(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(store, "heads", fail)
+    monkeypatch.setattr(ledger_store, "heads", fail)
     answer = ready.get("/api/usage/subscription/sub-1")
     assert problem(answer, 503, "database_unavailable") == {}
     assert answer.headers["Retry-After"] == "1"
@@ -252,7 +256,7 @@ def test_what_dynamodb_says_is_not_passed_on(
     monkeypatch.setattr("time.sleep", lambda _: None)
     subscription_store.recent_subscription("sub-1")
     if write:
-        monkeypatch.setattr(store, "head", lambda _: None)
+        monkeypatch.setattr(ledger_store, "head", lambda _: None)
         monkeypatch.setattr(quota_store, "terms", lambda *_: None)
     dynamodb_answers(status, code)
     answer = ready.record()

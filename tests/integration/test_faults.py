@@ -14,21 +14,26 @@ from pynamodb.exceptions import PynamoDBException
 from tests import ledgers, queue
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import billing, dead_events, queueing, store
+from usage_billing import billing, store
 from usage_billing.access.callers import Caller, Role
-from usage_billing.consumption import Message, consume
-from usage_billing.dead_events import DeadEvent, DeadLetter, Position, Selection, keep
-from usage_billing.intake import take
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, LedgerBusy
-from usage_billing.ledger import UsageEvent
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
 from usage_billing.platform import retries, tables
 from usage_billing.platform.observability import metrics as written
-from usage_billing.queueing import event_json, events_in
-from usage_billing.recording import Recorded
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage import queue as usage_queue
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.consumer import Message, consume
+from usage_billing.usage.dead_events import redriving
+from usage_billing.usage.dead_events import store as dead_event_store
+from usage_billing.usage.dead_events.dead_lettering import dead_letter
+from usage_billing.usage.dead_events.model import DeadEvent, DeadLetter, Position, Selection
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.intake import take
+from usage_billing.usage.messages import event_json, events_in
+from usage_billing.usage.recording import Recorded
 
 UNREADABLE = "{"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -203,7 +208,7 @@ def test_a_delivery_that_failed_anywhere_is_mended_by_another(when: When, error:
 
 
 def _body(*events: UsageEvent) -> str:
-    [message] = queueing._messages(enumerate(event_json(event, NOW) for event in events))
+    [message] = usage_queue._messages(enumerate(event_json(event, NOW) for event in events))
     return message.body
 
 
@@ -228,7 +233,7 @@ def test_what_is_said_to_be_kept_is_kept_and_counted(
 
     def flow(number: int) -> None:
         again[number] = letters(number)
-        outcomes = zip(again[number], keep(again[number], NOW), strict=True)
+        outcomes = zip(again[number], dead_letter(again[number], NOW), strict=True)
         again[number] = []
         for letter, failure in outcomes:
             if failure:
@@ -240,7 +245,7 @@ def test_what_is_said_to_be_kept_is_kept_and_counted(
         assert fails_at_every_call(calls, when, error, flow) == 5
     assert kept <= dead()
     for number, todo in again.items():
-        assert keep(todo, NOW) == [None] * len(todo), number
+        assert dead_letter(todo, NOW) == [None] * len(todo), number
     assert dead() == {f"{number}-{n}" for number in range(1, 7) for n in range(3)} | {
         f"unreadable {number}" for number in range(1, 7)
     }
@@ -260,17 +265,17 @@ def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
     def redrive(calls: Calls, number: int) -> int:
         """Redrive three events and an unreadable message while the n-th call fails; how many calls there were."""
         events = [UsageEvent(f"{number}-{n}", "user-1", "late", "assessment", Decimal(1), NOW) for n in range(3)]
-        assert keep([*(DeadLetter("m", "internal_error", "?", event) for event in events)], NOW) == [None] * 3
-        assert keep([DeadLetter("m", "unreadable", "not JSON", body=UNREADABLE)], NOW) == [None]
+        assert dead_letter([*(DeadLetter("m", "internal_error", "?", event) for event in events)], NOW) == [None] * 3
+        assert dead_letter([DeadLetter("m", "unreadable", "not JSON", body=UNREADABLE)], NOW) == [None]
         died.update(event.event_id for event in events)
         ids = [each.id for each in [*listed("internal_error"), *listed("unreadable")]]
         made = len(calls.made)
         calls.fail(number, when, error)
         with suppress(Killed, PynamoDBException, ClientError, BotoCoreError):
             for selection in [Selection()] if by_id else [Selection("internal_error"), Selection("unreadable")]:
-                found, rest = dead_events.chosen(selection, ids if by_id else None, None, NOW)
+                found, rest = redriving.chosen(selection, ids if by_id else None, None, NOW)
                 assert rest is None
-                dead_events.redrive(found)
+                redriving.redrive(found)
         calls.calm()
         return len(calls.made) - made
 
@@ -281,7 +286,7 @@ def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
             recorded = {entry["event_id"] for ledger in ledgers.check() for entry in ledger.entries}
             waiting = {event.event_id for event in queued()}
             assert recorded | waiting | dead() >= died, "nothing is lost at any point"
-            dead_events.redrive(listed("internal_error"))
+            redriving.redrive(listed("internal_error"))
     assert number > 6
     messages = queue.receive()
     assert queue.deliver(messages, NOW) == []
@@ -292,7 +297,7 @@ def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
 
 
 def listed(code: str) -> list[DeadEvent]:
-    found, rest = dead_events.page(Selection(code), 100, Position())
+    found, rest = dead_event_store.page(Selection(code), 100, Position())
     assert rest is None
     return found
 
@@ -338,7 +343,7 @@ def _conflict(items: int, **_: object) -> None:
 
 def test_an_entry_that_comes_while_its_ledger_is_settled_stays_pending() -> None:
     report("first", 10)
-    head = store.head(report("second", 1).head.key)
+    head = ledger_store.head(report("second", 1).head.key)
     settlement = billing.settle(head, "run", NOW)
     report("third", 1)
     store.save_settlement(settlement, head)
@@ -350,10 +355,10 @@ def test_an_entry_that_comes_while_its_ledger_is_settled_stays_pending() -> None
 
 def test_a_recorder_that_read_before_a_settlement_does_not_undo_it() -> None:
     report("first", 10)
-    head = store.head(report("second", 1).head.key)
+    head = ledger_store.head(report("second", 1).head.key)
     run()
     entry, after = head.append(UsageEvent("third", "user-1", "sub-1", "assessment", Decimal(1)), NOW)
-    store.append(head, [entry], after)
+    ledger_store.append(head, [entry], after)
     [ledger] = ledgers.check()
     assert (ledger.head["billed_through"], ledger.head["last_sequence"]) == (2, 3)
 
@@ -372,7 +377,7 @@ def test_terms_are_pinned_once_when_recording_and_billing_both_find_the_quota() 
         )
     )
     settlement = billing.settle(head.rated(quota_store.terms("business", "unrated")), "run", NOW)
-    with pytest.raises(store.HeadMoved):
+    with pytest.raises(ledger_store.HeadMoved):
         store.save_settlement(settlement, head)
     run()
     [ledger] = ledgers.check()

@@ -24,9 +24,8 @@ from tests import ledgers, queue
 from tests.api import Context
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
-from usage_billing import billing, contention, dead_events, invoices, run_reports, runs
+from usage_billing import billing, invoices, run_reports, runs
 from usage_billing.access.callers import Caller, Role
-from usage_billing.intake import Queued, Taken, take
 from usage_billing.kernel.errors import (
     BillingError,
     DatabaseUnavailable,
@@ -34,13 +33,16 @@ from usage_billing.kernel.errors import (
     PlanCurrencyMismatch,
     QueueUnavailable,
 )
-from usage_billing.ledger import UsageEvent
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
 from usage_billing.platform import clock, failures, recent, retries
-from usage_billing.recording import Recorded
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage import hot_ledgers
+from usage_billing.usage.dead_events import model, redriving
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.intake import Queued, Taken, take
+from usage_billing.usage.recording import Recorded
 
 TURN = datetime(2026, 12, 1, tzinfo=UTC)
 SERVICE = Caller("key:test", Role.INTERNAL)
@@ -62,7 +64,7 @@ class Faulty(RuleBasedStateMachine):
 
     @initialize(anchor=st.sampled_from([1, 15, 31]))
     def subscribe(self, anchor: int) -> None:
-        contention.lost_at.clear()
+        hot_ledgers.lost_at.clear()
         self.name = f"sub-{next(_numbers)}"
         self.accepted: dict[str, UsageEvent] = {}
         self.late = f"{self.name}-late"
@@ -116,7 +118,7 @@ class Faulty(RuleBasedStateMachine):
     @rule(minutes=st.sampled_from([1, 30, 61, 2000]))
     def wait(self, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
-        contention.lost_at.clear()
+        hot_ledgers.lost_at.clear()
 
     @rule(
         contents=st.lists(st.tuples(st.sampled_from(TYPES), QUANTITIES, INSTANTS), min_size=1, max_size=4),
@@ -192,10 +194,10 @@ class Faulty(RuleBasedStateMachine):
 
     def redrive_all(self) -> None:
         try:
-            found, _ = dead_events.chosen(dead_events.Selection(subscription_id=self.late), None, None, self.now)
+            found, _ = redriving.chosen(model.Selection(subscription_id=self.late), None, None, self.now)
         except QueryError as error:
             raise DatabaseUnavailable("no answer") from error
-        dead_events.redrive(found)
+        redriving.redrive(found)
 
     @rule(seed=st.integers(0, 9), trouble=TROUBLE)
     def consume(self, seed: int, trouble: Trouble) -> None:
@@ -366,6 +368,6 @@ def test_anything_may_fail_and_nothing_is_lost(aws: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
     monkeypatch.setattr(runs, "SAVING_SECONDS", 0)
     # What this process remembers for some seconds or a minute, it remembers until the machine says otherwise.
-    monkeypatch.setattr(contention, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(hot_ledgers, "monotonic", lambda: 0.0)
     monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: 0.0))
     run_machine(Faulty, examples=40)

@@ -14,11 +14,11 @@ from tests.machines import run_machine
 from tests.recording import record
 from usage_billing import billing
 from usage_billing.kernel.errors import EventIdConflict, SubscriptionInactive
-from usage_billing.ledger import UsageEvent
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription, SubscriptionStatus
+from usage_billing.usage.events import UsageEvent
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 TURN = datetime(2026, 12, 1, tzinfo=UTC)

@@ -10,10 +10,11 @@ import pytest
 from tests.api import Answer, Api
 from tests.faults import When, watched
 from tests.ledgers import clear
-from usage_billing import store
 from usage_billing.kernel import cursors
 from usage_billing.platform.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
 from usage_billing.settlement import item_id
+from usage_billing.usage import rows as usage_rows
+from usage_billing.usage import store as ledger_store
 
 PERIOD_START = "2026-11-01T00:00:00Z"
 INVOICE = "/api/invoices/sub-1-20261101T000000Z"
@@ -86,14 +87,14 @@ def test_an_invoice_adds_up_if_its_count_does_not(billed: Api) -> None:
 
 def charge(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
     """A ledger that was billed so often, one unit at a time, and its items. Past the code under test: it takes long."""
-    head = store.heads("sub-1", PERIOD_START)[0]
+    head = ledger_store.heads("sub-1", PERIOD_START)[0]
     UsageSummaryTable(
         "sub-1", f"{PERIOD_START}#{usage_type}", user_id="user-1", period_end="2026-12-01T00:00:00Z",
         last_sequence=runs, used=Decimal(runs), billed_through=runs, billed_quantity=Decimal(runs),
         billed_amount=Decimal(2 * runs), billed_items=runs,
-        terms=store._terms_attribute(head),
+        terms=usage_rows.terms_attribute(head),
     ).save()  # fmt: skip
-    key = store.LedgerKey("sub-1", PERIOD_START, usage_type)
+    key = ledger_store.LedgerKey("sub-1", PERIOD_START, usage_type)
     return [
         UsageInvoiceItemTable(
             "sub-1-20261101T000000Z", item_id(key, number), usage_type=usage_type, period_start=PERIOD_START,

@@ -10,15 +10,16 @@ import refuse_route
 from tests.api import ADMIN, INTERNAL, Answer, Api, Context, bearer
 from tests.template import template
 from usage_billing import openapi
-from usage_billing.requests import MAX_SELECTION_BYTES, MOST_BATCH_BYTES
-from usage_billing.web import bodies, resolver
+from usage_billing.usage.api import MAX_BATCH_BYTES
+from usage_billing.usage.dead_events.api import MAX_SELECTION_BYTES
+from usage_billing.web import bodies
 
 RECORD, BATCH = "/api/usage/record", "/api/usage/batch"
 EVENT = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
 
 BODIES = {
     ("POST", RECORD): (RECORD, bodies.MAX_BYTES),
-    ("POST", BATCH): (BATCH, MOST_BATCH_BYTES),
+    ("POST", BATCH): (BATCH, MAX_BATCH_BYTES),
     ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", bodies.MAX_BYTES),
     ("POST", "/api/usage/dead-events/redrive"): ("/api/usage/dead-events/redrive", MAX_SELECTION_BYTES),
     ("POST", "/api/usage/dead-events/drop"): ("/api/usage/dead-events/drop", MAX_SELECTION_BYTES),
@@ -78,7 +79,7 @@ def test_bytes_are_counted_not_letters(ready: Api) -> None:
     ],
 )
 def test_what_is_too_large_is_not_even_parsed(ready: Api, raw: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolver, "loads", lambda _: pytest.fail("it was parsed"))
+    monkeypatch.setattr(bodies, "loads", lambda _: pytest.fail("it was parsed"))
     assert ready.post(RECORD, raw=raw).status == 413
 
 

@@ -11,8 +11,8 @@ from tests import ledgers
 from tests.api import Api
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
-from usage_billing import queueing
 from usage_billing.platform import queues
+from usage_billing.usage import queue
 
 LONG = {"text": "x" * 1900}
 
@@ -71,7 +71,7 @@ def queued_ids() -> set[str]:
 def test_queued_is_what_is_in_the_queue_and_nothing_else(
     ready: Api, monkeypatch: pytest.MonkeyPatch, refuses: Callable[[int, int], bool], count: int, metadata: Any
 ) -> None:
-    monkeypatch.setattr(queueing, "MOST_EVENTS", 30)
+    monkeypatch.setattr(queue, "MAX_EVENTS", 30)
     batch = [event(f"e{number}", metadata=metadata) for number in range(count)]
     with refusing(refuses) as refusals:
         answer = send(ready, *batch, headers=ASYNC)

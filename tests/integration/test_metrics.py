@@ -14,7 +14,8 @@ from tests.template import ROOT
 from usage_billing import store
 from usage_billing.billing import RunSegment
 from usage_billing.kernel.errors import DatabaseUnavailable
-from usage_billing.platform import observability
+from usage_billing.platform import observability, shards
+from usage_billing.usage import store as ledger_store
 
 
 def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:
@@ -34,15 +35,15 @@ def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:
 
 
 def test_lost_races_are_measured(ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
-    append, lost = store.append, []
+    append, lost = ledger_store.append, []
 
     def lose_once(*args: Any) -> None:
         if not lost:
             lost.append(args)
-            raise store.HeadMoved(None)
+            raise ledger_store.HeadMoved(None)
         append(*args)
 
-    monkeypatch.setattr(store, "append", lose_once)
+    monkeypatch.setattr(ledger_store, "append", lose_once)
     metrics()
     assert ready.record().status == 201
     assert metrics() == {"LedgerRetries": 1, "EventsRecorded": 1}
@@ -94,8 +95,8 @@ def test_a_scheduled_run_that_fails_entirely_alarms(ready: Api, metrics: Metrics
         with pytest.raises(DatabaseUnavailable):
             run_billing.handler({}, Context())
     found = metrics()
-    assert found["BillingFailures"] == store.SHARDS
-    assert found["DatabaseFailures"] >= store.SHARDS
+    assert found["BillingFailures"] == shards.SHARDS
+    assert found["DatabaseFailures"] >= shards.SHARDS
     assert "BillingRuns" not in found
 
 

@@ -17,10 +17,11 @@ from tests.integration.test_deliveries import message
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.template import functions, variables
-from usage_billing import billing, store
+from usage_billing import billing
 from usage_billing.billing import RunSegment
 from usage_billing.platform import aws, vault
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.usage import store as ledger_store
 
 OPERATIONS = {
     "Put": "dynamodb:PutItem",
@@ -184,7 +185,7 @@ def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in OTHERS:
         api.record(f"more-{name}", subscriptionId=name)
     assert api.bill(subscriptionId="a").status == 200
-    monkeypatch.setattr(store, "heads_of", lambda _: {})
+    monkeypatch.setattr(ledger_store, "heads_of", lambda _: {})
     assert api.bill().json["ledgersUnrated"] == 1
     run_billing.handler(SCHEDULED, Context())
 

@@ -14,9 +14,9 @@ from tests.api import Api, Context
 from tests.faults import transaction_conflict, watched
 from tests.integration.test_batch import event, send
 from tests.queue import dead
-from usage_billing import contention, queueing, recording
-from usage_billing.ledger import LedgerKey
 from usage_billing.platform import queues
+from usage_billing.usage import hot_ledgers, queue, recording
+from usage_billing.usage.ledger import LedgerKey
 
 ASYNC = {"prefer": "respond-async", "x-api-key": "test-key"}
 
@@ -24,7 +24,7 @@ ASYNC = {"prefer": "respond-async", "x-api-key": "test-key"}
 @pytest.fixture
 def hot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every ledger is one that others write to."""
-    monkeypatch.setattr(contention, "is_hot", lambda _: True)
+    monkeypatch.setattr(hot_ledgers, "is_hot", lambda _: True)
 
 
 def received(setting: str = "USAGE_QUEUE_URL") -> list[dict[str, Any]]:
@@ -209,10 +209,10 @@ def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(ready
     with watched() as calls:
         calls.fail_where(lambda params: "TransactItems" in params, lambda: transaction_conflict(2))
         assert ready.record("second").status == 202
-        assert calls.made.count("TransactWriteItems") == recording.FEW_TRIES
+        assert calls.made.count("TransactWriteItems") == recording.FEW_ATTEMPTS
         assert ready.record("third").status == 202
-        assert calls.made.count("TransactWriteItems") == recording.FEW_TRIES
-    contention.lost_at.clear()
+        assert calls.made.count("TransactWriteItems") == recording.FEW_ATTEMPTS
+    hot_ledgers.lost_at.clear()
     assert ready.record("fourth").status == 201
     consume(received())
     [ledger] = ledgers.check()
@@ -222,11 +222,11 @@ def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(ready
 def test_a_ledger_is_hot_for_some_seconds_only(monkeypatch: pytest.MonkeyPatch) -> None:
     key = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "report")
     now = [100.0]
-    monkeypatch.setattr(contention, "monotonic", lambda: now[0])
-    contention.notice(key)
-    assert contention.is_hot(key)
-    now[0] += contention.HOT_SECONDS
-    assert not contention.is_hot(key)
+    monkeypatch.setattr(hot_ledgers, "monotonic", lambda: now[0])
+    hot_ledgers.race_lost(key)
+    assert hot_ledgers.is_hot(key)
+    now[0] += hot_ledgers.HOT_SECONDS
+    assert not hot_ledgers.is_hot(key)
 
 
 def test_a_queue_that_does_not_answer_either_is_said_so(ready: Api, hot: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,4 +239,4 @@ def test_a_queue_that_does_not_answer_either_is_said_so(ready: Api, hot: None, m
 
 
 def _no_queue() -> Exception:
-    return queueing.QueueUnavailable("no queue")
+    return queue.QueueUnavailable("no queue")

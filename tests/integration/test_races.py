@@ -12,12 +12,14 @@ from tests.integration.conftest import Metrics
 from tests.ledgers import check, rows, unsettled
 from usage_billing import billing, store
 from usage_billing.kernel.errors import LedgerBusy
-from usage_billing.ledger import Head, LedgerKey, UsageEvent
 from usage_billing.platform import retries
 from usage_billing.pricing.terms import Terms
 from usage_billing.settlement import Settlement, settle
-from usage_billing.store import EventsExist, HeadMoved
 from usage_billing.subscriptions.cycles import MonthlyCycle
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.ledger import Head, LedgerKey
+from usage_billing.usage.store import EventsExist, HeadMoved
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)
@@ -33,12 +35,12 @@ def append(seen: Head, event_id: str, quantity: int = 30, rate: Terms | None = N
     rated = seen.rated(rate) if rate else seen
     event = UsageEvent(event_id, "user-1", "sub-1", "assessment", Decimal(quantity))
     entry, after = rated.append(event, NOW)
-    store.append(seen, [entry], after)
+    ledger_store.append(seen, [entry], after)
     return after
 
 
 def stored() -> Head:
-    head = store.head(KEY)
+    head = ledger_store.head(KEY)
     assert head is not None
     return head
 
@@ -175,7 +177,7 @@ def test_a_run_loses_to_a_recorder_that_rates_the_ledger_between_its_two_tries(
 
 def stale_once(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], name: str = "head") -> None:
     """After the first `store.head` or `store.heads_of`, and before anything is written, something else happens."""
-    read, done = getattr(store, name), []
+    read, done = getattr(ledger_store, name), []
 
     def stale(asked: object) -> Any:
         found = read(asked)
@@ -184,7 +186,7 @@ def stale_once(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object],
             meanwhile()
         return found
 
-    monkeypatch.setattr(store, name, stale)
+    monkeypatch.setattr(ledger_store, name, stale)
     monkeypatch.setattr(retries.time, "sleep", lambda _: None)
 
 

@@ -17,6 +17,7 @@ from usage_billing.plans import store as quota_store
 from usage_billing.platform.tables import SubscriptionTable
 from usage_billing.rating import Rating, Unrated
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.usage import store as ledger_store
 
 LEDGERS = 8
 
@@ -92,7 +93,7 @@ def test_a_plan_that_changes_during_a_run_rates_at_the_latest_in_the_next(waitin
 
 
 def heads(subscription_id: str) -> list[Any]:
-    return [store.head(key) for key in store.pending_of(subscription_id)]
+    return [ledger_store.head(key) for key in store.pending_of(subscription_id)]
 
 
 def test_a_look_that_fails_is_made_again_for_the_next_ledger(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:

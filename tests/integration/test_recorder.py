@@ -11,8 +11,8 @@ from tests import ledgers
 from tests.api import Api, bearer
 from tests.cloud import API_KEY
 from tests.integration.test_queue import consume, received
-from usage_billing import contention
 from usage_billing.platform import memory
+from usage_billing.usage import hot_ledgers
 from usage_recorder import NotAcknowledged, Pauses, UsageRecorder, UsageRejected
 
 At = Callable[[str], None]
@@ -68,7 +68,7 @@ def test_what_is_spooled_before_the_turn_of_a_period_and_sent_after_it_belongs_b
     waiting.record("user-1", "sub-1", "assessment", 60, {"job": 1}, event_id="job-1")
     at((now + timedelta(days=40)).isoformat())
     with monkeypatch.context() as crowded:
-        crowded.setattr(contention, "is_hot", lambda _: True)
+        crowded.setattr(hot_ledgers, "is_hot", lambda _: True)
         assert waiting.flush()
     assert consume(received()) == []
     [ledger] = ledgers.check()

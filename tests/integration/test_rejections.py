@@ -13,10 +13,12 @@ from tests.faults import timed_out
 from tests.integration.conftest import Metrics
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
-from usage_billing import intake, rejections, store
+from usage_billing import store
 from usage_billing.platform import memory
-from usage_billing.requests import MOST_BATCH_BYTES
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.usage import intake, rejections
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.api import MAX_BATCH_BYTES
 
 SECRET = "nobody's business"
 READER = {"x-api-key": SCOPED_KEYS["read"]}
@@ -57,7 +59,7 @@ def bug(*_: object) -> None:
 def test_a_batch_that_the_database_refuses_whole_is_counted_and_every_id_is_logged(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(store, "append", database_times_out)
+    monkeypatch.setattr(ledger_store, "append", database_times_out)
     metrics()
     answer = send(ready, *(event(f"e{number}") for number in range(500)))
     assert (answer.status, answer.json["totals"]["rejected"]) == (200, 500)
@@ -73,7 +75,7 @@ def test_a_batch_that_the_database_refuses_whole_is_counted_and_every_id_is_logg
 def test_a_batch_that_meets_a_bug_is_counted_as_an_internal_error(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(store, "append", bug)
+    monkeypatch.setattr(ledger_store, "append", bug)
     metrics()
     assert send(ready, event("a"), event("b")).json["totals"]["rejected"] == 2
     assert metrics() == {"EventsRejected": 2, "EventsRejected.internal_error": 2, "InternalErrors": 1}
@@ -156,7 +158,7 @@ def batch_of(number: int) -> dict[str, Any]:
         pytest.param({"raw": "[1]"}, ("validation_error", 0), id="no object"),
         pytest.param({"raw": "{"}, ("not_json", 0), id="not JSON"),
         pytest.param({"raw": '{"events": [{"eventId": "\ufffd"}]}'}, ("not_json", 0), id="U+FFFD"),
-        pytest.param({"raw": " " * MOST_BATCH_BYTES + "{}"}, ("body_too_large", 0), id="too large"),
+        pytest.param({"raw": " " * MAX_BATCH_BYTES + "{}"}, ("body_too_large", 0), id="too large"),
         pytest.param(
             {"body": batch_of(2), "headers": INTERNAL | {"content-type": "text/plain"}},
             ("unsupported_media_type", 0),
@@ -260,7 +262,7 @@ def test_ids_are_logged_only_if_they_are_ids(ready: Api, caplog: pytest.LogCaptu
 def test_a_single_event_that_the_database_refuses_is_logged_with_its_ids(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(store, "append", database_times_out)
+    monkeypatch.setattr(ledger_store, "append", database_times_out)
     metrics()
     assert ready.record("e1").status == 503
     assert metrics() == {"EventsRejected": 1, "EventsRejected.database_unavailable": 1, "DatabaseFailures": 1}
@@ -271,7 +273,7 @@ def test_a_single_event_that_the_database_refuses_is_logged_with_its_ids(
 def test_a_single_event_that_meets_a_bug_is_logged_with_its_ids_and_counted_once(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(store, "append", bug)
+    monkeypatch.setattr(ledger_store, "append", bug)
     metrics()
     assert ready.record("e1").status == 500
     assert metrics() == {"EventsRejected": 1, "EventsRejected.internal_error": 1, "InternalErrors": 1}
@@ -304,7 +306,7 @@ def test_an_internal_error_is_counted_wherever_it_happens(
         assert ready.get("/api/subscriptions/sub-1").status == 500
         assert metrics() == {"InternalErrors": 1}
     with monkeypatch.context() as broken:
-        broken.setattr(store, "append", bug)
+        broken.setattr(ledger_store, "append", bug)
         assert len(consume(received())) == 1
         assert metrics() == {"InternalErrors": 1, "EventsDelayed": 1}
     with monkeypatch.context() as broken:

@@ -12,7 +12,7 @@ from tests.api import ADMIN, Api, bearer
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.ledgers import check, rows
-from usage_billing import contention
+from usage_billing.usage import hot_ledgers
 
 At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
@@ -305,7 +305,7 @@ def test_a_report_repeated_through_the_queue_is_a_replay(
     first = ready.record("e1", 60, reportedAt=BEFORE_THE_TURN)
     at(AFTER_THE_TURN)
     with monkeypatch.context() as crowded:
-        crowded.setattr(contention, "is_hot", lambda _: spills)
+        crowded.setattr(hot_ledgers, "is_hot", lambda _: spills)
         assert ready.record("e1", 60, reportedAt=AFTER_THE_TURN, headers=None if spills else ASYNC).status == 202
     assert consume(received()) == []
     assert rows("DEAD_EVENT_TABLE") == []

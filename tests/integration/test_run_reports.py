@@ -20,9 +20,9 @@ from tests.ledgers import check, rows, unsettled
 from usage_billing import billing, run_reports, runs, store
 from usage_billing.billing import MAX_NAMED, Failure, RunTotals, UnratedLedger
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable, RunNotFound
-from usage_billing.ledger import LedgerKey
-from usage_billing.platform import clock, queues, retries
+from usage_billing.platform import clock, queues, retries, shards
 from usage_billing.run_reports import Attempt, RunStatus
+from usage_billing.usage.ledger import LedgerKey
 
 LEDGERS = 12
 EVENT = SCHEDULED | {"id": "7bf73129-1428-4cd3-a780-95db273d1602"}
@@ -281,7 +281,7 @@ def test_a_run_in_which_any_call_failed_is_reported_without_counting_anything_tw
     """Whatever fails, the report never says more than was charged; clean retries complete it."""
     monkeypatch.setattr(billing, "IN_FLIGHT", 1)
     monkeypatch.setattr(runs, "SAVING_SECONDS", 0)
-    monkeypatch.setattr(store, "SHARDS", 2)
+    monkeypatch.setattr(shards, "SHARDS", 2)
     for number in itertools.count(1):
         for name in range(2):
             ready.subscribe(f"{number}-sub-{name}")
@@ -372,7 +372,7 @@ def test_progress_is_not_saved_all_the_time(many: Api) -> None:
         run_billing.handler(EVENT, Context())
     # Listed, begun, ended; one more Query than there are shards reads the report.
     assert calls.made.count("PutItem") == 3
-    assert calls.made.count("Query") == store.SHARDS + 1
+    assert calls.made.count("Query") == shards.SHARDS + 1
 
 
 def an_attempt(revision: int = 1, *, segment: str = "first", name: str = "a", **changes: Any) -> Attempt:

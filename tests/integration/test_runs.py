@@ -15,8 +15,9 @@ from tests.ledgers import check, unsettled
 from usage_billing import billing, store
 from usage_billing.billing import RunSegment
 from usage_billing.kernel.errors import QueueUnavailable
-from usage_billing.ledger import Head, LedgerKey
-from usage_billing.platform import memory
+from usage_billing.platform import memory, shards
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.ledger import Head, LedgerKey
 
 SCHEDULED = {
     "version": "0",
@@ -140,7 +141,7 @@ def test_a_shard_that_cannot_be_listed_is_a_failure_and_the_others_are_billed(
     many: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pending = store.pending
-    lost = next(shard for shard in map(str, range(store.SHARDS)) if list(pending(shard)))
+    lost = next(shard for shard in map(str, range(shards.SHARDS)) if list(pending(shard)))
     missed = len(list(pending(lost)))
 
     def broken(shard: str, *after: Any) -> Any:
@@ -159,7 +160,7 @@ def test_a_ledger_that_is_listed_but_settled_meanwhile_is_left_alone(
     ready: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready.record(quantity=60)
-    [key] = [key for shard in range(store.SHARDS) for key in store.pending(str(shard))]
+    [key] = [key for shard in range(shards.SHARDS) for key in store.pending(str(shard))]
     ready.bill()
     monkeypatch.setattr(store, "pending", lambda shard, *_: iter([key] if shard == "0" else []))
     answer = ready.bill().json
@@ -171,7 +172,9 @@ def no_heads(keys: Sequence[LedgerKey]) -> NoReturn:
     raise throttled()
 
 
-def half_of_the_heads(keys: Sequence[LedgerKey], read: Callable[..., Any] = store.heads_of) -> dict[LedgerKey, Head]:
+def half_of_the_heads(
+    keys: Sequence[LedgerKey], read: Callable[..., Any] = ledger_store.heads_of
+) -> dict[LedgerKey, Head]:
     """DynamoDB may leave out what it has no capacity for."""
     return read(keys[::2])
 
@@ -180,22 +183,22 @@ def half_of_the_heads(keys: Sequence[LedgerKey], read: Callable[..., Any] = stor
 def test_heads_that_cannot_be_read_together_are_read_one_by_one(
     many: Api, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(store, "heads_of", answer)
+    monkeypatch.setattr(ledger_store, "heads_of", answer)
     totals = many.bill().json
     assert (totals["ledgersSettled"], totals["failures"]) == (LEDGERS, 0)
     assert list(unsettled(check())) == []
 
 
 def test_many_heads_are_read_with_one_call(many: Api) -> None:
-    keys = [key for shard in range(store.SHARDS) for key in store.pending(str(shard))]
+    keys = [key for shard in range(shards.SHARDS) for key in store.pending(str(shard))]
     unknown = LedgerKey("sub-0", keys[0].period_start, "unknown")
     asked: list[dict[str, Any]] = []
     with watched() as calls:
         calls.at(1, "before", asked.append)
-        heads = store.heads_of([*keys, unknown, *keys])
+        heads = ledger_store.heads_of([*keys, unknown, *keys])
     assert calls.made == ["BatchGetItem"]
     assert all(each["ConsistentRead"] for each in asked[0]["RequestItems"].values()), "a stale head would stay pending"
-    assert heads == {key: store.head(key) for key in keys}
+    assert heads == {key: ledger_store.head(key) for key in keys}
 
 
 def test_a_run_reads_no_head_twice(many: Api) -> None:

@@ -14,10 +14,10 @@ from tests.faults import watched
 from usage_billing.answers.usage import SubscriptionUsage
 from usage_billing.kernel import cursors
 from usage_billing.kernel.exact_json import dumps
-from usage_billing.ledger import Head, LedgerKey
 from usage_billing.platform import recent
 from usage_billing.pricing.terms import Terms
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage.ledger import Head, LedgerKey
 
 At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
@@ -397,11 +397,13 @@ def test_a_cursor_is_of_its_list_only(many: Api, at: At) -> None:
 def test_a_page_ends_early_where_the_index_lags_and_nothing_is_skipped(
     many: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from usage_billing import store
+    from usage_billing.usage import store as ledger_store
 
-    whole = store.entries
+    whole = ledger_store.entries
     with monkeypatch.context() as lagging:
-        lagging.setattr(store, "entries", lambda key, after, limit: whole(key, after, limit)[: max(0, 2 - after)])
+        lagging.setattr(
+            ledger_store, "entries", lambda key, after, limit: whole(key, after, limit)[: max(0, 2 - after)]
+        )
         page = many.get(RECORDS).json
         assert ids([page["records"]]) == ["a1", "a2"]
         again = many.get(RECORDS, query={"cursor": page["nextCursor"]}).json
@@ -411,11 +413,11 @@ def test_a_page_ends_early_where_the_index_lags_and_nothing_is_skipped(
 
 
 def test_an_index_with_a_gap_is_read_up_to_the_gap(many: Api) -> None:
-    from usage_billing import store
     from usage_billing.platform.tables import UsageTable
+    from usage_billing.usage import store as ledger_store
 
-    [key] = {store.entry("sub-1", "r1").key}
+    [key] = {ledger_store.entry("sub-1", "r1").key}
     UsageTable.get("sub-1", "r2").delete()
-    assert [entry.event_id for entry in store.entries(key, 0, 100)] == ["r1"]
-    assert [entry.event_id for entry in store.entries(key, 1, 100)] == []
-    assert [entry.event_id for entry in store.entries(key, 2, 100)] == ["r3", "r4"]
+    assert [entry.event_id for entry in ledger_store.entries(key, 0, 100)] == ["r1"]
+    assert [entry.event_id for entry in ledger_store.entries(key, 1, 100)] == []
+    assert [entry.event_id for entry in ledger_store.entries(key, 2, 100)] == ["r3", "r4"]

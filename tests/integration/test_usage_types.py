@@ -7,13 +7,13 @@ from tests.api import Answer, Api
 from tests.faults import watched
 from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import ASYNC, consume, received
-from usage_billing import recording
+from usage_billing.usage import usage_types
 
 
 @pytest.fixture
 def full(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """The subscription has three ledgers in November 2026, and may not have more."""
-    monkeypatch.setattr(recording, "MAX_USAGE_TYPES", 3)
+    monkeypatch.setattr(usage_types, "MAX_USAGE_TYPES", 3)
     for number in range(3):
         assert ready.record(f"e{number}", usageType=f"t{number}", occurredAt="2026-11-10T00:00:00Z").status == 201
     return ready
@@ -24,7 +24,7 @@ def refused(answer: Answer) -> bool:
 
 
 def test_two_hundred_may_be_opened() -> None:
-    assert recording.MAX_USAGE_TYPES == 200
+    assert usage_types.MAX_USAGE_TYPES == 200
 
 
 def test_one_more_is_refused_and_the_others_go_on(full: Api) -> None:

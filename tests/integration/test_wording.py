@@ -11,7 +11,7 @@ from tests.api import ADMIN, Answer, Api, bearer, routes
 from usage_billing import openapi
 from usage_billing.kernel.errors import FieldError
 from usage_billing.kernel.identifiers import EVENT_ID_CHARACTERS
-from usage_billing.requests import ReportedUsage
+from usage_billing.usage.api import ReportedUsage
 from usage_billing.web.field_errors import MAX_QUOTED, PATTERNS, UNCLEAR, field_error, field_names
 
 PYDANTICS = ("input should", "string should", "list should", "after validation", "extra inputs", "not permitted",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from usage_billing.kernel.identifiers import RESERVED_PREFIXES
-from usage_billing.requests import ReportedUsage
+from usage_billing.usage.api import ReportedUsage
 from usage_recorder.events import MAX_EVENT_BYTES, UsageEvent, aware, event_id_of, exact, identifier
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=UTC)

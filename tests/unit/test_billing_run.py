@@ -22,11 +22,14 @@ from usage_billing.billing import (
     whole_run,
 )
 from usage_billing.kernel.errors import InvoiceNotDraft
-from usage_billing.ledger import Head, LedgerKey, UsageEvent
+from usage_billing.platform import shards as platform_shards
 from usage_billing.pricing.terms import Terms
 from usage_billing.rating import Rating, Unrated
 from usage_billing.settlement import Settlement, settle
 from usage_billing.subscriptions.cycles import MonthlyCycle
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.ledger import Head, LedgerKey
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)
@@ -55,7 +58,7 @@ class Ledgers:
         self._lock = threading.Lock()
         monkeypatch.setattr(store, "pending", self._pending)
         monkeypatch.setattr(store, "pending_of", self._pending)
-        monkeypatch.setattr(store, "heads_of", lambda _: {})
+        monkeypatch.setattr(ledger_store, "heads_of", lambda _: {})
         monkeypatch.setattr(billing, "settle_ledger", self._settle)
 
     def _pending(self, name: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
@@ -106,7 +109,7 @@ def test_a_whole_run_goes_over_every_shard_under_one_id() -> None:
 
 
 def test_every_ledger_belongs_to_a_shard_of_a_whole_run() -> None:
-    shards = {store.shard_of(key(number).ledger_id) for number in range(1000)}
+    shards = {platform_shards.shard_of(key(number).ledger_id) for number in range(1000)}
     assert shards == {segment.shard for segment in whole_run()}
 
 
@@ -246,7 +249,7 @@ def test_a_listing_that_hangs_does_not_keep_a_run_from_handing_over(
 
     def hang(name: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
         if name == "2":
-            yield from (key(n) for n in range(200, 200 + store.READ_TOGETHER))
+            yield from (key(n) for n in range(200, 200 + ledger_store.READ_TOGETHER))
             hanging.set()
             in_time.append(handed_over.wait(10))
         yield from whole(name, after)
@@ -267,8 +270,8 @@ def test_a_listing_that_hangs_does_not_keep_a_run_from_handing_over(
     segments = [shard(name) for name in "0123"]
     totals = run(segments, now=lambda: NOW, seconds_left=seconds_left, hand_over=hand_over)
     assert in_time == [True]
-    assert as_first(rest) == [shard("2").behind(key(200 + store.READ_TOGETHER - 1)), shard("3")]
-    assert (totals.settled, totals.failures) == (2 + store.READ_TOGETHER, 0)
+    assert as_first(rest) == [shard("2").behind(key(200 + ledger_store.READ_TOGETHER - 1)), shard("3")]
+    assert (totals.settled, totals.failures) == (2 + ledger_store.READ_TOGETHER, 0)
 
 
 def test_the_first_listing_is_waited_for_a_moment_even_if_there_is_no_time(
@@ -360,7 +363,7 @@ def test_no_more_than_the_limit_is_under_way_at_once(ledgers: Ledgers) -> None:
     store.pending = many  # the fixture puts the real one back
     totals = ledgers.run([shard("0")]).totals
     assert totals.settled == 4 * IN_FLIGHT
-    assert most <= IN_FLIGHT + 3 * store.READ_TOGETHER
+    assert most <= IN_FLIGHT + 3 * ledger_store.READ_TOGETHER
 
 
 def test_a_segment_reads_back_from_the_queue() -> None:
@@ -395,7 +398,7 @@ def test_heads_that_hang_do_not_keep_a_run_from_handing_over(ledgers: Ledgers, m
         in_time.append(handed_over.wait(10))
         return {}
 
-    monkeypatch.setattr(store, "heads_of", heads_of)
+    monkeypatch.setattr(ledger_store, "heads_of", heads_of)
     monkeypatch.setattr(billing, "IN_FLIGHT", 4)
     ledgers.pending = {"0": [key(n) for n in range(6)], "1": [key(9000)]}
     rest: list[RunSegment] = []

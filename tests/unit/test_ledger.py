@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.ledger import CLOCK_SKEW, OLDEST_EVENT, Entry, Head, LedgerKey, QuotaState, UsageEvent, timely
 from usage_billing.pricing.terms import Terms
 from usage_billing.subscriptions.cycles import MonthlyCycle
+from usage_billing.usage.events import CLOCK_SKEW, MAX_AGE, UsageEvent, timely
+from usage_billing.usage.ledger import Entry, Head, LedgerKey, QuotaState
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)
@@ -213,8 +214,8 @@ def test_when_an_event_occurred(times: dict[str, datetime], expected: datetime) 
 @pytest.mark.parametrize(
     ("occurred_at", "expected"),
     [
-        pytest.param(NOW - OLDEST_EVENT, True, id="as old as may be"),
-        pytest.param(NOW - OLDEST_EVENT - timedelta(microseconds=1), False, id="older"),
+        pytest.param(NOW - MAX_AGE, True, id="as old as may be"),
+        pytest.param(NOW - MAX_AGE - timedelta(microseconds=1), False, id="older"),
         pytest.param(NOW + CLOCK_SKEW, True, id="as far ahead as may be"),
         pytest.param(NOW + CLOCK_SKEW + timedelta(microseconds=1), False, id="further ahead"),
     ],

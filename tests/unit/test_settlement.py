@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage_billing.kernel.money import MINOR_UNIT_DIGITS
-from usage_billing.ledger import Head, LedgerKey, UsageEvent
 from usage_billing.pricing.terms import Terms
 from usage_billing.settlement import InvoiceItem, invoice_id, item_id, last_item_id, line_of, parse_invoice_id, settle
 from usage_billing.subscriptions.cycles import MonthlyCycle
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.ledger import Head, LedgerKey
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)

@@ -15,8 +15,8 @@ from usage_billing.kernel import numbers as kernel_numbers
 from usage_billing.kernel.fields import Instant, Limit, PrintableText, Quantity, UnitPrice
 from usage_billing.kernel.identifiers import EventId, Identifier
 from usage_billing.kernel.instants import instant, iso
-from usage_billing.kernel.metadata import Metadata
 from usage_billing.kernel.numbers import add, as_text, multiply, plain, subtract
+from usage_billing.usage.metadata import Metadata
 
 QUANTITY: TypeAdapter[Decimal] = TypeAdapter(Quantity)
 EXACT_NUMBERS = st.decimals("-999999999999", "999999999999", places=9)

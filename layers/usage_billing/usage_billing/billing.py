@@ -19,13 +19,15 @@ from usage_billing import store
 from usage_billing.kernel.errors import LedgerBusy, QueueUnavailable
 from usage_billing.kernel.fields import Strict
 from usage_billing.kernel.numbers import EXACT
-from usage_billing.ledger import Head, LedgerKey
+from usage_billing.platform import shards
 from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.observability import logger
 from usage_billing.platform.retries import attempts, pause
 from usage_billing.rating import Rating, Unrated
 from usage_billing.settlement import Settlement, settle
-from usage_billing.store import HeadMoved
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.ledger import Head, LedgerKey
+from usage_billing.usage.store import HeadMoved
 
 THREADS = 16
 IN_FLIGHT = 4 * THREADS
@@ -85,7 +87,7 @@ def whole_run(subscription_id: str | None = None, run_id: str | None = None) -> 
     run_id = run_id or uuid4().hex
     if subscription_id is not None:
         return [RunSegment(run_id=run_id, subscription_id=subscription_id)]
-    return [RunSegment(run_id=run_id, shard=str(shard)) for shard in range(store.SHARDS)]
+    return [RunSegment(run_id=run_id, shard=str(shard)) for shard in range(shards.SHARDS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,7 @@ class _Work:
                 ready = []
             self._wait_for(listing)
             found, failure = listing.result()
-            more = failure is None and len(found) == store.READ_TOGETHER
+            more = failure is None and len(found) == ledger_store.READ_TOGETHER
             if more:
                 listing = self._pool.submit(_next_of, keys)
             following: list[tuple[LedgerKey, Future[Heads]]] = []
@@ -304,7 +306,7 @@ def _next_of(keys: Iterator[LedgerKey]) -> tuple[list[LedgerKey], Exception | No
     """Return the next ledgers of a list, and why there are no more of them, if that failed."""
     found: list[LedgerKey] = []
     try:
-        for key in islice(keys, store.READ_TOGETHER):
+        for key in islice(keys, ledger_store.READ_TOGETHER):
             found.append(key)  # noqa: PERF402 - what was listed before a failure is kept
     except Exception as error:
         return found, error
@@ -313,7 +315,7 @@ def _next_of(keys: Iterator[LedgerKey]) -> tuple[list[LedgerKey], Exception | No
 
 def _heads_of(keys: Sequence[LedgerKey]) -> Heads:
     try:
-        return store.heads_of(keys)
+        return ledger_store.heads_of(keys)
     except Exception as error:
         logger.warning("heads not read together", cause=repr(error))
         return {}
@@ -356,7 +358,7 @@ def settle_ledger(
         InvoiceNotDraft, InvoiceCurrencyMismatch: its invoice cannot take the charge; it stays pending.
         LedgerBusy: others were faster all the time; it stays pending.
     """
-    head = seen or store.head(key)
+    head = seen or ledger_store.head(key)
     rating = rating or Rating()
     for _ in attempts():
         if head is None or head.is_settled:
@@ -365,7 +367,7 @@ def settle_ledger(
         try:
             store.save_settlement(settlement, head)
         except HeadMoved as moved:
-            head = moved.head or store.head(key)
+            head = moved.head or ledger_store.head(key)
         else:
             return settlement
     raise LedgerBusy(f"The ledger {key.ledger_id} kept moving.")

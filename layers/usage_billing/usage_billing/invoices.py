@@ -7,13 +7,11 @@ from decimal import Decimal
 from pynamodb.exceptions import DoesNotExist
 from pynamodb.expressions.condition import Condition
 
-from usage_billing import store
 from usage_billing.kernel.errors import InvoiceNotFound
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.money import rounded
 from usage_billing.kernel.numbers import ZERO
 from usage_billing.kernel.periods import Period
-from usage_billing.ledger import LedgerKey
 from usage_billing.platform.tables import InvoiceTable, UsageInvoiceItemTable
 from usage_billing.settlement import (
     InvoiceItem,
@@ -25,6 +23,8 @@ from usage_billing.settlement import (
     line_of,
     parse_invoice_id,
 )
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.ledger import LedgerKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def with_lines(invoice: Invoice) -> tuple[Invoice, list[InvoiceLine]]:
     of items. Total and count are added up from the lines, not read beside them: a settlement in between cannot tear
     them apart.
     """
-    heads = store.heads(invoice.subscription_id, invoice.period.key)
+    heads = ledger_store.heads(invoice.subscription_id, invoice.period.key)
     lines = [line for line in map(line_of, heads) if line]
     total = sum((line.amount for line in lines), start=ZERO)
     count = sum(line.item_count for line in lines)

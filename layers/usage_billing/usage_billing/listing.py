@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from usage_billing import invoices, store
+from usage_billing import invoices
 from usage_billing.answers.usage import SubscriptionUsage, UsageRecord, UsageRecords
 from usage_billing.kernel import cursors
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.periods import Period
-from usage_billing.ledger import Entry, Head, LedgerKey
 from usage_billing.plans import store as quota_store
 from usage_billing.settlement import InvoiceItem
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage import store as ledger_store
+from usage_billing.usage.ledger import Entry, Head, LedgerKey
 
 
 def usage(
@@ -26,7 +27,7 @@ def usage(
         ValidationFailed: the cursor is not one of this list's, or of another period than that of `moment`.
     """
     period, after = _page(subscription, cursor, moment, now)
-    used = store.heads(subscription.subscription_id, period.key, after, limit + 1)
+    used = ledger_store.heads(subscription.subscription_id, period.key, after, limit + 1)
     heads = {head.key.usage_type: head for head in used}
     if now < period.end:
         for quota in quota_store.recent_quotas(subscription.plan_id, after or None, limit + 1):
@@ -65,13 +66,13 @@ def records(
     """
     after_type, after = _position(cursor, period)
     found: list[UsageRecord] = []
-    for head in store.heads(subscription_id, period.key):
+    for head in ledger_store.heads(subscription_id, period.key):
         if usage_type not in (None, head.key.usage_type) or head.key.usage_type < after_type:
             continue
         last = after if head.key.usage_type == after_type else 0
         wanted = min(head.last_sequence - last, limit - len(found))
         if wanted > 0:
-            entries = store.entries(head.key, last, wanted)
+            entries = ledger_store.entries(head.key, last, wanted)
             found += _with_items(head, entries)
             last += len(entries)
         if last < head.last_sequence:
@@ -81,10 +82,10 @@ def records(
 
 def record(subscription_id: str, event_id: str) -> UsageRecord | None:
     """The entry that an event id names, with its invoice item, read consistently; None where there is none."""
-    entry = store.entry(subscription_id, event_id)
+    entry = ledger_store.entry(subscription_id, event_id)
     if entry is None:
         return None
-    head = store.head(entry.key)
+    head = ledger_store.head(entry.key)
     assert head is not None, "an entry is written together with its head"
     [found] = _with_items(head, [entry])
     return found

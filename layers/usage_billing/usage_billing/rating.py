@@ -7,10 +7,10 @@ that gets them; a ledger that is left unrated for what was remembered is rated b
 from concurrent.futures import Future
 from threading import Lock
 
-from usage_billing.ledger import Head
 from usage_billing.plans import store as quota_store
 from usage_billing.pricing.terms import Terms
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.usage.ledger import Head
 
 MAX_PLANS = 100_000
 """How many subscriptions' plans are remembered before all are forgotten: some ten megabytes."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.numbers import EXACT, as_text, subtract
 from usage_billing.kernel.periods import Period
-from usage_billing.ledger import Head, LedgerKey
+from usage_billing.usage.ledger import Head, LedgerKey
 
 _SEQUENCE_DIGITS = 15
 

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from usage_billing.answers.usage import UsageRecord
-from usage_billing.dead_events import DeadEvent
 from usage_billing.kernel.fields import Instant, Strict
+from usage_billing.usage.dead_events.model import DeadEvent
 
 
 class RecordedEvent(UsageRecord):

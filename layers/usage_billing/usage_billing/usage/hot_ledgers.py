@@ -6,19 +6,19 @@ much to lose looks first whether others are still at it.
 
 from time import monotonic
 
-from usage_billing.ledger import LedgerKey
 from usage_billing.platform.memory import remembered
+from usage_billing.usage.ledger import LedgerKey
 
 HOT_SECONDS = 5.0
 SUSPECT_SECONDS = 60.0
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 
 lost_at: dict[LedgerKey, float] = remembered({})
 
 
-def notice(key: LedgerKey) -> None:
+def race_lost(key: LedgerKey) -> None:
     """A race for this ledger was lost just now."""
-    if len(lost_at) >= MOST_REMEMBERED:
+    if len(lost_at) >= MAX_REMEMBERED:
         lost_at.clear()
     lost_at[key] = monotonic()
 

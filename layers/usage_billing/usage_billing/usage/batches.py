@@ -5,17 +5,16 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from usage_billing import intake, rejections
 from usage_billing.access.callers import Caller
-from usage_billing.answers.batch import BatchResult, BatchResults
-from usage_billing.intake import Taken
 from usage_billing.kernel.errors import BillingError, FieldError, ValidationFailed
-from usage_billing.ledger import UsageEvent
-from usage_billing.rejections import EventIds, ids_of
-from usage_billing.requests import ReportedUsage, UsageBatch
+from usage_billing.usage import intake, rejections
+from usage_billing.usage.api import BatchResult, BatchResults, ReportedUsage, UsageBatch
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.intake import Taken
+from usage_billing.usage.rejections import EventIds, ids_of
 from usage_billing.web.field_errors import field_names, invalid
 
-MOST_FIELDS = 20
+MAX_FIELDS = 20
 """How many fields a report is looked at with: an event has eight, and each unknown one would be told."""
 
 
@@ -46,8 +45,8 @@ def _event(report: object) -> UsageEvent:
     """
     if not isinstance(report, dict):
         raise ValidationFailed(FieldError("event", "invalid", "must be a JSON object"))
-    if len(report) > MOST_FIELDS:
-        raise ValidationFailed(FieldError("event", "invalid", f"must have at most {MOST_FIELDS} fields"))
+    if len(report) > MAX_FIELDS:
+        raise ValidationFailed(FieldError("event", "invalid", f"must have at most {MAX_FIELDS} fields"))
     try:
         return ReportedUsage.model_validate(report).event()
     except ValidationError as error:

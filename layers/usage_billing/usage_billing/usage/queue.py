@@ -10,41 +10,18 @@ from datetime import datetime
 from itertools import chain
 from math import inf
 
-from pydantic import ValidationError
-
 from usage_billing.kernel.errors import QueueUnavailable
-from usage_billing.kernel.exact_json import dumps, loads
-from usage_billing.kernel.fields import Instant, Strict
-from usage_billing.kernel.identifiers import RecordedEventId
-from usage_billing.kernel.instants import iso
-from usage_billing.ledger import UsageEvent
 from usage_billing.platform import queues
 from usage_billing.platform.config import settings
 from usage_billing.platform.observability import EVENTS_QUEUED, count
-from usage_billing.requests import ReportedUsage
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.messages import body_of, event_json
 
-MOST_EVENTS = 99
+MAX_EVENTS = 99
 """How many events a message may hold: as many as one transaction takes."""
 
-MOST_BYTES = 200_000
+MAX_BYTES = 200_000
 """How large a call's messages may be together; SQS takes at least 256 KiB."""
-
-
-class QueuedUsage(ReportedUsage):
-    """An event in the queue."""
-
-    event_id: RecordedEventId
-    accepted_at: Instant
-
-    @property
-    def queued_event(self) -> UsageEvent:
-        return self.event(accepted_at=self.accepted_at)
-
-
-class QueuedEvents(Strict):
-    """The body of a message."""
-
-    events: list[QueuedUsage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,53 +57,20 @@ def requeue(
     return [failed.get(number) for number in range(len(contents))]
 
 
-def events_in(body: str) -> list[UsageEvent]:
-    """The events of a message.
-
-    Raises:
-        ValueError: it is not a message of ours. What it says goes to logs and holds nothing of the message's content.
-    """
-    try:
-        parsed = loads(body)
-    except (ValueError, RecursionError):
-        raise ValueError("not JSON") from None
-    try:
-        return [each.queued_event for each in QueuedEvents.model_validate(parsed).events]
-    except ValidationError as error:
-        raise ValueError(_without_content(error)) from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-MAX_FAULTS = 5
-"""How many faults of an unreadable message are named."""
-
-
-def _without_content(error: ValidationError) -> str:
-    """Where the faults are and of which kind. The name of an unknown field is content too, so it is left out."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    named = []
-    for fault in faults[:MAX_FAULTS]:
-        location = fault["loc"][:-1] if fault["type"] == "extra_forbidden" else fault["loc"]
-        named.append(f"{'.'.join(map(str, location)) or 'the message'}: {fault['type']}")
-    more = len(faults) - MAX_FAULTS
-    return "; ".join([*named, f"and {more} more"] if more > 0 else named)
-
-
 def _messages(events: Iterable[tuple[int, str]]) -> Iterator[_Message]:
     """The messages for numbered events' JSON, in order, each as full as it may be."""
     numbers: list[int] = []
     texts: list[str] = []
-    room = MOST_BYTES
+    room = MAX_BYTES
     for number, text in events:
-        if texts and (len(texts) == MOST_EVENTS or len(text) > room):
-            yield _Message(numbers, _body(texts))
-            numbers, texts, room = [], [], MOST_BYTES
+        if texts and (len(texts) == MAX_EVENTS or len(text) > room):
+            yield _Message(numbers, body_of(texts))
+            numbers, texts, room = [], [], MAX_BYTES
         numbers.append(number)
         texts.append(text)
         room -= len(text)
     if texts:
-        yield _Message(numbers, _body(texts))
+        yield _Message(numbers, body_of(texts))
 
 
 def _post(messages: Iterable[_Message], seconds_left: Callable[[], float]) -> dict[int, QueueUnavailable]:
@@ -144,34 +88,13 @@ def _post(messages: Iterable[_Message], seconds_left: Callable[[], float]) -> di
 def _calls(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
     """Messages in order, as many at a time as one call takes."""
     call: list[_Message] = []
-    room = MOST_BYTES
+    room = MAX_BYTES
     for message in messages:
         size = len(message.body.encode())  # ours are ASCII, but bodies from elsewhere are sent again too
         if call and (len(call) == queues.MAX_MESSAGES or size > room):
             yield call
-            call, room = [], MOST_BYTES
+            call, room = [], MAX_BYTES
         call.append(message)
         room -= size
     if call:
         yield call
-
-
-def event_json(event: UsageEvent, now: datetime) -> str:
-    """An event as the queue's messages and dead events hold it; taken `now`, unless it was taken before."""
-    fields = {
-        "eventId": event.event_id,
-        "userId": event.user_id,
-        "subscriptionId": event.subscription_id,
-        "usageType": event.usage_type,
-        "quantity": event.quantity,
-        "occurredAt": event.occurred_at and iso(event.occurred_at),
-        "reportedAt": event.reported_at and iso(event.reported_at),
-        "metadata": event.metadata,
-        "acceptedAt": iso(event.accepted(now)),
-    }
-    # ASCII: SQS refuses U+FFFE and U+FFFF, and a length in characters is one in bytes.
-    return dumps({name: value for name, value in fields.items() if value}, ascii_only=True)
-
-
-def _body(events: list[str]) -> str:
-    return f'{{"events":[{",".join(events)}]}}'

@@ -10,7 +10,6 @@ from datetime import datetime
 from itertools import islice
 from math import inf
 
-from usage_billing import contention, store
 from usage_billing.kernel.errors import (
     BillingError,
     EventIdConflict,
@@ -22,10 +21,8 @@ from usage_billing.kernel.errors import (
     TooManyUsageTypes,
     ValidationFailed,
 )
-from usage_billing.ledger import CLOCK_SKEW, OLDEST_EVENT, Entry, Head, LedgerKey, QuotaState, UsageEvent, timely
 from usage_billing.plans import store as quota_store
 from usage_billing.platform.failures import as_billing_error
-from usage_billing.platform.memory import remembered
 from usage_billing.platform.observability import (
     EVENT_ID_CONFLICTS,
     EVENTS_RECORDED,
@@ -36,9 +33,13 @@ from usage_billing.platform.observability import (
     logger,
 )
 from usage_billing.platform.retries import MAX_ATTEMPTS, linger, pause
-from usage_billing.store import MOST_ENTRIES, EventsExist, HeadMoved
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage import hot_ledgers, store
+from usage_billing.usage.events import CLOCK_SKEW, MAX_AGE, UsageEvent, timely
+from usage_billing.usage.ledger import Entry, Head, LedgerKey, QuotaState
+from usage_billing.usage.store import MAX_ENTRIES, EventsExist, HeadMoved
+from usage_billing.usage.usage_types import require_room
 
 THREADS = 8
 """How many ledgers of one batch are written at the same time."""
@@ -47,17 +48,12 @@ SUBSCRIPTIONS = 100
 """How many subscriptions of a batch are looked up before their events are written: what is read late in a long batch
 is not old, and a batch that is cut short has written something."""
 
-FEW_TRIES = 2
+FEW_ATTEMPTS = 2
 """After how many lost races, one after the other, an impatient caller leaves a ledger to the queue."""
 
 MANY_ENTRIES = 10
 """So many entries in one transaction cost more when they lose a race than looking at the head a few times first. Who
 records single events usually moves it by fewer between two looks, and is no reason to wait."""
-
-MAX_USAGE_TYPES = 200
-"""Of a subscription and period. Each is a ledger that billing looks at; nobody sells so many, but a fault of a caller
-that puts an id into the usage type makes them without end. Whoever opens ledgers at the same time may exceed it by as
-many."""
 
 LOOKS = 20
 """How often a patient caller looks at a head that others keep moving by many before it tries all the same."""
@@ -234,17 +230,17 @@ class _Batch:
     def _append(self, share: _Share) -> Iterator[tuple[int, Outcome]]:
         """Append the events of one ledger; what became of each as soon as it is certain, until the tries are spent."""
         key = share.opened.key
-        if not self.patient and contention.is_hot(key):
+        if not self.patient and hot_ledgers.is_hot(key):
             return
         todo = self._by_event_id(share.numbers)
-        most = MAX_ATTEMPTS if self.patient else FEW_TRIES
+        most = MAX_ATTEMPTS if self.patient else FEW_ATTEMPTS
         head, lost = None, 0
         while todo and lost < most and self.seconds_left() > 0:
             if head is None:
                 head = self._calm_head(share.opened, lost, len(todo))
                 if head is None:
                     return
-            firsts = [self.events[numbers[0]] for numbers in islice(todo.values(), MOST_ENTRIES)]
+            firsts = [self.events[numbers[0]] for numbers in islice(todo.values(), MAX_ENTRIES)]
             entries, after = _prepared(head).append_all(firsts, self.now)
             try:
                 store.append(head, entries, after)
@@ -254,7 +250,7 @@ class _Batch:
             except HeadMoved:
                 count(LEDGER_RETRIES)
                 logger.debug("ledger moved", ledger=key.ledger_id)
-                contention.notice(key)
+                hot_ledgers.race_lost(key)
                 head, lost = None, lost + 1
             else:
                 count(EVENTS_RECORDED, len(entries))
@@ -282,7 +278,7 @@ class _Batch:
         key = opened.key
         pause(lost)
         head = store.head(key) or opened
-        if at_stake < MANY_ENTRIES or not contention.is_suspect(key):
+        if at_stake < MANY_ENTRIES or not hot_ledgers.is_suspect(key):
             return head
         for _ in range(LOOKS if self.patient else 1):
             linger()
@@ -346,28 +342,8 @@ def _prepared(head: Head) -> Head:
         TooManyUsageTypes: the ledger is not open, and may not be.
     """
     if head.last_sequence == 0:
-        _require_room(head.key)
+        require_room(head.key)
     return head if head.terms else _rate(head)
-
-
-_full: set[tuple[str, str]] = remembered(set())
-"""Subscriptions and periods that have all the ledgers they may; no ledger is ever closed again."""
-
-MAX_REMEMBERED = 10_000
-
-
-def _require_room(key: LedgerKey) -> None:
-    """Raises TooManyUsageTypes where no further ledger may be opened."""
-    place = key.subscription_id, key.period_start
-    if place not in _full and store.has_heads(*place, MAX_USAGE_TYPES):
-        if len(_full) >= MAX_REMEMBERED:
-            _full.clear()
-        _full.add(place)
-    if place in _full:
-        raise TooManyUsageTypes(
-            f"The subscription {key.subscription_id} has {MAX_USAGE_TYPES} usage types in this period; "
-            f"{key.usage_type} would be one more."
-        )
 
 
 def _rate(head: Head) -> Head:
@@ -387,7 +363,7 @@ def _rate(head: Head) -> Head:
 def require_timely(event: UsageEvent, now: datetime) -> None:
     """Raises ValidationFailed for an event that occurred too long before we took it, or, it is said, after that."""
     if not timely(event.when(now), event.accepted(now)):
-        message = f"must lie within the last {OLDEST_EVENT.days} days"
+        message = f"must lie within the last {MAX_AGE.days} days"
         if not event.occurred_at:
             raise ValidationFailed(FieldError("reportedAt", "out_of_range", message))
         message += f" and at most {CLOCK_SKEW.seconds // 60} minutes ahead of our clock"

@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 
-from usage_billing.dead_events import UNDELIVERED, UNREADABLE, DeadLetter, keep
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
-from usage_billing.ledger import UsageEvent
 from usage_billing.platform import queues
 from usage_billing.platform.config import settings
 from usage_billing.platform.observability import EVENTS_DELAYED, count, logger
-from usage_billing.queueing import events_in
-from usage_billing.recording import record_all
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.usage.dead_events.dead_lettering import dead_letter
+from usage_billing.usage.dead_events.model import UNDELIVERED, UNREADABLE, DeadLetter
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.messages import events_in
+from usage_billing.usage.recording import record_all
 
-PASSING = (LedgerBusy, DatabaseUnavailable, InternalError)
+TEMPORARY = (LedgerBusy, DatabaseUnavailable, InternalError)
 """What may go well when it is tried again; everything else is final."""
 
-MOST_RECEIVES = 16
+MAX_RECEIVES = 16
 """How often a message is delivered before the queue itself moves it away, without a reason."""
 
 RECORDING_RESERVE_SECONDS = 40.0
@@ -44,7 +45,7 @@ class Message:
 
     @property
     def is_last_chance(self) -> bool:
-        return self.receives >= MOST_RECEIVES
+        return self.receives >= MAX_RECEIVES
 
     @property
     def delay(self) -> int:
@@ -74,7 +75,7 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
     waiting = [
         (message.message_id, reason)
         for message, _, reason in failed
-        if isinstance(reason, PASSING) and not message.is_last_chance
+        if isinstance(reason, TEMPORARY) and not message.is_last_chance
     ]
     for code, events in Counter(reason.code for _, reason in waiting).items():
         count(EVENTS_DELAYED, events)
@@ -105,7 +106,7 @@ def keep_undelivered(
     dead-lettered is enough for a whole message to be moved aside.
     """
     reports, dead = _opened(messages)
-    detail = f"SQS moved its message aside: none of {MOST_RECEIVES} deliveries was completed."
+    detail = f"SQS moved its message aside: none of {MAX_RECEIVES} deliveries was completed."
     dead += [DeadLetter(message.message_id, UNDELIVERED, detail, event) for message, event in reports]
     return sorted(_not_kept(dead, now, lambda: seconds_left() - KEEPING_RESERVE_SECONDS))
 
@@ -124,5 +125,5 @@ def _opened(messages: Sequence[Message]) -> tuple[list[tuple[Message, UsageEvent
 
 def _not_kept(dead: Sequence[DeadLetter], now: datetime, seconds_left: Callable[[], float]) -> set[str]:
     """Keep dead events; the ids of the messages with one that could not be kept."""
-    refused = keep(dead, now, seconds_left)
+    refused = dead_letter(dead, now, seconds_left)
     return {each.message_id for each, failure in zip(dead, refused, strict=True) if failure}

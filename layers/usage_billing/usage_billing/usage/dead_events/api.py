@@ -1,11 +1,47 @@
-"""Dead events: accepted events that could not be recorded."""
+"""Dead events in requests and responses."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Self
 
-from usage_billing.dead_events import NO_SUBSCRIPTION, DeadEvent, Moved
+from pydantic import ConfigDict, Field, model_validator
+
 from usage_billing.kernel.fields import Instant, Strict
-from usage_billing.web.shapes import Page
+from usage_billing.kernel.identifiers import (
+    CODE_PATTERN,
+    Identifier,
+    RecordedEventId,
+)
+from usage_billing.usage.dead_events.model import NO_SUBSCRIPTION, DeadEvent
+from usage_billing.usage.dead_events.redriving import Moved
+from usage_billing.web.shapes import Page, Request
+
+MAX_SELECTION_BYTES = 128 * 1024
+"""Of a selection of dead events: a hundred ids, as long as they may be."""
+
+
+class DeadEventSelection(Request):
+    """Which dead events are meant: those that meet everything that is given. At least one field says which.
+
+    `ids` are those of the list of dead events. Without them a call takes the next ones, and answers a `nextCursor` if
+    there may be more: send the same selection with it as `cursor`.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [name]} for name in ("ids", "code", "subscriptionId", "eventId")]}
+    )
+
+    ids: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(min_length=1, max_length=100)] | None = None
+    code: Annotated[str, Field(pattern=CODE_PATTERN)] | None = None
+    subscription_id: Identifier | None = None
+    event_id: RecordedEventId | None = None
+    cursor: Annotated[str, Field(max_length=1024)] | None = None
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        """All of them are never meant by accident."""
+        if self.ids is None and self.code is None and self.subscription_id is None and self.event_id is None:
+            raise ValueError("must have ids, code, subscriptionId or eventId")
+        return self
 
 
 class DeadUsageEvent(Strict):

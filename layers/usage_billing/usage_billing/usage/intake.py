@@ -12,12 +12,12 @@ from math import inf
 
 from usage_billing.access.callers import Caller
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
-from usage_billing.ledger import UsageEvent
 from usage_billing.plans import store as quota_store
-from usage_billing.queueing import enqueue
-from usage_billing.recording import Recorded, failed, record_all, require_timely
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.queue import enqueue
+from usage_billing.usage.recording import Recorded, failed, record_all, require_timely
 
 RESERVE_SECONDS = 7.0
 """What is kept of a request's time when nothing more is recorded: one call that hangs, or the queue."""

@@ -1,0 +1,86 @@
+"""Redrive and drop dead events."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import inf
+from typing import Any
+
+from pynamodb.exceptions import DeleteError
+
+from usage_billing.kernel.instants import iso
+from usage_billing.platform.observability import logger
+from usage_billing.platform.tables import DeadEventTable, error_code
+from usage_billing.usage.dead_events import store
+from usage_billing.usage.dead_events.model import DeadEvent, Position, Selection
+from usage_billing.usage.queue import requeue
+
+RESERVE_SECONDS = 8.0
+"""What is kept of a request's time when no more is redriven or dropped: one call that hangs, and the answer."""
+
+MAX_PER_CALL = 100
+"""Dead events that one call redrives or drops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How many dead events are gone, redriven or dropped, and how many stay."""
+
+    done: int
+    kept: int
+
+
+def redrive(dead: Sequence[DeadEvent], seconds_left: Callable[[], float] = lambda: inf) -> Moved:
+    """Send dead events back to the queue, and remove what was sent.
+
+    Sent first: one that is then in both places is recorded once all the same, and its row is removed the next time.
+    """
+    refused = requeue([(each.content, each.event_id is not None) for each in dead], seconds_left)
+    sent = [each for each, failure in zip(dead, refused, strict=True) if failure is None]
+    removed = sum(_remove(each, "dead event redriven", seconds_left) for each in sent)
+    return Moved(removed, len(dead) - removed)
+
+
+def drop(dead: Sequence[DeadEvent], seconds_left: Callable[[], float] = lambda: inf) -> Moved:
+    """Remove dead events for good. The log says which, and by whom."""
+    removed = sum(_remove(each, "dead event dropped", seconds_left) for each in dead)
+    return Moved(removed, len(dead) - removed)
+
+
+def _remove(dead: DeadEvent, done: str, seconds_left: Callable[[], float]) -> bool:
+    """Remove a row if it still is as it was read, or is gone already; whether it is gone."""
+    if seconds_left() <= 0:
+        return False
+    row = DeadEventTable
+    unchanged = row.subscription_id.does_not_exist() | (row.version == dead.version)
+    named: dict[str, Any] = {"event_id": dead.event_id, "subscription_id": dead.subscription_id, "dead_event": dead.id}
+    try:
+        row(dead.subscription_id, dead.event_key).delete(condition=unchanged)
+    except DeleteError as error:
+        if error_code(error) != "ConditionalCheckFailedException":
+            logger.error("dead event not removed", **named, wanted=done, cause=repr(error))
+        return False
+    logger.warning(done, **named, code=dead.code)
+    return True
+
+
+def chosen(
+    selection: Selection, ids: Sequence[str] | None, cursor: str | None, now: datetime
+) -> tuple[list[DeadEvent], str | None]:
+    """What one call moves: those of `ids` that meet the selection, else the next ones of it, and where these go on.
+
+    What dies after the first of these calls is left alone: sent back at once, it could go round for ever.
+
+    Raises:
+        ValidationFailed: the cursor is not one of this selection's.
+    """
+    if ids is not None:
+        return [dead for dead in store.named(ids) if selection.takes(dead)], None
+    after = Position.parse(cursor, selection) if cursor else Position(before=iso(now))
+    found, rest = store.page(selection, MAX_PER_CALL, after)
+    if selection.subscription_id is None:
+        # They come from an index, which lags behind the table: one that was just dropped must not be sent back.
+        found = [
+            dead for dead in store.named([each.id for each in found]) if selection.takes(dead) and after.takes(dead)
+        ]
+    return found, rest.cursor if rest else None

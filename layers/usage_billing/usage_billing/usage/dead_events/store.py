@@ -1,0 +1,128 @@
+"""Read dead events."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pynamodb.exceptions import DoesNotExist
+from pynamodb.expressions.condition import Condition
+
+from usage_billing.kernel import cursors, errors
+from usage_billing.kernel.instants import instant, iso
+from usage_billing.platform.tables import DeadEventTable
+from usage_billing.usage.dead_events.model import CODES, DeadEvent, Position, Selection
+
+
+def of_event(subscription_id: str, event_id: str) -> list[DeadEvent]:
+    """The dead events under an event id, read consistently: one for each content, the latest first."""
+    under_id = DeadEventTable.event_key.startswith(f"{event_id} ")
+    rows = DeadEventTable.query(subscription_id, under_id, consistent_read=True)
+    return sorted(map(_dead_event, rows), key=lambda dead: dead.last_dead_at, reverse=True)
+
+
+def named(ids: Sequence[str]) -> list[DeadEvent]:
+    """The dead events of these ids that there are, read consistently."""
+    found = []
+    for name in dict.fromkeys(ids):
+        try:
+            subscription_id, key = map(str, cursors.decode(name, str, str))
+            if subscription_id and key:  # DynamoDB takes no empty key, so no row has one
+                found.append(_dead_event(DeadEventTable.get(subscription_id, key, consistent_read=True)))
+        except (errors.ValidationFailed, DoesNotExist):
+            continue
+    return found
+
+
+def page(selection: Selection, limit: int, after: Position) -> tuple[list[DeadEvent], Position | None]:
+    """Up to `limit` dead events behind `after`, and where the list goes on if it may.
+
+    By event id where a subscription is given, else by code and then by the time they died. A page may be short, or
+    empty, and still go on.
+    """
+    if selection.subscription_id is not None:
+        return _page_of_subscription(selection, limit, after)
+    found: list[DeadEvent] = []
+    codes = [selection.code] if selection.code else [code for code in CODES if code >= after.code]
+    for code in codes:
+        rows, rest = _query(
+            code,
+            DeadEventTable.dead_at <= after.before if after.before else None,
+            _filter(event_id=selection.event_id),
+            limit - len(found),
+            _start(after, "code", "dead_at") if after.event_key and code == after.code else None,
+            index_name=DeadEventTable.code_index.Meta.index_name,
+        )
+        found += rows
+        if rest:
+            return found, _position(after, rest)
+        if len(found) == limit:
+            last = found[-1]
+            return found, Position(after.before, last.code, iso(last.dead_at), last.subscription_id, last.event_key)
+    return found, None
+
+
+def _page_of_subscription(selection: Selection, limit: int, after: Position) -> tuple[list[DeadEvent], Position | None]:
+    assert selection.subscription_id is not None
+    found, rest = _query(
+        selection.subscription_id,
+        DeadEventTable.event_key.startswith(f"{selection.event_id} ") if selection.event_id else None,
+        _filter(code=selection.code, dead_at=after.before or None),
+        limit,
+        _start(after) if after.event_key else None,
+        consistent_read=True,
+    )
+    return found, _position(after, rest) if rest else None
+
+
+def _query(
+    hash_key: str, range_condition: Condition | None, only: Condition | None, limit: int, start: Any, **more: Any
+) -> tuple[list[DeadEvent], dict[str, Any] | None]:
+    """One call: rows, and the key behind which there may be more."""
+    answer = DeadEventTable._get_connection().query(
+        hash_key,
+        range_key_condition=range_condition,
+        filter_condition=only,
+        exclusive_start_key=start,
+        limit=limit,
+        **more,
+    )
+    found = [_dead_event(DeadEventTable.from_raw_data(item)) for item in answer["Items"]]
+    return found, answer.get("LastEvaluatedKey")
+
+
+def _filter(**wanted: str | None) -> Condition | None:
+    row, condition = DeadEventTable, None
+    for name, value in wanted.items():
+        if value is not None:
+            attribute = getattr(row, name)
+            one = attribute <= value if name == "dead_at" else attribute == value
+            condition = one if condition is None else condition & one
+    return condition
+
+
+def _start(after: Position, *index: str) -> dict[str, Any]:
+    names = (*index, "subscription_id", "event_key")
+    return {name: {"S": getattr(after, name)} for name in names}
+
+
+def _position(after: Position, rest: dict[str, Any]) -> Position:
+    """Where a list goes on behind the key that DynamoDB names; a subscription's list knows no code or time there."""
+    known = {name: value["S"] for name, value in rest.items()}
+    return Position(
+        after.before, known.get("code", "-"), known.get("dead_at", "-"), known["subscription_id"], known["event_key"]
+    )
+
+
+def _dead_event(row: DeadEventTable) -> DeadEvent:
+    return DeadEvent(
+        subscription_id=row.subscription_id,
+        event_key=row.event_key,
+        code=row.code,
+        detail=row.detail,
+        dead_at=instant(row.dead_at),
+        last_dead_at=instant(row.last_dead_at),
+        attempts=row.attempts,
+        version=row.version,
+        content=row.content,
+        event_id=row.event_id,
+        user_id=row.user_id,
+    )

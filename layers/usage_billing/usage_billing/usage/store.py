@@ -1,0 +1,142 @@
+"""Load and save ledgers in domain types, and the two transactions: append to a ledger, settle a ledger.
+
+PynamoDB's own exceptions come through where a call simply failed; then nobody knows whether it took effect, and every
+flow built on this module can be run again.
+"""
+
+from collections.abc import Sequence
+
+from pynamodb.exceptions import DoesNotExist, TransactWriteError
+from pynamodb.expressions.update import Action
+
+from usage_billing.kernel.instants import iso
+from usage_billing.platform.shards import shard_of
+from usage_billing.platform.tables import (
+    LedgerIndex,
+    UsageSummaryTable,
+    UsageTable,
+)
+from usage_billing.platform.transactions import cancellation, old_item, write
+from usage_billing.usage.ledger import Entry, Head, LedgerKey
+from usage_billing.usage.rows import entry_of, head_of, put_of, refused_head, row_of, terms_attribute
+
+MAX_ENTRIES = 99
+"""How many entries fit into one transaction beside their head: DynamoDB takes 100 items."""
+
+
+class EventsExist(Exception):
+    """Nothing was written: event ids of the entries to append name entries already, which are `stored`."""
+
+    def __init__(self, stored: Sequence[Entry]) -> None:
+        super().__init__(f"{len(stored)} of the events exist")
+        self.stored = stored
+
+
+class HeadMoved(Exception):
+    """Nothing was written: the ledger is not as it was read, but as `head`, if that is known."""
+
+    def __init__(self, head: Head | None) -> None:
+        super().__init__("the head moved")
+        self.head = head
+
+
+def head(key: LedgerKey) -> Head | None:
+    """A ledger's head, read consistently; None where the ledger is not open."""
+    try:
+        return head_of(UsageSummaryTable.get(key.subscription_id, key.sort_key, consistent_read=True))
+    except DoesNotExist:
+        return None
+
+
+def heads(subscription_id: str, period_start: str, after: str = "", limit: int | None = None) -> list[Head]:
+    """The heads of a subscription in one period, by usage type, read consistently.
+
+    Up to `limit` of them, if that is given, beginning behind the usage type `after`.
+    """
+    # BETWEEN includes its bounds. `!` and `$` lie around `#`, and all of them before what a usage type may hold.
+    in_period = UsageSummaryTable.ledger.between(f"{period_start}#{after}!", f"{period_start}$")
+    rows = UsageSummaryTable.query(subscription_id, in_period, consistent_read=True, limit=limit)
+    return [head_of(row) for row in rows]
+
+
+def has_heads(subscription_id: str, period_start: str, count: int) -> bool:
+    """Whether a subscription has at least so many ledgers in a period, read consistently."""
+    in_period = UsageSummaryTable.ledger.startswith(f"{period_start}#")
+    return UsageSummaryTable.count(subscription_id, in_period, consistent_read=True, limit=count) >= count
+
+
+def entry(subscription_id: str, event_id: str) -> Entry | None:
+    """The entry that an event id names in its subscription, read consistently."""
+    try:
+        return entry_of(UsageTable.get(subscription_id, event_id, consistent_read=True))
+    except DoesNotExist:
+        return None
+
+
+def entries(key: LedgerKey, after: int, limit: int) -> list[Entry]:
+    """Up to `limit` entries of a ledger behind sequence `after`, in order and without a gap.
+
+    They come from an index that may lag behind the ledger by a moment: a list that ends early may have a sequel.
+    """
+    rows = UsageTable.ledger_index.query(key.ledger_id, LedgerIndex.sequence > after, limit=limit)
+    found: list[Entry] = []
+    for expected, row in enumerate(rows, after + 1):
+        if row.sequence != expected:
+            break
+        found.append(entry_of(row))
+    return found
+
+
+def append(seen: Head, new: Sequence[Entry], after: Head) -> None:
+    """Write `new` entries and move the head from `seen` to `after`, in one transaction; the only way into a ledger.
+
+    `seen` is the head as read, or the empty head of a ledger to open. Only the head's recording attributes are
+    written, and its terms if it gets them now: what billing wrote meanwhile stays.
+
+    Raises:
+        EventsExist: an event id is taken. Comes before HeadMoved.
+        HeadMoved: another transaction was first, or is under way.
+    """
+    opens = seen.last_sequence == 0
+    row = UsageSummaryTable
+    condition = row.last_sequence.does_not_exist() if opens else row.last_sequence == seen.last_sequence
+    actions: list[Action] = [
+        row.last_sequence.set(after.last_sequence),
+        row.used.set(after.used),
+        row.pending.set(shard_of(after.key.ledger_id)),
+    ]
+    if opens:
+        actions += [
+            row.user_id.set(after.user_id),
+            row.period_end.set(iso(after.period.end)),
+            row.billed_through.set(after.billed_through),
+            row.billed_quantity.set(after.billed_quantity),
+            row.billed_amount.set(after.billed_amount),
+            row.billed_items.set(after.billed_items),
+        ]
+    if after.terms != seen.terms or (opens and after.terms):
+        actions.append(row.terms.set(terms_attribute(after)))
+        condition &= row.terms.does_not_exist()
+    try:
+        write([put_of(each) for each in new], [row_of(after.key).change(actions, condition)])
+    except TransactWriteError as error:
+        *entry_reasons, head_reason = cancellation(error)
+        stored = [entry_of(UsageTable.from_raw_data(item)) for item in map(old_item, entry_reasons) if item]
+        if stored:
+            raise EventsExist(stored) from None
+        raise HeadMoved(refused_head(head_reason)) from None
+
+
+READ_TOGETHER = 50
+"""How many heads a run reads with one call: DynamoDB gives 100; what is read long before its turn is old by then."""
+
+
+def heads_of(keys: Sequence[LedgerKey]) -> dict[LedgerKey, Head]:
+    """The heads of up to `READ_TOGETHER` ledgers, read consistently in one call.
+
+    Missing is what is not open, and what DynamoDB did not get to.
+    """
+    names = [{"subscription_id": key.subscription_id, "ledger": key.sort_key} for key in dict.fromkeys(keys)]
+    answer = UsageSummaryTable._get_connection().batch_get_item(names, consistent_read=True)  # type: ignore[arg-type]
+    rows = [UsageSummaryTable.from_raw_data(item) for items in answer["Responses"].values() for item in items]
+    return {head.key: head for head in map(head_of, rows)}

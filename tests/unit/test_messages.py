@@ -1,0 +1,62 @@
+"""The messages of the event queue."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.messages import VERSION, body_of, event_json, events_in
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+EVENT = UsageEvent(
+    event_id="customer:a",
+    user_id="user-1",
+    subscription_id="sub-1",
+    usage_type="report",
+    quantity=Decimal("2.5"),
+    occurred_at=datetime(2026, 11, 20, 11, tzinfo=UTC),
+    metadata={"page": "é"},
+    accepted_at=NOW,
+    reported_at=datetime(2026, 11, 20, 11, 30, tzinfo=UTC),
+)
+
+
+def test_what_is_written_reads_the_same() -> None:
+    assert events_in(body_of([event_json(EVENT, NOW), event_json(EVENT, NOW)])) == [EVENT, EVENT]
+
+
+def test_an_event_that_comes_straight_from_its_caller_is_accepted_now() -> None:
+    plain = UsageEvent("a", "user-1", "sub-1", "report", Decimal(1))
+    [event] = events_in(body_of([event_json(plain, NOW)]))
+    assert event == UsageEvent("a", "user-1", "sub-1", "report", Decimal(1), accepted_at=NOW)
+
+
+def test_a_message_from_before_there_were_versions_still_reads() -> None:
+    body = (
+        '{"events":[{"eventId":"customer:a","userId":"user-1","subscriptionId":"sub-1","usageType":"report",'
+        '"quantity":2.5,"occurredAt":"2026-11-20T11:00:00Z","reportedAt":"2026-11-20T11:30:00Z",'
+        '"metadata":{"page":"\\u00e9"},"acceptedAt":"2026-11-20T12:00:00Z"}]}'
+    )
+    assert events_in(body) == [EVENT]
+
+
+def test_a_message_says_its_version() -> None:
+    assert body_of([]) == f'{{"version":{VERSION},"events":[]}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        pytest.param("{", "not JSON", id="no JSON"),
+        pytest.param('{"version":2,"events":[]}', "version: literal_error", id="a later version"),
+        pytest.param('{"events":[{}]}', "events.0.eventId: missing; events.0.userId: missing", id="no event"),
+        pytest.param('{"events":[],"secret":1}', "the message: extra_forbidden", id="an unknown field is not named"),
+        pytest.param('{"events":' + "[" * 5000 + "]" * 5000 + "}", "not JSON", id="nested too deeply"),
+    ],
+)
+def test_what_is_no_message_says_why_without_its_content(body: str, reason: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - the text is compared below
+        events_in(body)
+    assert str(refused.value).startswith(reason)
