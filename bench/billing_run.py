@@ -15,8 +15,8 @@ from bench import bare, surroundings
 from bench.crowd import Crowd, quiet
 from bench.surroundings import Environment, context
 from usage_billing.billing import THREADS
+from usage_billing.invoices.ids import invoice_id, item_id
 from usage_billing.platform.shards import shard_of
-from usage_billing.settlement import invoice_id, item_id
 from usage_billing.usage.ledger import LedgerKey
 
 ENTRIES = 12

@@ -1,8 +1,8 @@
 """GET /api/invoices/{invoiceId}: an invoice with a line per usage type and period."""
 
-from usage_billing import invoices
 from usage_billing.access.callers import ANYONE
-from usage_billing.answers.billed import InvoiceWithLines
+from usage_billing.invoices import store as invoice_store
+from usage_billing.invoices.api import InvoiceWithLines
 from usage_billing.kernel.errors import InvoiceNotFound
 from usage_billing.web.parameters import PathInvoiceId
 from usage_billing.web.resolver import Api
@@ -12,8 +12,8 @@ app = Api()
 
 @app.get("/api/invoices/<invoice_id>", allow=ANYONE, raises=[InvoiceNotFound])
 def get_invoice(invoice_id: PathInvoiceId) -> InvoiceWithLines:
-    invoice = app.caller.reach(lambda: invoices.named(invoice_id))
-    return InvoiceWithLines.with_lines(*invoices.with_lines(invoice))
+    invoice = app.caller.reach(lambda: invoice_store.invoice(invoice_id))
+    return InvoiceWithLines.with_lines(*invoice_store.with_lines(invoice))
 
 
 handler = app.handler

@@ -17,7 +17,7 @@ app = Api()
 @app.get("/api/billing/runs", allow=OPERATORS)
 def list_billing_runs(limit: PageSize = 10, cursor: Cursor = None) -> BillingRuns:
     now, seconds_left = clock.now(), clock.time_left(app.lambda_context)
-    before = str(cursors.decode(cursor, str)[0]) if cursor else None
+    before = cursors.behind(cursor)
     places = run_reports.newest(before, limit + 1)
     runs: list[BillingRunSummary] = []
     last = None

@@ -1,8 +1,8 @@
 """GET /api/invoices/{invoiceId}/items: the single charges of an invoice, by usage type and range."""
 
-from usage_billing import invoices
 from usage_billing.access.callers import ANYONE
-from usage_billing.answers.billed import ItemOfInvoice, ItemsOfInvoice
+from usage_billing.invoices import store as invoice_store
+from usage_billing.invoices.api import ItemOfInvoice, ItemsOfInvoice
 from usage_billing.kernel import cursors
 from usage_billing.kernel.errors import InvoiceNotFound
 from usage_billing.web.parameters import Cursor, PageSize, PathInvoiceId, QueriedUsageType
@@ -15,9 +15,9 @@ app = Api()
 def list_invoice_items(
     invoice_id: PathInvoiceId, usage_type: QueriedUsageType = None, limit: PageSize = 100, cursor: Cursor = None
 ) -> ItemsOfInvoice:
-    invoice = app.caller.reach(lambda: invoices.named(invoice_id))
+    invoice = app.caller.reach(lambda: invoice_store.invoice(invoice_id))
     after = cursors.behind(cursor, invoice_id, usage_type or "")
-    found = invoices.items(invoice, usage_type, after, limit + 1)
+    found = invoice_store.items(invoice, usage_type, after, limit + 1)
     page = found[:limit]
     return ItemsOfInvoice(
         items=[ItemOfInvoice.of(each) for each in page],

@@ -1,8 +1,8 @@
 """GET /api/invoices?subscriptionId=: the invoices of a subscription, newest period first."""
 
-from usage_billing import invoices
 from usage_billing.access.callers import ANYONE
-from usage_billing.answers.billed import InvoicesOfSubscription, InvoiceSummary
+from usage_billing.invoices import store as invoice_store
+from usage_billing.invoices.api import InvoicesOfSubscription, InvoiceSummary
 from usage_billing.kernel import cursors
 from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.subscriptions import store as subscription_store
@@ -17,8 +17,8 @@ def list_invoices(
     subscription_id: QueriedSubscription, limit: PageSize = 12, cursor: Cursor = None
 ) -> InvoicesOfSubscription:
     app.caller.reach(lambda: subscription_store.subscription(subscription_id))
-    before = str(cursors.decode(cursor, str)[0]) if cursor else None
-    found = invoices.invoices(subscription_id, before, limit + 1)
+    before = cursors.behind(cursor)
+    found = invoice_store.invoices(subscription_id, before, limit + 1)
     page = found[:limit]
     return InvoicesOfSubscription(
         invoices=[InvoiceSummary.of(each) for each in page],

@@ -14,7 +14,7 @@ app = Api()
 @app.get("/api/usage/quotas/<plan_id>", allow=ANYONE)
 def list_quotas(plan_id: PathIdentifier, limit: PageSize = 100, cursor: Cursor = None) -> Quotas:
     app.caller.require_that(lambda: subscription_store.has_subscription_on(app.caller.sub, plan_id))
-    after = str(cursors.decode(cursor, str)[0]) if cursor else None
+    after = cursors.behind(cursor)
     quotas = quota_store.quotas(plan_id, after, limit + 1)
     more = len(quotas) > limit
     return Quotas(quotas=quotas[:limit], next_cursor=cursors.encode(quotas[limit - 1].usage_type) if more else None)

@@ -9,7 +9,8 @@ import pytest
 
 from tests import ledgers
 from tests.recording import record
-from usage_billing import billing, invoices
+from usage_billing import billing
+from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel.errors import LedgerBusy, PlanCurrencyMismatch
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
@@ -99,7 +100,7 @@ def test_an_invoice_that_is_read_while_runs_add_to_it_always_adds_up() -> None:
     subscription = subscribe("sub-1")
     report(subscription, "first", Decimal(30))
     bill()
-    [named] = invoices.invoices("sub-1", None, 1)
+    [named] = invoice_store.invoices("sub-1", None, 1)
 
     def bill_on(worker: int) -> int:
         made = 0
@@ -112,15 +113,15 @@ def test_an_invoice_that_is_read_while_runs_add_to_it_always_adds_up() -> None:
     with ThreadPoolExecutor(3) as pool:
         billing_on = [pool.submit(bill_on, worker) for worker in range(3)]
         while not all(each.done() for each in billing_on):
-            invoice, lines = invoices.with_lines(named)
+            invoice, lines = invoice_store.with_lines(named)
             assert sum(line.amount for line in lines) == invoice.total
             assert sum(line.item_count for line in lines) == invoice.item_count
             read.append(invoice.item_count)
     assert len(set(read)) >= 3, "it grew while it was read"
     assert read == sorted(read)
-    invoice, [line] = invoices.with_lines(named)
+    invoice, [line] = invoice_store.with_lines(named)
     assert line.item_count == 1 + sum(each.result() for each in billing_on)
-    assert invoices.invoices("sub-1", None, 1) == [invoice], "what is added up is what is stored"
+    assert invoice_store.invoices("sub-1", None, 1) == [invoice], "what is added up is what is stored"
     ledgers.check()
 
 

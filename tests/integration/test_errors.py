@@ -12,7 +12,8 @@ import get_docs
 import get_index
 import get_openapi
 from tests.api import ADMIN, Answer, Api, bearer, token
-from usage_billing import billing, invoices, run_reports
+from usage_billing import billing, run_reports
+from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.plans import store as quota_store
@@ -194,9 +195,9 @@ FAILURES = {
         "monthlyLimit": 1, "unitPrice": 1, "unitName": "u"})),
     "get_subscription": Failure(subscription_store, "subscription", lambda api: api.get("/api/subscriptions/sub-1")),
     "put_subscription": Failure(subscription_store, "save_subscription", lambda api: api.subscribe()),
-    "get_invoice": Failure(invoices, "named", lambda api: api.get("/api/invoices/nothing")),
-    "list_invoice_items": Failure(invoices, "named", lambda api: api.get("/api/invoices/nothing/items")),
-    "list_invoices": Failure(invoices, "invoices", lambda api: api.get("/api/invoices", query={
+    "get_invoice": Failure(invoice_store, "invoice", lambda api: api.get("/api/invoices/nothing")),
+    "list_invoice_items": Failure(invoice_store, "invoice", lambda api: api.get("/api/invoices/nothing/items")),
+    "list_invoices": Failure(invoice_store, "invoices", lambda api: api.get("/api/invoices", query={
         "subscriptionId": "sub-1"})),
 }  # fmt: skip
 

@@ -24,8 +24,9 @@ from tests import ledgers, queue
 from tests.api import Context
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
-from usage_billing import billing, invoices, run_reports, runs
+from usage_billing import billing, run_reports, runs
 from usage_billing.access.callers import Caller, Role
+from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel.errors import (
     BillingError,
     DatabaseUnavailable,
@@ -108,8 +109,8 @@ class Faulty(RuleBasedStateMachine):
         """Whatever happens meanwhile, the lines of an invoice sum to its total."""
 
         def read() -> None:
-            for each in invoices.invoices(self.name, None, 100):
-                invoice, lines = invoices.with_lines(each)
+            for each in invoice_store.invoices(self.name, None, 100):
+                invoice, lines = invoice_store.with_lines(each)
                 assert sum(line.amount for line in lines) == invoice.total
                 assert sum(line.item_count for line in lines) == invoice.item_count
 

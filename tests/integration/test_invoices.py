@@ -10,9 +10,9 @@ import pytest
 from tests.api import Answer, Api
 from tests.faults import When, watched
 from tests.ledgers import clear
+from usage_billing.invoices.ids import item_id
 from usage_billing.kernel import cursors
 from usage_billing.platform.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
-from usage_billing.settlement import item_id
 from usage_billing.usage import rows as usage_rows
 from usage_billing.usage import store as ledger_store
 

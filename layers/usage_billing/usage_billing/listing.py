@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from usage_billing import invoices
 from usage_billing.answers.usage import SubscriptionUsage, UsageRecord, UsageRecords
+from usage_billing.invoices import store as invoice_store
+from usage_billing.invoices.model import InvoiceItem
 from usage_billing.kernel import cursors
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.periods import Period
 from usage_billing.plans import store as quota_store
-from usage_billing.settlement import InvoiceItem
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Entry, Head, LedgerKey
@@ -101,7 +101,7 @@ def _position(cursor: str | None, period: Period) -> tuple[str, int]:
 
 
 def _with_items(head: Head, entries: Sequence[Entry]) -> Iterator[UsageRecord]:
-    items = invoices.items_from(head.key, entries[0].sequence) if entries else iter(())
+    items = invoice_store.items_from(head.key, entries[0].sequence) if entries else iter(())
     item: InvoiceItem | None = None
     for entry in entries:
         while entry.sequence <= head.billed_through and (item is None or item.to_sequence < entry.sequence):

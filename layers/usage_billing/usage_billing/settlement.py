@@ -7,104 +7,11 @@ Pure: no AWS, no clock, no environment.
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 
-from usage_billing.kernel.instants import instant
+from usage_billing.invoices.ids import invoice_id_of, item_id
+from usage_billing.invoices.model import InvoiceItem
 from usage_billing.kernel.numbers import EXACT, as_text, subtract
-from usage_billing.kernel.periods import Period
-from usage_billing.usage.ledger import Head, LedgerKey
-
-_SEQUENCE_DIGITS = 15
-
-
-DRAFT = "draft"
-"""The status of an invoice that still takes items."""
-
-
-def item_id(key: LedgerKey, to_sequence: int) -> str:
-    """An item's id in its invoice; zero-padded, so that the ids of a ledger sort by the range they charge."""
-    return f"{key.sort_key}#{to_sequence:0{_SEQUENCE_DIGITS}d}"
-
-
-def last_item_id(key: LedgerKey) -> str:
-    """Sorts behind every other item id of the ledger."""
-    return item_id(key, 10**_SEQUENCE_DIGITS - 1)
-
-
-def invoice_id(subscription_id: str, period_start: str) -> str:
-    """The id of the one invoice of a subscription and period."""
-    return f"{subscription_id}-{period_start.replace('-', '').replace(':', '')}"
-
-
-def invoice_id_of(key: LedgerKey) -> str:
-    """The id of the invoice that a ledger's items go to."""
-    return invoice_id(key.subscription_id, key.period_start)
-
-
-def parse_invoice_id(text: str) -> tuple[str, str] | None:
-    """The subscription id and the period start that `invoice_id` was made from; None if it was not."""
-    subscription_id, _, compact = text.rpartition("-")
-    try:
-        moment = instant(f"{compact[:4]}-{compact[4:6]}-{compact[6:11]}:{compact[11:13]}:{compact[13:]}")
-        if moment.tzinfo is None:
-            return None
-        period_start = Period(moment, moment).key
-    except (ValueError, OverflowError):  # no instant, or one whose UTC lies before year 1 or after 9999
-        return None
-    return (subscription_id, period_start) if invoice_id(subscription_id, period_start) == text else None
-
-
-@dataclass(frozen=True, slots=True)
-class InvoiceItem:
-    """One charge: the entries `from_sequence`..`to_sequence` of one ledger. `quantity` is their billable quantity."""
-
-    invoice_id: str
-    item_id: str
-    usage_type: str
-    period: Period
-    description: str
-    quantity: Decimal
-    unit_price: Decimal
-    amount: Decimal
-    currency: str
-    from_sequence: int
-    to_sequence: int
-    run_id: str
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class InvoiceLine:
-    """What one ledger comes to on its invoice: the sums of its `item_count` items."""
-
-    usage_type: str
-    period: Period
-    quantity: Decimal
-    unit_name: str
-    unit_price: Decimal
-    amount: Decimal
-    currency: str
-    item_count: int
-
-
-def line_of(head: Head) -> InvoiceLine | None:
-    """The line of a ledger on its invoice; None where nothing was charged.
-
-    Settling moves the head in the transaction that writes the item, so what is billed according to the head is what
-    the items sum to, however many there are.
-    """
-    if head.terms is None or not (head.billed_quantity and head.terms.unit_price):
-        return None
-    return InvoiceLine(
-        usage_type=head.key.usage_type,
-        period=head.period,
-        quantity=head.billed_quantity,
-        unit_name=head.terms.unit_name,
-        unit_price=head.terms.unit_price,
-        amount=head.billed_amount,
-        currency=head.terms.currency,
-        item_count=head.billed_items,
-    )
+from usage_billing.usage.ledger import Head
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.update import Action
 
+from usage_billing.invoices.model import DRAFT, InvoiceItem
 from usage_billing.kernel.errors import InvoiceCurrencyMismatch, InvoiceNotDraft
 from usage_billing.kernel.instants import iso
 from usage_billing.platform.shards import shard_of
@@ -19,7 +20,7 @@ from usage_billing.platform.tables import (
     UsageSummaryTable,
 )
 from usage_billing.platform.transactions import cancellation, old_item, write
-from usage_billing.settlement import DRAFT, InvoiceItem, Settlement
+from usage_billing.settlement import Settlement
 from usage_billing.usage.ledger import Head, LedgerKey
 from usage_billing.usage.rows import refused_head, row_of, terms_attribute
 from usage_billing.usage.store import HeadMoved

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from usage_billing.invoices.model import InvoiceItem
 from usage_billing.kernel.fields import Amount, Instant, Strict, Total
 from usage_billing.kernel.money import in_minor_units
 from usage_billing.kernel.periods import Period
-from usage_billing.settlement import InvoiceItem
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.ledger import Entry, Head
 from usage_billing.web.shapes import Page

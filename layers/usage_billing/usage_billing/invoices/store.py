@@ -1,47 +1,24 @@
 """Load invoices, their lines and their items. Only settling a ledger (`store.save_settlement`) writes them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 
 from pynamodb.exceptions import DoesNotExist
 from pynamodb.expressions.condition import Condition
 
+from usage_billing.invoices.ids import invoice_id, invoice_id_of, item_id, last_item_id, parse_invoice_id
+from usage_billing.invoices.model import Invoice, InvoiceItem, InvoiceLine, line_of
 from usage_billing.kernel.errors import InvoiceNotFound
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.money import rounded
 from usage_billing.kernel.numbers import ZERO
 from usage_billing.kernel.periods import Period
 from usage_billing.platform.tables import InvoiceTable, UsageInvoiceItemTable
-from usage_billing.settlement import (
-    InvoiceItem,
-    InvoiceLine,
-    invoice_id,
-    invoice_id_of,
-    item_id,
-    last_item_id,
-    line_of,
-    parse_invoice_id,
-)
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import LedgerKey
 
 
-@dataclass(frozen=True, slots=True)
-class Invoice:
-    """What a subscription owes for usage in one period: a draft that grows with the billing runs, then final."""
-
-    invoice_id: str
-    subscription_id: str
-    user_id: str
-    period: Period
-    status: str
-    currency: str
-    total: Decimal
-    item_count: int
-
-
-def named(invoice_id: str) -> Invoice:
+def invoice(invoice_id: str) -> Invoice:
     """The invoice of that id, read consistently.
 
     Raises:

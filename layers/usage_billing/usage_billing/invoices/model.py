@@ -1,0 +1,78 @@
+"""Invoices, their lines and their items. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from usage_billing.kernel.periods import Period
+from usage_billing.usage.ledger import Head
+
+DRAFT = "draft"
+"""The status of an invoice that still takes items."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceItem:
+    """One charge: the entries `from_sequence`..`to_sequence` of one ledger. `quantity` is their billable quantity."""
+
+    invoice_id: str
+    item_id: str
+    usage_type: str
+    period: Period
+    description: str
+    quantity: Decimal
+    unit_price: Decimal
+    amount: Decimal
+    currency: str
+    from_sequence: int
+    to_sequence: int
+    run_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """What one ledger comes to on its invoice: the sums of its `item_count` items."""
+
+    usage_type: str
+    period: Period
+    quantity: Decimal
+    unit_name: str
+    unit_price: Decimal
+    amount: Decimal
+    currency: str
+    item_count: int
+
+
+def line_of(head: Head) -> InvoiceLine | None:
+    """The line of a ledger on its invoice; None where nothing was charged.
+
+    Settling moves the head in the transaction that writes the item, so what is billed according to the head is what
+    the items sum to, however many there are.
+    """
+    if head.terms is None or not (head.billed_quantity and head.terms.unit_price):
+        return None
+    return InvoiceLine(
+        usage_type=head.key.usage_type,
+        period=head.period,
+        quantity=head.billed_quantity,
+        unit_name=head.terms.unit_name,
+        unit_price=head.terms.unit_price,
+        amount=head.billed_amount,
+        currency=head.terms.currency,
+        item_count=head.billed_items,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """What a subscription owes for usage in one period: a draft that grows with the billing runs, then final."""
+
+    invoice_id: str
+    subscription_id: str
+    user_id: str
+    period: Period
+    status: str
+    currency: str
+    total: Decimal
+    item_count: int
