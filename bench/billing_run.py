@@ -14,9 +14,9 @@ from botocore.config import Config
 from bench import bare, surroundings
 from bench.crowd import Crowd, quiet
 from bench.surroundings import Environment, context
-from usage_billing.billing import THREADS
+from usage_billing.billing.runner import THREADS
 from usage_billing.invoices.ids import invoice_id, item_id
-from usage_billing.platform.shards import shard_of
+from usage_billing.kernel.shards import shard_of
 from usage_billing.usage.ledger import LedgerKey
 
 ENTRIES = 12
@@ -83,14 +83,15 @@ def _ledger_id(subscription: str) -> str:
 
 def run(_: Connection, pending: int) -> dict[str, float]:
     """The product's run over everything pending, and the most memory this process ever took."""
-    from usage_billing import billing  # noqa: PLC0415 - the surroundings are entered by now
+    from usage_billing.billing import model  # noqa: PLC0415 - the surroundings are entered by now
+    from usage_billing.billing import runner as billing_runner  # noqa: PLC0415
     from usage_billing.platform import clock  # noqa: PLC0415 - the surroundings are entered by now
 
     lambda_context = context(3600)
     with quiet():
         started, computed = time.perf_counter(), time.process_time()
-        totals = billing.run(
-            billing.whole_run(),
+        totals = billing_runner.run(
+            model.whole_run(),
             now=clock.now,
             seconds_left=lambda: lambda_context.get_remaining_time_in_millis() / 1000,
             hand_over=_unexpected,

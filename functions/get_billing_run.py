@@ -1,8 +1,8 @@
 """GET /api/billing/runs/{runId}: what a billing run has done so far, also after it was handed to the queue."""
 
-from usage_billing import run_reports
 from usage_billing.access.callers import OPERATORS
-from usage_billing.answers.runs import BillingRunReport
+from usage_billing.billing import report_store
+from usage_billing.billing.api import BillingRunReport
 from usage_billing.kernel.errors import RunNotFound
 from usage_billing.platform import clock
 from usage_billing.web.parameters import PathRunId
@@ -13,7 +13,7 @@ app = Api()
 
 @app.get("/api/billing/runs/<run_id>", allow=OPERATORS, raises=[RunNotFound])
 def get_billing_run(run_id: PathRunId) -> BillingRunReport:
-    return BillingRunReport.of(run_reports.report(run_id, clock.now()))
+    return BillingRunReport.of(report_store.report(run_id, clock.now()))
 
 
 handler = app.handler

@@ -1,8 +1,8 @@
 """GET /api/billing/runs: the billing runs of the last 400 days, newest first, scheduled ones included."""
 
-from usage_billing import run_reports
 from usage_billing.access.callers import OPERATORS
-from usage_billing.answers.runs import BillingRuns, BillingRunSummary
+from usage_billing.billing import report_store
+from usage_billing.billing.api import BillingRuns, BillingRunSummary
 from usage_billing.kernel import cursors
 from usage_billing.platform import clock
 from usage_billing.web.parameters import Cursor, PageSize
@@ -18,14 +18,14 @@ app = Api()
 def list_billing_runs(limit: PageSize = 10, cursor: Cursor = None) -> BillingRuns:
     now, seconds_left = clock.now(), clock.time_left(app.lambda_context)
     before = cursors.behind(cursor)
-    places = run_reports.newest(before, limit + 1)
+    places = report_store.newest(before, limit + 1)
     runs: list[BillingRunSummary] = []
     last = None
     for place in places[:limit]:
         if last and seconds_left() < RESERVE_SECONDS:
             break
         last = place
-        if report := run_reports.listed(place, now):
+        if report := report_store.listed(place, now):
             runs.append(BillingRunSummary.of(report))
     return BillingRuns(runs=runs, next_cursor=cursors.encode(last) if last and last != places[-1] else None)
 

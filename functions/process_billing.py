@@ -1,10 +1,9 @@
 """POST /api/usage/process-billing: the daily run's code, at once; for everything or for one subscription."""
 
 from usage_billing.access.callers import OPERATORS
-from usage_billing.answers.billed import BillingRun
+from usage_billing.billing.api import BillingRun, BillingScope
+from usage_billing.billing.invocation import start
 from usage_billing.kernel.errors import QueueUnavailable, SubscriptionNotFound
-from usage_billing.requests import BillingScope
-from usage_billing.runs import start
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.resolver import Api
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from usage_billing.billing import RunSegment
+from usage_billing.billing.invocation import resume, start_scheduled
+from usage_billing.billing.model import RunSegment
 from usage_billing.platform.observability import LambdaContext, observed
-from usage_billing.runs import resume, start_scheduled
 
 
 @observed

@@ -22,8 +22,9 @@ from pynamodb.exceptions import PynamoDBException
 
 from tests import ledgers, queue
 from tests.faults import FAULTS, Killed, conflict, hooked
-from usage_billing import billing
 from usage_billing.access.callers import Caller, Role
+from usage_billing.billing import model as billing_model
+from usage_billing.billing import runner
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
@@ -145,9 +146,9 @@ def consume_until(over: Event, seed: int) -> None:
             queue.delete([message for message in messages if message["MessageId"] not in failed])
 
 
-def bill() -> billing.RunTotals:
-    return billing.run(
-        billing.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=lambda _: pytest.fail("no time")
+def bill() -> billing_model.RunTotals:
+    return runner.run(
+        billing_model.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=lambda _: pytest.fail("no time")
     )
 
 

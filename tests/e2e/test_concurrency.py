@@ -9,7 +9,7 @@ import pytest
 
 from tests import ledgers
 from tests.recording import record
-from usage_billing import billing
+from usage_billing.billing import model, runner
 from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel.errors import LedgerBusy, PlanCurrencyMismatch
 from usage_billing.plans import store as quota_store
@@ -43,8 +43,8 @@ def report(subscription: Subscription, name: str, quantity: Decimal = Decimal(1)
             continue
 
 
-def bill() -> billing.RunTotals:
-    return billing.run(billing.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
+def bill() -> model.RunTotals:
+    return runner.run(model.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
 
 
 def test_sixteen_threads_on_one_ledger_lose_and_double_nothing() -> None:

@@ -9,10 +9,10 @@ from tests import ledgers
 from tests.api import Context
 from tests.meter import Meter, metered
 from tests.recording import record
-from usage_billing import billing, run_reports, runs
+from usage_billing.billing import invocation, model, report_store, runner, settling
+from usage_billing.kernel import shards as kernel_shards
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
-from usage_billing.platform import shards as platform_shards
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import store as ledger_store
@@ -40,8 +40,8 @@ def report(subscription: Subscription, name: str) -> Recorded:
     return record(event, subscription, NOW)
 
 
-def bill() -> billing.RunTotals:
-    return billing.run(billing.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
+def bill() -> model.RunTotals:
+    return runner.run(model.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
 
 
 def test_recording_takes_one_read_and_one_transaction_of_five_units() -> None:
@@ -85,7 +85,7 @@ def test_settling_takes_one_read_and_one_transaction_whatever_the_entries(entrie
     for number in range(entries):
         head = report(subscription, f"e{number}").head
     with metered() as meter:
-        assert billing.settle_ledger(head.key, "run", lambda: NOW)
+        assert settling.settle_ledger(head.key, "run", lambda: NOW)
     assert meter.calls == {"GetItem": 1, "TransactWriteItems": 1}
     # Head, item and invoice twice, each as a part of a transaction; the two sparse indexes once.
     assert (meter.read_units, meter.write_units) == (1, 8)
@@ -116,8 +116,8 @@ def test_a_run_costs_what_changed_and_nothing_else(changed: int) -> None:
     """Heads are read shard by shard, many with one call; each costs the same unit as if it were read alone."""
     meter = run_over(changed=changed, idle=30)
     changes = [each.head for each in ledgers.read() if each.head["subscription_id"].startswith("changed")]
-    shards = len({platform_shards.shard_of(f"{head['subscription_id']}#{head['ledger']}") for head in changes})
-    expected = {"Query": platform_shards.SHARDS, "BatchGetItem": shards, "TransactWriteItems": changed}
+    shards = len({kernel_shards.shard_of(f"{head['subscription_id']}#{head['ledger']}") for head in changes})
+    expected = {"Query": kernel_shards.SHARDS, "BatchGetItem": shards, "TransactWriteItems": changed}
     assert meter.calls == {name: calls for name, calls in expected.items() if calls}
 
 
@@ -127,11 +127,11 @@ def test_the_report_of_a_run_costs_the_same_whatever_it_settles(changed: int) ->
     for number in range(changed):
         report(subscribe(f"changed-{number}"), "e1")
     with metered() as meter:
-        assert runs.start(None, Context()).settled == changed
+        assert invocation.start(None, Context()).settled == changed
     assert meter.calls["PutItem"] == 3
-    assert meter.calls["Query"] == platform_shards.SHARDS + 1
+    assert meter.calls["Query"] == kernel_shards.SHARDS + 1
     with metered() as saving:
-        run_reports.enlist("run", NOW)
+        report_store.enlist("run", NOW)
     assert (saving.write_units, saving.calls) == (1, {"PutItem": 1})
 
 

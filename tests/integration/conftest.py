@@ -14,7 +14,7 @@ from moto.backends import get_backend
 
 from tests import cloud
 from tests.api import Api
-from usage_billing import billing
+from usage_billing.billing import runner
 from usage_billing.platform import clock
 from usage_billing.usage import recording
 from usage_billing.usage.dead_events import dead_lettering
@@ -38,7 +38,7 @@ def aws(stack: dict[str, str], client: Callable[[str], Any], monkeypatch: pytest
     """An empty cloud. One thread: moto's transactions are not safe under several."""
     for name, value in stack.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(billing, "THREADS", 1)
+    monkeypatch.setattr(runner, "THREADS", 1)
     monkeypatch.setattr(recording, "THREADS", 1)
     monkeypatch.setattr(dead_lettering, "THREADS", 1)
     for name in [name for name in stack if name.endswith("_QUEUE_URL")]:

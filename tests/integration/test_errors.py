@@ -12,7 +12,7 @@ import get_docs
 import get_index
 import get_openapi
 from tests.api import ADMIN, Answer, Api, bearer, token
-from usage_billing import billing, run_reports
+from usage_billing.billing import report_store, runner
 from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
@@ -186,9 +186,9 @@ FAILURES = {
         "/api/usage/dead-events/redrive", {"code": "undelivered"}, headers=bearer(*ADMIN))),
     "drop_events": Failure(redriving, "chosen", lambda api: api.post(
         "/api/usage/dead-events/drop", {"code": "undelivered"}, headers=bearer(*ADMIN))),
-    "process_billing": Failure(billing, "ThreadPoolExecutor", lambda api: api.bill()),
-    "get_billing_run": Failure(run_reports, "report", lambda api: api.get("/api/billing/runs/nothing")),
-    "list_billing_runs": Failure(run_reports, "newest", lambda api: api.get("/api/billing/runs")),
+    "process_billing": Failure(runner, "ThreadPoolExecutor", lambda api: api.bill()),
+    "get_billing_run": Failure(report_store, "report", lambda api: api.get("/api/billing/runs/nothing")),
+    "list_billing_runs": Failure(report_store, "newest", lambda api: api.get("/api/billing/runs")),
     "get_quota": Failure(quota_store, "quota", lambda api: api.get("/api/usage/quotas/business/assessment")),
     "list_quotas": Failure(quota_store, "quotas", lambda api: api.get("/api/usage/quotas/business")),
     "put_quota": Failure(quota_store, "save_quota", lambda api: api.put("/api/usage/quotas/business/report", {

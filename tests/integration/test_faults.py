@@ -14,8 +14,11 @@ from pynamodb.exceptions import PynamoDBException
 from tests import ledgers, queue
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from tests.recording import record
-from usage_billing import billing, store
 from usage_billing.access.callers import Caller, Role
+from usage_billing.billing import model as billing_model
+from usage_billing.billing import runner
+from usage_billing.billing import settlement as billing_settlement
+from usage_billing.billing import store as settlement_store
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, LedgerBusy
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
@@ -56,8 +59,8 @@ def report(name: str, quantity: int = 3, usage_type: str = "assessment") -> Reco
     return record(UsageEvent(name, "user-1", "sub-1", usage_type, Decimal(quantity)), SUBSCRIPTION, NOW)
 
 
-def run(hand_over: Callable[[billing.RunSegment], None] = pytest.fail) -> billing.RunTotals:
-    return billing.run(billing.whole_run("sub-1"), now=lambda: NOW, seconds_left=lambda: 900, hand_over=hand_over)
+def run(hand_over: Callable[[billing_model.RunSegment], None] = pytest.fail) -> billing_model.RunTotals:
+    return runner.run(billing_model.whole_run("sub-1"), now=lambda: NOW, seconds_left=lambda: 900, hand_over=hand_over)
 
 
 def every_fault() -> list[object]:
@@ -344,9 +347,9 @@ def _conflict(items: int, **_: object) -> None:
 def test_an_entry_that_comes_while_its_ledger_is_settled_stays_pending() -> None:
     report("first", 10)
     head = ledger_store.head(report("second", 1).head.key)
-    settlement = billing.settle(head, "run", NOW)
+    settlement = billing_settlement.settle(head, "run", NOW)
     report("third", 1)
-    store.save_settlement(settlement, head)
+    settlement_store.save_settlement(settlement, head)
     [ledger] = ledgers.check()
     assert (ledger.head["billed_through"], ledger.head["last_sequence"]) == (2, 3)
     assert run().settled == 1
@@ -376,9 +379,9 @@ def test_terms_are_pinned_once_when_recording_and_billing_both_find_the_quota() 
             unit_name="unit",
         )
     )
-    settlement = billing.settle(head.rated(quota_store.terms("business", "unrated")), "run", NOW)
+    settlement = billing_settlement.settle(head.rated(quota_store.terms("business", "unrated")), "run", NOW)
     with pytest.raises(ledger_store.HeadMoved):
-        store.save_settlement(settlement, head)
+        settlement_store.save_settlement(settlement, head)
     run()
     [ledger] = ledgers.check()
     assert ledger.head["billed_amount"] == Decimal(15)

@@ -24,8 +24,10 @@ from tests import ledgers, queue
 from tests.api import Context
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
-from usage_billing import billing, run_reports, runs
 from usage_billing.access.callers import Caller, Role
+from usage_billing.billing import invocation, report_store, runner
+from usage_billing.billing import model as billing_model
+from usage_billing.billing import reports as billing_reports
 from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel.errors import (
     BillingError,
@@ -215,7 +217,7 @@ class Faulty(RuleBasedStateMachine):
     def bill(self, whole: bool, cut: bool, trouble: Trouble) -> None:
         """A run as it is on AWS: it keeps a report, and what it has no time for goes into the queue."""
         context = Context(seconds=0 if cut else 900)
-        self.troubled(trouble, lambda: runs.start(None if whole else self.name, context))
+        self.troubled(trouble, lambda: invocation.start(None if whole else self.name, context))
 
     @rule(seed=st.integers(0, 3), cut=st.booleans(), trouble=TROUBLE)
     def resume(self, seed: int, cut: bool, trouble: Trouble) -> None:
@@ -224,16 +226,16 @@ class Faulty(RuleBasedStateMachine):
         if not self.segments:
             return
         message = self.segments[seed % len(self.segments)]
-        segment = billing.RunSegment.model_validate_json(message["Body"])
+        segment = billing_model.RunSegment.model_validate_json(message["Body"])
         context = Context(seconds=0 if cut else 900)
-        done = self.troubled(trouble, lambda: runs.resume(segment, context))
+        done = self.troubled(trouble, lambda: invocation.resume(segment, context))
         if done is not None and seed:
             queue.delete([message], "BILLING_QUEUE_URL")
             self.segments.remove(message)
 
-    def run(self, *, whole: bool = True, cut: bool = False) -> billing.RunTotals:
-        return billing.run(
-            billing.whole_run(None if whole else self.name),
+    def run(self, *, whole: bool = True, cut: bool = False) -> billing_model.RunTotals:
+        return runner.run(
+            billing_model.whole_run(None if whole else self.name),
             now=lambda: self.now,
             seconds_left=lambda: 0 if cut else 900,
             hand_over=lambda _: None,
@@ -295,7 +297,7 @@ class Faulty(RuleBasedStateMachine):
         self.segments += queue.receive("BILLING_QUEUE_URL")
         while self.segments:
             message = self.segments.pop()
-            runs.resume(billing.RunSegment.model_validate_json(message["Body"]), Context())
+            invocation.resume(billing_model.RunSegment.model_validate_json(message["Body"]), Context())
             queue.delete([message], "BILLING_QUEUE_URL")
             self.segments += queue.receive("BILLING_QUEUE_URL")
 
@@ -304,15 +306,15 @@ class Faulty(RuleBasedStateMachine):
         if hasattr(self, "name"):
             self.check_reports()
 
-    def check_reports(self) -> list[run_reports.RunReport]:
+    def check_reports(self) -> list[billing_reports.RunReport]:
         items: dict[str, list[Decimal]] = {}
         for row in ledgers.rows("USAGE_INVOICE_ITEM_TABLE"):
             items.setdefault(row["run_id"], []).append(row["amount"])
-        found = [row for row in ledgers.rows("BILLING_RUN_TABLE") if row["run_id"] != run_reports._LIST]
+        found = [row for row in ledgers.rows("BILLING_RUN_TABLE") if row["run_id"] != report_store._LIST]
         names = {row["run_id"] for row in found}
         # The answer of a settlement may have been lost, or an invocation have been cut off before it saved one.
         unsure = {row["run_id"] for row in found if row["failures"] or row["status"] != "completed"}
-        reports = [run_reports.report(name, clock.now()) for name in names]
+        reports = [report_store.report(name, clock.now()) for name in names]
         for report in reports:
             made = items.get(report.run_id, [])
             assert report.items <= len(made)
@@ -353,7 +355,7 @@ class Faulty(RuleBasedStateMachine):
         for usage_type in TYPES:
             self.add_quota(usage_type)
         self.resume_all()
-        last = runs.start(None, Context())
+        last = invocation.start(None, Context())
         assert (last.failures, last.unrated) == (0, 0)
         [report] = [each for each in self.check_reports() if each.run_id == last.run_id]
         assert report.is_clean
@@ -367,7 +369,7 @@ class Faulty(RuleBasedStateMachine):
 
 def test_anything_may_fail_and_nothing_is_lost(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
-    monkeypatch.setattr(runs, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(invocation, "SAVING_SECONDS", 0)
     # What this process remembers for some seconds or a minute, it remembers until the machine says otherwise.
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: 0.0)
     monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: 0.0))

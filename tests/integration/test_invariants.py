@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests import ledgers
 from tests.machines import run_machine
 from tests.recording import record
-from usage_billing import billing
+from usage_billing.billing import model, runner
 from usage_billing.kernel.errors import EventIdConflict, SubscriptionInactive
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
@@ -132,9 +132,9 @@ class Billing(RuleBasedStateMachine):
     @rule(whole=st.booleans(), cut=st.booleans())
     def bill(self, whole: bool, cut: bool) -> None:
         """A run, over everything or over this subscription; in one go, or cut and left at that."""
-        handed_over: list[billing.RunSegment] = []
-        totals = billing.run(
-            billing.whole_run(None if whole else self.name),
+        handed_over: list[model.RunSegment] = []
+        totals = runner.run(
+            model.whole_run(None if whole else self.name),
             now=lambda: self.now,
             seconds_left=lambda: 0 if cut else 900,
             hand_over=handed_over.append,
@@ -159,8 +159,8 @@ class Billing(RuleBasedStateMachine):
             if not quota_store.terms(self.plan, usage_type):
                 self.add_quota(usage_type)
         for expected in (None, 0):
-            totals = billing.run(
-                billing.whole_run(), now=lambda: self.now, seconds_left=lambda: 900, hand_over=pytest.fail
+            totals = runner.run(
+                model.whole_run(), now=lambda: self.now, seconds_left=lambda: 900, hand_over=pytest.fail
             )
             assert (totals.failures, totals.unrated) == (0, 0)
             assert expected is None or totals.settled == expected

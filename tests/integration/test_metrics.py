@@ -11,10 +11,11 @@ from tests.api import Api, Context
 from tests.faults import throttled, watched
 from tests.integration.conftest import Metrics
 from tests.template import ROOT
-from usage_billing import store
-from usage_billing.billing import RunSegment
+from usage_billing.billing import store as settlement_store
+from usage_billing.billing.model import RunSegment
+from usage_billing.kernel import shards
 from usage_billing.kernel.errors import DatabaseUnavailable
-from usage_billing.platform import observability, shards
+from usage_billing.platform import observability
 from usage_billing.usage import store as ledger_store
 
 
@@ -77,7 +78,7 @@ def test_a_run_with_failures_is_no_good_run(ready: Api, metrics: Metrics, monkey
     ready.record("e1", 60)
     metrics()
     with monkeypatch.context() as failing:
-        failing.setattr(store, "save_settlement", lambda *_: 1 / 0)
+        failing.setattr(settlement_store, "save_settlement", lambda *_: 1 / 0)
         run_billing.handler({}, Context())
     found = metrics()
     assert (found["BillingFailures"], found["InternalErrors"]) == (1, 1)

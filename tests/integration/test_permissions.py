@@ -17,8 +17,8 @@ from tests.integration.test_deliveries import message
 from tests.integration.test_queue import ASYNC, consume, received
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.template import functions, variables
-from usage_billing import billing
-from usage_billing.billing import RunSegment
+from usage_billing.billing import runner
+from usage_billing.billing.model import RunSegment
 from usage_billing.platform import aws, vault
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import store as ledger_store
@@ -111,7 +111,7 @@ def rights(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
     rights = Rights()
     for function in functions().values():
         rights.watch(_module(function), monkeypatch)
-    monkeypatch.setattr(billing, "IN_FLIGHT", 1)
+    monkeypatch.setattr(runner, "IN_FLIGHT", 1)
     return rights
 
 

@@ -10,11 +10,12 @@ import pytest
 from tests.api import Api
 from tests.integration.conftest import Metrics
 from tests.ledgers import check, rows, unsettled
-from usage_billing import billing, store
+from usage_billing.billing import model, runner, settling
+from usage_billing.billing import store as settlement_store
+from usage_billing.billing.settlement import Settlement, settle
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform import retries
 from usage_billing.pricing.terms import Terms
-from usage_billing.settlement import Settlement, settle
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.events import UsageEvent
@@ -93,7 +94,7 @@ def test_terms_are_pinned_by_the_first_and_kept_by_the_second(ready: Api) -> Non
 
 
 def test_a_recorder_that_read_before_a_settlement_does_not_bring_the_old_watermark_back(opened: Head) -> None:
-    store.save_settlement(settle(opened, "run-1", NOW), opened)
+    settlement_store.save_settlement(settle(opened, "run-1", NOW), opened)
     append(opened, "e2")
     assert (stored().billed_through, stored().last_sequence) == (1, 2)
     check()
@@ -101,10 +102,10 @@ def test_a_recorder_that_read_before_a_settlement_does_not_bring_the_old_waterma
 
 def test_of_two_runs_that_settle_the_same_one_loses_and_nothing_is_billed_twice(opened: Head) -> None:
     both = append(opened, "e2")
-    store.save_settlement(settle(both, "run-1", NOW), both)
+    settlement_store.save_settlement(settle(both, "run-1", NOW), both)
     before = everything()
     with pytest.raises(HeadMoved) as moved:
-        store.save_settlement(settle(both, "run-2", NOW), both)
+        settlement_store.save_settlement(settle(both, "run-2", NOW), both)
     assert moved.value.head == settle(both, "run-1", NOW).after
     assert everything() == before
     check()
@@ -113,11 +114,11 @@ def test_of_two_runs_that_settle_the_same_one_loses_and_nothing_is_billed_twice(
 def test_a_run_that_read_before_another_run_and_more_usage_bills_nothing_twice(opened: Head) -> None:
     """Its item would even have an id of its own: only the watermark stands in its way."""
     early = append(opened, "e2")
-    store.save_settlement(settle(early, "run-1", NOW), early)
+    settlement_store.save_settlement(settle(early, "run-1", NOW), early)
     late = append(stored(), "e3")
     stale = append_in_memory(early)
     with pytest.raises(HeadMoved):
-        store.save_settlement(settle(stale, "run-2", NOW), stale)
+        settlement_store.save_settlement(settle(stale, "run-2", NOW), stale)
     assert stored() == late
     check()
 
@@ -131,10 +132,10 @@ def append_in_memory(head: Head) -> Head:
 def test_usage_that_comes_while_a_ledger_is_settled_waits_for_the_next_run(opened: Head) -> None:
     seen = append(opened, "e2")
     append(seen, "e3")
-    store.save_settlement(settle(seen, "run-1", NOW), seen)
+    settlement_store.save_settlement(settle(seen, "run-1", NOW), seen)
     assert (stored().billed_through, stored().last_sequence) == (2, 3)
     assert len(list(unsettled(check()))) == 1, "it is still pending"
-    totals = billing.run(billing.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
+    totals = runner.run(model.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
     assert totals.amounts == {"USD": Decimal("300.00")}
     assert list(unsettled(check())) == []
 
@@ -143,7 +144,7 @@ def test_a_run_that_rates_a_ledger_loses_to_a_recorder_that_does(ready: Api) -> 
     unrated = append(UNRATED, "e1", 60)
     append(unrated, "e2", rate=TERMS)
     with pytest.raises(HeadMoved):
-        store.save_settlement(settle(unrated.rated(OTHER_TERMS), "run-1", NOW), unrated)
+        settlement_store.save_settlement(settle(unrated.rated(OTHER_TERMS), "run-1", NOW), unrated)
     assert (stored().terms, stored().billed_through) == (TERMS, 0)
     check()
 
@@ -151,7 +152,7 @@ def test_a_run_that_rates_a_ledger_loses_to_a_recorder_that_does(ready: Api) -> 
 def test_a_recorder_that_rates_a_ledger_loses_to_a_run_that_does(ready: Api) -> None:
     """The run does not move the ledger's last sequence: only the terms stand in the recorder's way."""
     unrated = append(UNRATED, "e1", 60)
-    store.save_settlement(settle(unrated.rated(TERMS), "run-1", NOW), unrated)
+    settlement_store.save_settlement(settle(unrated.rated(TERMS), "run-1", NOW), unrated)
     with pytest.raises(HeadMoved):
         append(unrated, "e2", rate=OTHER_TERMS)
     assert (stored().terms, stored().last_sequence) == (TERMS, 1)
@@ -162,15 +163,15 @@ def test_a_run_loses_to_a_recorder_that_rates_the_ledger_between_its_two_tries(
     ready: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unrated = append(UNRATED, "e1", 60)
-    write = store._write_settlement
+    write = settlement_store._write_settlement
 
     def interrupted(new: Settlement, seen: Head, *, keep_pending: bool) -> None:
         append(stored(), "e3" if keep_pending else "e2", rate=TERMS if keep_pending else None)
         write(new, seen, keep_pending=keep_pending)
 
-    monkeypatch.setattr(store, "_write_settlement", interrupted)
+    monkeypatch.setattr(settlement_store, "_write_settlement", interrupted)
     with pytest.raises(HeadMoved):
-        store.save_settlement(settle(unrated.rated(OTHER_TERMS), "run-1", NOW), unrated)
+        settlement_store.save_settlement(settle(unrated.rated(OTHER_TERMS), "run-1", NOW), unrated)
     assert (stored().terms, stored().billed_through) == (TERMS, 0)
     check()
 
@@ -232,9 +233,9 @@ def test_a_ledger_that_never_stands_still_is_left_pending_after_a_bounded_number
 
     monkeypatch.setattr(retries.time, "sleep", lambda _: None)
     with monkeypatch.context() as busy:
-        busy.setattr(store, "save_settlement", lose)
+        busy.setattr(settlement_store, "save_settlement", lose)
         with pytest.raises(LedgerBusy):
-            billing.settle_ledger(KEY, "run-1", lambda: NOW)
+            settling.settle_ledger(KEY, "run-1", lambda: NOW)
         assert len(tried) == retries.MAX_ATTEMPTS
         assert ready.bill().json["failures"] == 1
     assert ready.bill().json["ledgersSettled"] == 1

@@ -11,11 +11,13 @@ from tests.api import Api
 from tests.faults import watched
 from tests.integration.conftest import Metrics
 from tests.ledgers import check, unsettled
-from usage_billing import rating, store
+from usage_billing.billing import rating
+from usage_billing.billing import store as settlement_store
+from usage_billing.billing.model import Unrated
+from usage_billing.billing.rating import Rating
 from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.plans import store as quota_store
 from usage_billing.platform.tables import SubscriptionTable
-from usage_billing.rating import Rating, Unrated
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import store as ledger_store
 
@@ -93,7 +95,7 @@ def test_a_plan_that_changes_during_a_run_rates_at_the_latest_in_the_next(waitin
 
 
 def heads(subscription_id: str) -> list[Any]:
-    return [ledger_store.head(key) for key in store.pending_of(subscription_id)]
+    return [ledger_store.head(key) for key in settlement_store.pending_of(subscription_id)]
 
 
 def test_a_look_that_fails_is_made_again_for_the_next_ledger(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:

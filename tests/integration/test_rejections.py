@@ -13,7 +13,7 @@ from tests.faults import timed_out
 from tests.integration.conftest import Metrics
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
-from usage_billing import store
+from usage_billing.billing import store as settlement_store
 from usage_billing.platform import memory
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import intake, rejections
@@ -310,7 +310,7 @@ def test_an_internal_error_is_counted_wherever_it_happens(
         assert len(consume(received())) == 1
         assert metrics() == {"InternalErrors": 1, "EventsDelayed": 1}
     with monkeypatch.context() as broken:
-        broken.setattr(store, "save_settlement", bug)
+        broken.setattr(settlement_store, "save_settlement", bug)
         assert ready.bill().json["failures"] == 1
         assert metrics()["InternalErrors"] == 1
     for handler, broken_event in ((consume_usage.handler, {}), (run_billing.handler, {"Records": [{}]})):
@@ -324,6 +324,6 @@ def test_a_failure_of_the_database_is_counted_in_runs_too(
 ) -> None:
     ready.record("e1", 60)
     metrics()
-    monkeypatch.setattr(store, "save_settlement", database_times_out)
+    monkeypatch.setattr(settlement_store, "save_settlement", database_times_out)
     assert ready.bill().json["failures"] == 1
     assert metrics()["DatabaseFailures"] == 1

@@ -17,11 +17,14 @@ from tests.faults import FAULTS, Killed, When, hooked, timed_out, watched
 from tests.integration.conftest import Metrics
 from tests.integration.test_runs import SCHEDULED, queued, waiting
 from tests.ledgers import check, rows, unsettled
-from usage_billing import billing, run_reports, runs, store
-from usage_billing.billing import MAX_NAMED, Failure, RunTotals, UnratedLedger
+from usage_billing.billing import invocation as billing_invocation
+from usage_billing.billing import report_store, reports, runner
+from usage_billing.billing import store as settlement_store
+from usage_billing.billing.model import MAX_NAMED, Failure, RunTotals, UnratedLedger
+from usage_billing.billing.reports import Attempt, RunStatus
+from usage_billing.kernel import shards
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable, RunNotFound
-from usage_billing.platform import clock, queues, retries, shards
-from usage_billing.run_reports import Attempt, RunStatus
+from usage_billing.platform import clock, queues, retries
 from usage_billing.usage.ledger import LedgerKey
 
 LEDGERS = 12
@@ -38,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def many(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """Ledgers of many subscriptions, of which one invocation without time takes on two."""
-    monkeypatch.setattr(billing, "IN_FLIGHT", 2)
+    monkeypatch.setattr(runner, "IN_FLIGHT", 2)
     for number in range(LEDGERS):
         ready.subscribe(f"sub-{number}")
         ready.record(f"e{number}", 51, subscriptionId=f"sub-{number}")
@@ -126,7 +129,7 @@ def test_a_run_whose_last_segments_are_clean_but_not_its_first_is_no_good_run(
     many: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as failing:
-        failing.setattr(store, "save_settlement", lambda *_: 1 / 0)
+        failing.setattr(settlement_store, "save_settlement", lambda *_: 1 / 0)
         run_id = many.post("/api/usage/process-billing", seconds=0).json["runId"]
     metrics()
     drain()
@@ -196,8 +199,8 @@ def test_a_list_reads_nothing_that_it_does_not_show(ready: Api) -> None:
     for number in range(100):
         run_id = f"{number:032x}"
         totals = RunTotals(run_id, settled=1, unrated_ledgers=unrated, failed=failed, amounts={"USD": Decimal(1)})
-        run_reports.save(replace(an_attempt(ended=True, totals=totals), run_id=run_id))
-        run_reports.enlist(run_id, NOW)
+        report_store.save(replace(an_attempt(ended=True, totals=totals), run_id=run_id))
+        report_store.enlist(run_id, NOW)
     read: list[int] = []
     with hooked(lambda **_: None, lambda parsed, **_: read.append(len(str(parsed["Items"])))):
         answer = ready.get("/api/billing/runs", query={"limit": "100"})
@@ -210,9 +213,9 @@ def test_a_list_reads_nothing_that_it_does_not_show(ready: Api) -> None:
 
 def test_a_page_of_runs_ends_when_time_runs_out_and_is_continued(ready: Api) -> None:
     for number in range(3):
-        run_reports.save(replace(an_attempt(ended=True), run_id=f"{number:032x}"))
-        run_reports.enlist(f"{number:032x}", NOW)
-    run_reports.enlist(f"{3:032x}", NOW)  # cut off before its first row was written
+        report_store.save(replace(an_attempt(ended=True), run_id=f"{number:032x}"))
+        report_store.enlist(f"{number:032x}", NOW)
+    report_store.enlist(f"{3:032x}", NOW)  # cut off before its first row was written
     pages: list[list[str]] = []
     query: dict[str, str] = {}
     while len(pages) < 10:
@@ -232,7 +235,7 @@ def test_an_unknown_run_is_404(ready: Api, run_id: str) -> None:
 
 
 def test_shards_that_cannot_be_listed_are_named(many: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    pending, tried = store.pending, []
+    pending, tried = settlement_store.pending, []
 
     def broken(shard: str, *after: Any) -> Any:
         if shard == "3":
@@ -240,10 +243,10 @@ def test_shards_that_cannot_be_listed_are_named(many: Api, monkeypatch: pytest.M
             raise timed_out()
         return pending(shard, *after)
 
-    monkeypatch.setattr(store, "pending", broken)
+    monkeypatch.setattr(settlement_store, "pending", broken)
     answer = many.bill().json
     assert answer["failures"] == 1
-    assert len(tried) == billing.MAX_LISTINGS
+    assert len(tried) == runner.MAX_LISTINGS
     assert report(many, answer["runId"])["failedLedgers"] == [
         {"code": "database_unavailable", "subscriptionId": None, "periodStart": None, "usageType": None, "shard": "3"}
     ]
@@ -279,8 +282,8 @@ def test_a_run_in_which_any_call_failed_is_reported_without_counting_anything_tw
     ready: Api, monkeypatch: pytest.MonkeyPatch, when: When, error: Callable[[], BaseException]
 ) -> None:
     """Whatever fails, the report never says more than was charged; clean retries complete it."""
-    monkeypatch.setattr(billing, "IN_FLIGHT", 1)
-    monkeypatch.setattr(runs, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(runner, "IN_FLIGHT", 1)
+    monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
     monkeypatch.setattr(shards, "SHARDS", 2)
     for number in itertools.count(1):
         for name in range(2):
@@ -315,8 +318,8 @@ def attempt(invocation: Callable[[], object]) -> bool:
     return False
 
 
-def held_against_invoices(run_id: str) -> run_reports.RunReport:
-    found = run_reports.report(run_id, clock.now())
+def held_against_invoices(run_id: str) -> reports.RunReport:
+    found = report_store.report(run_id, clock.now())
     items, amount = on_invoices(run_id)
     assert found.items <= items
     assert found.amounts.get("USD", Decimal(0)) <= amount
@@ -349,9 +352,9 @@ def test_a_run_that_could_not_be_listed_when_it_began_is_listed_when_it_ends(man
 
 def test_progress_is_saved_while_a_run_is_under_way(many: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """An invocation that is cut off loses only what it did since."""
-    monkeypatch.setattr(runs, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
     saved: list[tuple[int, bool]] = []
-    save = run_reports.save
+    save = report_store.save
 
     def watch(attempt: Attempt) -> None:
         saved.append((attempt.totals.settled, attempt.ended))
@@ -359,7 +362,7 @@ def test_progress_is_saved_while_a_run_is_under_way(many: Api, monkeypatch: pyte
             raise Killed
         save(attempt)
 
-    monkeypatch.setattr(run_reports, "save", watch)
+    monkeypatch.setattr(report_store, "save", watch)
     with pytest.raises(Killed):
         run_billing.handler(EVENT, Context())
     assert saved == [*((number, False) for number in range(LEDGERS + 1)), (LEDGERS, True)]
@@ -382,10 +385,10 @@ def an_attempt(revision: int = 1, *, segment: str = "first", name: str = "a", **
 
 
 def test_progress_that_arrives_late_does_not_undo_the_end(aws: None) -> None:
-    run_reports.save(an_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
-    run_reports.save(an_attempt(2, totals=RunTotals("run", settled=4)))
-    run_reports.save(an_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
-    found = run_reports.report("run", NOW)
+    report_store.save(an_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
+    report_store.save(an_attempt(2, totals=RunTotals("run", settled=4)))
+    report_store.save(an_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
+    found = report_store.report("run", NOW)
     assert (found.status, found.settled) == (RunStatus.COMPLETED, 5)
 
 
@@ -403,11 +406,11 @@ def test_everything_that_is_saved_reads_back(aws: None) -> None:
         unrated_ledgers=[UnratedLedger(key, "p" * 128)] * MAX_NAMED,
     )
     attempt = an_attempt(totals=totals, subscription_id="sub")
-    run_reports.save(attempt)
+    report_store.save(attempt)
     [row] = rows("BILLING_RUN_TABLE")
-    assert run_reports._attempt(run_reports.BillingRunTable.get("run", "first#a")) == attempt
+    assert report_store._attempt(report_store.BillingRunTable.get("run", "first#a")) == attempt
     assert datetime.fromtimestamp(int(row["expires_at"]), UTC) == NOW + timedelta(days=400)
-    found = run_reports.report("run", NOW)
+    found = report_store.report("run", NOW)
     assert found.amounts == totals.amounts
     assert str(found.amounts["USD"]) == "10.00"
 
@@ -433,7 +436,7 @@ def test_everything_that_is_saved_reads_back(aws: None) -> None:
 def test_the_status_of_a_run(
     attempts: list[Attempt], hours: float, status: str, under_way: int, interruptions: int
 ) -> None:
-    found = run_reports.composed(attempts, NOW + timedelta(hours=hours))
+    found = reports.composed(attempts, NOW + timedelta(hours=hours))
     assert (found.status, found.segments_under_way, found.interruptions) == (status, under_way, interruptions)
 
 
@@ -444,5 +447,5 @@ def test_counts_sum_over_attempts_but_what_is_left_is_what_the_last_one_found() 
         name="b", ended=True, started_at=NOW + timedelta(hours=1), totals=RunTotals("run", settled=2, unrated=1)
     )
     cut_off = an_attempt(name="c", started_at=NOW + timedelta(hours=2), totals=RunTotals("run", settled=1, failures=9))
-    found = run_reports.composed([again, cut_off, first], NOW)
+    found = reports.composed([again, cut_off, first], NOW)
     assert (found.settled, found.failures, found.unrated, found.failed) == (6, 0, 1, [])

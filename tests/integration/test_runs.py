@@ -12,10 +12,12 @@ from tests.api import Api, Context
 from tests.conftest import REGION
 from tests.faults import throttled, watched
 from tests.ledgers import check, unsettled
-from usage_billing import billing, store
-from usage_billing.billing import RunSegment
+from usage_billing.billing import runner
+from usage_billing.billing import store as settlement_store
+from usage_billing.billing.model import RunSegment
+from usage_billing.kernel import shards
 from usage_billing.kernel.errors import QueueUnavailable
-from usage_billing.platform import memory, shards
+from usage_billing.platform import memory
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Head, LedgerKey
 
@@ -49,7 +51,7 @@ def waiting() -> list[str]:
 @pytest.fixture
 def many(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """Ledgers of many subscriptions, of which one invocation without time takes on two."""
-    monkeypatch.setattr(billing, "IN_FLIGHT", 2)
+    monkeypatch.setattr(runner, "IN_FLIGHT", 2)
     for number in range(LEDGERS):
         ready.subscribe(f"sub-{number}")
         ready.record(f"e{number}", 51, subscriptionId=f"sub-{number}")
@@ -100,7 +102,7 @@ def test_a_caller_is_told_that_a_run_continues(many: Api) -> None:
 
 
 def test_a_run_of_one_subscription_continues_too(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(billing, "IN_FLIGHT", 1)
+    monkeypatch.setattr(runner, "IN_FLIGHT", 1)
     for usage_type in ("a", "b", "c"):
         ready.plan(usage_type=usage_type, limit=0)
         ready.record(usage_type, 1, usageType=usage_type)
@@ -140,7 +142,7 @@ def test_a_queue_that_takes_nothing_is_an_error_and_what_was_settled_stays(
 def test_a_shard_that_cannot_be_listed_is_a_failure_and_the_others_are_billed(
     many: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pending = store.pending
+    pending = settlement_store.pending
     lost = next(shard for shard in map(str, range(shards.SHARDS)) if list(pending(shard)))
     missed = len(list(pending(lost)))
 
@@ -150,7 +152,7 @@ def test_a_shard_that_cannot_be_listed_is_a_failure_and_the_others_are_billed(
         return pending(shard, *after)
 
     with monkeypatch.context() as failing:
-        failing.setattr(store, "pending", broken)
+        failing.setattr(settlement_store, "pending", broken)
         answer = many.bill().json
     assert (answer["failures"], answer["ledgersSettled"]) == (1, LEDGERS - missed)
     assert many.bill().json["ledgersSettled"] == missed
@@ -160,9 +162,9 @@ def test_a_ledger_that_is_listed_but_settled_meanwhile_is_left_alone(
     ready: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready.record(quantity=60)
-    [key] = [key for shard in range(shards.SHARDS) for key in store.pending(str(shard))]
+    [key] = [key for shard in range(shards.SHARDS) for key in settlement_store.pending(str(shard))]
     ready.bill()
-    monkeypatch.setattr(store, "pending", lambda shard, *_: iter([key] if shard == "0" else []))
+    monkeypatch.setattr(settlement_store, "pending", lambda shard, *_: iter([key] if shard == "0" else []))
     answer = ready.bill().json
     assert (answer["ledgersSettled"], answer["itemsCreated"], answer["failures"]) == (0, 0, 0)
     check()
@@ -190,7 +192,7 @@ def test_heads_that_cannot_be_read_together_are_read_one_by_one(
 
 
 def test_many_heads_are_read_with_one_call(many: Api) -> None:
-    keys = [key for shard in range(shards.SHARDS) for key in store.pending(str(shard))]
+    keys = [key for shard in range(shards.SHARDS) for key in settlement_store.pending(str(shard))]
     unknown = LedgerKey("sub-0", keys[0].period_start, "unknown")
     asked: list[dict[str, Any]] = []
     with watched() as calls:

@@ -8,24 +8,15 @@ from decimal import Decimal
 import pytest
 
 from tests.faults import timed_out
-from usage_billing import billing, store
-from usage_billing.billing import (
-    IN_FLIGHT,
-    MAX_LISTINGS,
-    MAX_NAMED,
-    RESERVE_SECONDS,
-    Failure,
-    RunSegment,
-    RunTotals,
-    UnratedLedger,
-    run,
-    whole_run,
-)
+from usage_billing.billing import runner, settling
+from usage_billing.billing import store as settlement_store
+from usage_billing.billing.model import MAX_NAMED, Failure, RunSegment, RunTotals, Unrated, UnratedLedger, whole_run
+from usage_billing.billing.rating import Rating
+from usage_billing.billing.runner import IN_FLIGHT, MAX_LISTINGS, RESERVE_SECONDS, run
+from usage_billing.billing.settlement import Settlement, settle
+from usage_billing.kernel import shards as kernel_shards
 from usage_billing.kernel.errors import InvoiceNotDraft
-from usage_billing.platform import shards as platform_shards
 from usage_billing.pricing.terms import Terms
-from usage_billing.rating import Rating, Unrated
-from usage_billing.settlement import Settlement, settle
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.events import UsageEvent
@@ -56,10 +47,10 @@ class Ledgers:
         self.listed: list[tuple[str, LedgerKey | None]] = []
         self.settled: list[LedgerKey] = []
         self._lock = threading.Lock()
-        monkeypatch.setattr(store, "pending", self._pending)
-        monkeypatch.setattr(store, "pending_of", self._pending)
+        monkeypatch.setattr(settlement_store, "pending", self._pending)
+        monkeypatch.setattr(settlement_store, "pending_of", self._pending)
         monkeypatch.setattr(ledger_store, "heads_of", lambda _: {})
-        monkeypatch.setattr(billing, "settle_ledger", self._settle)
+        monkeypatch.setattr(settling, "settle_ledger", self._settle)
 
     def _pending(self, name: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
         self.listed.append((name, after))
@@ -109,7 +100,7 @@ def test_a_whole_run_goes_over_every_shard_under_one_id() -> None:
 
 
 def test_every_ledger_belongs_to_a_shard_of_a_whole_run() -> None:
-    shards = {platform_shards.shard_of(key(number).ledger_id) for number in range(1000)}
+    shards = {kernel_shards.shard_of(key(number).ledger_id) for number in range(1000)}
     assert shards == {segment.shard for segment in whole_run()}
 
 
@@ -210,7 +201,7 @@ class Listings:
 def test_a_shard_that_cannot_be_listed_is_tried_again_then_one_failure_and_the_others_go_on(
     ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "pending", Listings(ledgers, failures=MAX_LISTINGS, progress=False))
+    monkeypatch.setattr(settlement_store, "pending", Listings(ledgers, failures=MAX_LISTINGS, progress=False))
     ledgers.pending = {"0": [key(1), key(2)], "1": [key(3), key(4)]}
     outcome = ledgers.run([shard("0"), shard("1")])
     assert sorted(ledgers.settled, key=lambda each: each.subscription_id) == [key(3), key(4)]
@@ -224,7 +215,7 @@ def test_a_shard_whose_listing_failed_is_listed_again_from_where_it_was_within_t
     ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch, progress: bool
 ) -> None:
     failures = 5 if progress else MAX_LISTINGS - 1
-    monkeypatch.setattr(store, "pending", Listings(ledgers, failures, progress))
+    monkeypatch.setattr(settlement_store, "pending", Listings(ledgers, failures, progress))
     ledgers.pending = {"0": [key(n) for n in range(8)], "1": [key(9000)]}
     totals = ledgers.run([shard("0"), shard("1")]).totals
     assert (totals.settled, totals.failures, totals.failed) == (9, 0, [])
@@ -234,7 +225,7 @@ def test_a_shard_whose_listing_failed_is_listed_again_from_where_it_was_within_t
 def test_a_shard_that_waits_to_be_listed_again_is_handed_over_when_time_runs_short(
     ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "pending", Listings(ledgers, failures=1, progress=True))
+    monkeypatch.setattr(settlement_store, "pending", Listings(ledgers, failures=1, progress=True))
     ledgers.pending = {"0": [key(n) for n in range(4)], "1": [key(9000 + n) for n in range(IN_FLIGHT)]}
     outcome = ledgers.run([shard("0"), shard("1")], seconds=lambda: 0)
     assert shard("0").behind(key(0)) in outcome.handed_over
@@ -258,8 +249,8 @@ def test_a_listing_that_hangs_does_not_keep_a_run_from_handing_over(
         rest.append(segment)
         handed_over.set()
 
-    monkeypatch.setattr(store, "pending", hang)
-    monkeypatch.setattr(billing, "GRACE_SECONDS", 0)
+    monkeypatch.setattr(settlement_store, "pending", hang)
+    monkeypatch.setattr(runner, "GRACE_SECONDS", 0)
     ledgers.pending = {"0": [key(1)], "1": [key(2)], "3": [key(3)]}
     rest: list[RunSegment] = []
 
@@ -284,9 +275,9 @@ def test_the_first_listing_is_waited_for_a_moment_even_if_there_is_no_time(
         release.wait(0.2)
         yield key(1)
 
-    monkeypatch.setattr(store, "pending", slow)
+    monkeypatch.setattr(settlement_store, "pending", slow)
     assert ledgers.run([shard("0")], seconds=lambda: 0).totals.settled == 1
-    monkeypatch.setattr(billing, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.05)
     outcome = ledgers.run([shard("0")], seconds=lambda: 0)
     assert (outcome.totals.settled, outcome.handed_over) == (0, [shard("0")])
 
@@ -360,7 +351,7 @@ def test_no_more_than_the_limit_is_under_way_at_once(ledgers: Ledgers) -> None:
         return settlement(ledger)
 
     ledgers.outcome = hold
-    store.pending = many  # the fixture puts the real one back
+    settlement_store.pending = many  # the fixture puts the real one back
     totals = ledgers.run([shard("0")]).totals
     assert totals.settled == 4 * IN_FLIGHT
     assert most <= IN_FLIGHT + 3 * ledger_store.READ_TOGETHER
@@ -399,7 +390,7 @@ def test_heads_that_hang_do_not_keep_a_run_from_handing_over(ledgers: Ledgers, m
         return {}
 
     monkeypatch.setattr(ledger_store, "heads_of", heads_of)
-    monkeypatch.setattr(billing, "IN_FLIGHT", 4)
+    monkeypatch.setattr(runner, "IN_FLIGHT", 4)
     ledgers.pending = {"0": [key(n) for n in range(6)], "1": [key(9000)]}
     rest: list[RunSegment] = []
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usage_billing.billing.settlement import settle
 from usage_billing.invoices.ids import invoice_id, item_id, last_item_id, parse_invoice_id
 from usage_billing.invoices.model import InvoiceItem, line_of
 from usage_billing.kernel.money import MINOR_UNIT_DIGITS
 from usage_billing.pricing.terms import Terms
-from usage_billing.settlement import settle
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.ledger import Head, LedgerKey

@@ -10,7 +10,7 @@ from pynamodb.exceptions import DoesNotExist, TransactWriteError
 from pynamodb.expressions.update import Action
 
 from usage_billing.kernel.instants import iso
-from usage_billing.platform.shards import shard_of
+from usage_billing.kernel.shards import shard_of
 from usage_billing.platform.tables import (
     LedgerIndex,
     UsageSummaryTable,

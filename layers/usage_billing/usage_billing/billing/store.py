@@ -1,8 +1,4 @@
-"""Load and save ledgers in domain types, and the two transactions: append to a ledger, settle a ledger.
-
-PynamoDB's own exceptions come through where a call simply failed; then nobody knows whether it took effect, and every
-flow built on this module can be run again.
-"""
+"""What is pending, and the transaction that settles a ledger."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,17 +6,17 @@ from typing import Any
 from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.update import Action
 
+from usage_billing.billing.settlement import Settlement
 from usage_billing.invoices.model import DRAFT, InvoiceItem
 from usage_billing.kernel.errors import InvoiceCurrencyMismatch, InvoiceNotDraft
 from usage_billing.kernel.instants import iso
-from usage_billing.platform.shards import shard_of
+from usage_billing.kernel.shards import shard_of
 from usage_billing.platform.tables import (
     InvoiceTable,
     UsageInvoiceItemTable,
     UsageSummaryTable,
 )
 from usage_billing.platform.transactions import cancellation, old_item, write
-from usage_billing.settlement import Settlement
 from usage_billing.usage.ledger import Head, LedgerKey
 from usage_billing.usage.rows import refused_head, row_of, terms_attribute
 from usage_billing.usage.store import HeadMoved

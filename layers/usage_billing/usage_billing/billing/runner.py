@@ -4,30 +4,24 @@ A run goes over the sixteen shards of ledgers with something unsettled. It holds
 settled in one transaction or not at all, so runs may overlap, be cut at any point and be started again.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from itertools import islice
 from time import monotonic
 from typing import Any
-from uuid import uuid4
 
-from usage_billing import store
-from usage_billing.kernel.errors import LedgerBusy, QueueUnavailable
-from usage_billing.kernel.fields import Strict
-from usage_billing.kernel.numbers import EXACT
-from usage_billing.platform import shards
+from usage_billing.billing import settling, store
+from usage_billing.billing.model import Failure, RunSegment, RunTotals, Unrated
+from usage_billing.billing.rating import Rating
+from usage_billing.billing.settlement import Settlement
+from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.observability import logger
-from usage_billing.platform.retries import attempts, pause
-from usage_billing.rating import Rating, Unrated
-from usage_billing.settlement import Settlement, settle
+from usage_billing.platform.retries import pause
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Head, LedgerKey
-from usage_billing.usage.store import HeadMoved
 
 THREADS = 16
 IN_FLIGHT = 4 * THREADS
@@ -40,111 +34,11 @@ GRACE_SECONDS = 2.0
 MAX_LISTINGS = 3
 """How often a run segment is listed, if listing fails, before its ledgers are left to the next run."""
 
-MAX_NAMED = 100
-"""How many failures and how many unrated ledgers are named; all are counted."""
-
-FIRST_SEGMENT = "first"
-
 Progress = Callable[["RunTotals"], Callable[[], None] | None]
 """Says what is to be done about the progress, if anything. The pool does it, so that a run does not wait for it."""
 
 Heads = Mapping[LedgerKey, Head]
 """Heads that were read with one call; what could not be read is missing."""
-
-
-class RunSegment(Strict):
-    """A part of a run: the ledgers of one shard, or of one subscription, beginning behind `after`.
-
-    All shards of a new run are one segment; each that is handed over is one of its own.
-    """
-
-    run_id: str
-    segment_id: str = FIRST_SEGMENT
-    shard: str | None = None
-    subscription_id: str | None = None
-    after: tuple[str, str] | None = None
-    """Subscription id and sort key of the last ledger that was taken care of."""
-
-    def ledgers(self) -> Iterator[LedgerKey]:
-        after = LedgerKey.parse(*self.after) if self.after else None
-        if self.shard is not None:
-            yield from store.pending(self.shard, after)
-        elif self.subscription_id is not None:
-            yield from store.pending_of(self.subscription_id, after)
-        else:
-            raise ValueError("a run segment is a shard's or a subscription's")
-
-    def behind(self, key: LedgerKey) -> "RunSegment":
-        return self.model_copy(update={"after": (key.subscription_id, key.sort_key)})
-
-    def as_new(self) -> "RunSegment":
-        """Return the same part under an id of its own."""
-        return self.model_copy(update={"segment_id": uuid4().hex})
-
-
-def whole_run(subscription_id: str | None = None, run_id: str | None = None) -> list[RunSegment]:
-    """Return the first segment of a new run over everything, or over one subscription."""
-    run_id = run_id or uuid4().hex
-    if subscription_id is not None:
-        return [RunSegment(run_id=run_id, subscription_id=subscription_id)]
-    return [RunSegment(run_id=run_id, shard=str(shard)) for shard in range(shards.SHARDS)]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What was not done, and why: a ledger, or without `key` all ledgers of a shard or subscription that were left."""
-
-    code: str
-    key: LedgerKey | None = None
-    shard: str | None = None
-    subscription_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UnratedLedger:
-    """A ledger that waits for a quota of the plan."""
-
-    key: LedgerKey
-    plan_id: str
-
-
-@dataclass(slots=True)
-class RunTotals:
-    """What one invocation did. `unrated` ledgers wait for a quota; the segments `handed_over` go on in the queue.
-
-    `failed` and `unrated_ledgers` name the first ones. `stranded` is why a segment could not be handed over: its
-    ledgers stay pending for the next run.
-    """
-
-    run_id: str
-    settled: int = 0
-    items: int = 0
-    unrated: int = 0
-    failures: int = 0
-    handed_over: list[str] = field(default_factory=list)
-    amounts: dict[str, Decimal] = field(default_factory=dict)
-    quotas_missing: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How many ledgers wait for the quota of a plan and usage type."""
-    failed: list[Failure] = field(default_factory=list)
-    unrated_ledgers: list[UnratedLedger] = field(default_factory=list)
-    stranded: QueueUnavailable | None = None
-
-    def add(self, settlement: Settlement) -> None:
-        self.settled += 1
-        if item := settlement.item:
-            self.items += 1
-            self.amounts[item.currency] = EXACT.add(self.amounts.get(item.currency, Decimal(0)), item.amount)
-
-    def add_failure(self, failure: Failure) -> None:
-        self.failures += 1
-        if len(self.failed) < MAX_NAMED:
-            self.failed.append(failure)
-
-    def add_unrated(self, key: LedgerKey, unrated: Unrated) -> None:
-        self.unrated += 1
-        self.quotas_missing[unrated.plan_id, unrated.usage_type] += 1
-        if len(self.unrated_ledgers) < MAX_NAMED:
-            self.unrated_ledgers.append(UnratedLedger(key, unrated.plan_id))
 
 
 def run(
@@ -228,7 +122,7 @@ class _Work:
             _OutOfTime: the reserve began before the next ledgers were listed.
             _NotListed: they could not be listed. All that were are returned before.
         """
-        keys = segment.ledgers()
+        keys = _pending_of(segment)
         listing = self._pool.submit(_next_of, keys)
         ready: list[tuple[LedgerKey, Future[Heads]]] = []
         while True:
@@ -283,7 +177,7 @@ class _Work:
 
     def _settle(self, key: LedgerKey, heads: "Future[Heads]") -> Settlement | None:
         """Settle one of many ledgers. One whose head could not be read together with others' is read by itself."""
-        return settle_ledger(key, self._totals.run_id, self._now, heads.result().get(key), self._rating)
+        return settling.settle_ledger(key, self._totals.run_id, self._now, heads.result().get(key), self._rating)
 
     def _collect(self, key: LedgerKey, future: "Future[Settlement | None]") -> None:
         totals = self._totals
@@ -300,6 +194,16 @@ class _Work:
                 totals.add(settlement)
         if save := self._progress(totals):
             self._pool.submit(save)
+
+
+def _pending_of(segment: RunSegment) -> Iterator[LedgerKey]:
+    after = LedgerKey.parse(*segment.after) if segment.after else None
+    if segment.shard is not None:
+        yield from store.pending(segment.shard, after)
+    elif segment.subscription_id is not None:
+        yield from store.pending_of(segment.subscription_id, after)
+    else:
+        raise ValueError("a run segment is a shard's or a subscription's")
 
 
 def _next_of(keys: Iterator[LedgerKey]) -> tuple[list[LedgerKey], Exception | None]:
@@ -342,32 +246,3 @@ def _hand_over(segment: RunSegment, hand_over: Callable[[RunSegment], None], tot
         logger.exception("run segment not enqueued", run_id=segment.run_id, shard=segment.shard)
     else:
         totals.handed_over.append(segment.segment_id)
-
-
-def settle_ledger(
-    key: LedgerKey,
-    run_id: str,
-    now: Callable[[], datetime],
-    seen: Head | None = None,
-    rating: Rating | None = None,
-) -> Settlement | None:
-    """Settle one ledger; None where nothing was left to settle. `seen` is its head, if it was read a moment ago.
-
-    Raises:
-        Unrated: there is no quota to bill it by; it stays pending.
-        InvoiceNotDraft, InvoiceCurrencyMismatch: its invoice cannot take the charge; it stays pending.
-        LedgerBusy: others were faster all the time; it stays pending.
-    """
-    head = seen or ledger_store.head(key)
-    rating = rating or Rating()
-    for _ in attempts():
-        if head is None or head.is_settled:
-            return None
-        settlement = settle(head if head.terms else rating.rated(head), run_id, now())
-        try:
-            store.save_settlement(settlement, head)
-        except HeadMoved as moved:
-            head = moved.head or ledger_store.head(key)
-        else:
-            return settlement
-    raise LedgerBusy(f"The ledger {key.ledger_id} kept moving.")

@@ -7,6 +7,7 @@ that gets them; a ledger that is left unrated for what was remembered is rated b
 from concurrent.futures import Future
 from threading import Lock
 
+from usage_billing.billing.model import Unrated
 from usage_billing.plans import store as quota_store
 from usage_billing.pricing.terms import Terms
 from usage_billing.subscriptions import store as subscription_store
@@ -14,15 +15,6 @@ from usage_billing.usage.ledger import Head
 
 MAX_PLANS = 100_000
 """How many subscriptions' plans are remembered before all are forgotten: some ten megabytes."""
-
-
-class Unrated(Exception):
-    """A ledger cannot be billed yet: the plan of its subscription has no quota for it."""
-
-    def __init__(self, plan_id: str, usage_type: str) -> None:
-        super().__init__(f"the plan {plan_id} has no quota for {usage_type}")
-        self.plan_id = plan_id
-        self.usage_type = usage_type
 
 
 class Rating:

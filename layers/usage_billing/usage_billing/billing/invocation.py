@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from usage_billing import run_reports
-from usage_billing.billing import RunSegment, RunTotals, run, whole_run
+from usage_billing.billing import report_store, reports
+from usage_billing.billing.model import RunSegment, RunTotals, whole_run
+from usage_billing.billing.reports import Attempt, RunStatus
+from usage_billing.billing.runner import run
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.numbers import as_text
 from usage_billing.platform import clock
@@ -29,12 +31,11 @@ from usage_billing.platform.observability import (
 )
 from usage_billing.platform.queues import send
 from usage_billing.platform.retries import attempts
-from usage_billing.run_reports import Attempt, RunStatus
 
 SAVING_SECONDS = 10.0
 """How often an invocation saves its progress: what is missing in a report if it is cut off."""
 
-SAVING_TRIES = 2
+SAVING_ATTEMPTS = 2
 """How often the end is saved, each time with the retries of the SDK."""
 
 
@@ -116,11 +117,11 @@ class _Reporter:
         if monotonic() - self._saved < SAVING_SECONDS:
             return None
         self._saved = monotonic()
-        attempt = self._attempt(run_reports.snapshot(totals), ended=False)
+        attempt = self._attempt(reports.snapshot(totals), ended=False)
 
         def save() -> None:
             try:
-                run_reports.save(attempt)
+                report_store.save(attempt)
             except Exception as error:
                 self._not_saved(error)
 
@@ -129,19 +130,19 @@ class _Reporter:
     def end(self, totals: RunTotals) -> None:
         """Say what the invocation did. Raises what PynamoDB raises if that cannot be saved."""
         attempt = self._attempt(totals, ended=True)
-        for number in attempts(SAVING_TRIES):
+        for number in attempts(SAVING_ATTEMPTS):
             try:
                 return self._save(attempt)
             except Exception:
-                if number == SAVING_TRIES:
+                if number == SAVING_ATTEMPTS:
                     raise
         raise AssertionError
 
     def _save(self, attempt: Attempt) -> None:
         if self._listed_at is not None:
-            run_reports.enlist(self._segment.run_id, self._listed_at)
+            report_store.enlist(self._segment.run_id, self._listed_at)
             self._listed_at = None
-        run_reports.save(attempt)
+        report_store.save(attempt)
 
     def _attempt(self, totals: RunTotals, *, ended: bool) -> Attempt:
         self._revision += 1
@@ -192,7 +193,7 @@ def _finish(totals: RunTotals) -> None:
     if totals.handed_over:
         logger.info("billing run continues", run_id=totals.run_id, handed_over=len(totals.handed_over))
         return
-    report = run_reports.report(totals.run_id, clock.now())
+    report = report_store.report(totals.run_id, clock.now())
     if report.status != RunStatus.COMPLETED:
         logger.info("billing run continues", run_id=totals.run_id, segments_under_way=report.segments_under_way)
         return
