@@ -3,8 +3,8 @@
 from functools import cache
 
 from usage_billing.access.callers import PUBLIC
+from usage_billing.apidocs.openapi import document
 from usage_billing.kernel.exact_json import dumps
-from usage_billing.openapi import document
 from usage_billing.web.bodies import JSON
 from usage_billing.web.resolver import Api, Response
 

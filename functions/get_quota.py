@@ -3,7 +3,7 @@
 from usage_billing.access.callers import ANYONE
 from usage_billing.kernel.errors import QuotaNotFound
 from usage_billing.plans import store as quota_store
-from usage_billing.plans.model import Quota
+from usage_billing.plans.api import Quota
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.parameters import PathIdentifier
 from usage_billing.web.resolver import Api
@@ -14,7 +14,7 @@ app = Api()
 @app.get("/api/usage/quotas/<plan_id>/<usage_type>", allow=ANYONE, raises=[QuotaNotFound])
 def get_quota(plan_id: PathIdentifier, usage_type: PathIdentifier) -> Quota:
     app.caller.require_that(lambda: subscription_store.has_subscription_on(app.caller.sub, plan_id))
-    return quota_store.quota(plan_id, usage_type)
+    return Quota.of(quota_store.quota(plan_id, usage_type))
 
 
 handler = app.handler

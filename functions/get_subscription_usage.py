@@ -1,10 +1,10 @@
 """GET /api/usage/subscription/{subscriptionId}: what a subscription used in a period, by usage type."""
 
-from usage_billing import listing
 from usage_billing.access.callers import ANYONE
-from usage_billing.answers.usage import SubscriptionUsage
 from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.platform import clock
+from usage_billing.statements import usage
+from usage_billing.statements.api import SubscriptionUsage
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.parameters import Cursor, Day, PageSize, PathIdentifier
 from usage_billing.web.resolver import Api
@@ -17,7 +17,7 @@ def get_subscription_usage(
     subscription_id: PathIdentifier, period: Day = None, limit: PageSize = 100, cursor: Cursor = None
 ) -> SubscriptionUsage:
     subscription = app.caller.reach(lambda: subscription_store.recent_subscription(subscription_id))
-    return listing.usage(subscription, clock.now(), limit, cursor, period)
+    return SubscriptionUsage.of(usage.usage(subscription, clock.now(), limit, cursor, period))
 
 
 handler = app.handler

@@ -3,9 +3,9 @@
 from urllib.parse import unquote
 
 from usage_billing.access.callers import ANYONE, OPERATORS
-from usage_billing.answers.record import RecordedEvent, UnrecordedEvent
 from usage_billing.kernel.errors import EventNotFound, SubscriptionNotFound
-from usage_billing.listing import record
+from usage_billing.statements.api import RecordedEvent, UnrecordedEvent
+from usage_billing.statements.records import record
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage.dead_events import store as dead_event_store
 from usage_billing.web.parameters import PathEventId, PathIdentifier
@@ -26,7 +26,7 @@ def get_usage_record(subscription_id: PathIdentifier, event_id: PathEventId) -> 
     # API Gateway cuts a path at a decoded `?`: such an id comes encoded twice.
     for name in dict.fromkeys([event_id, unquote(event_id)]):
         if recorded := record(subscription_id, name):
-            return RecordedEvent(**dict(recorded))
+            return RecordedEvent.of(recorded)
         for dead in dead_event_store.of_event(subscription_id, name):
             # An event that names another user is not its owner's to see.
             if is_operator or dead.user_id == owner:

@@ -1,10 +1,10 @@
 """GET /api/usage/user/{userId}: what a user uses in the current period, by subscription and usage type."""
 
-from usage_billing import listing
 from usage_billing.access.callers import ANYONE
-from usage_billing.answers.usage import UserUsage
 from usage_billing.kernel import cursors
 from usage_billing.platform import clock
+from usage_billing.statements import usage
+from usage_billing.statements.api import SubscriptionUsage, UserUsage
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.parameters import Cursor, PageSize, PathIdentifier
 from usage_billing.web.resolver import Api
@@ -23,7 +23,7 @@ def get_user_usage(user_id: PathIdentifier, limit: PageSize = 25, cursor: Cursor
     page, now = subscriptions[:limit], clock.now()
     return UserUsage(
         user_id=user_id,
-        subscriptions=[listing.usage(each, now, USAGE_TYPES) for each in page],
+        subscriptions=[SubscriptionUsage.of(usage.usage(each, now, USAGE_TYPES)) for each in page],
         next_cursor=cursors.encode(page[-1].subscription_id) if len(subscriptions) > limit else None,
     )
 

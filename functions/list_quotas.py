@@ -3,7 +3,7 @@
 from usage_billing.access.callers import ANYONE
 from usage_billing.kernel import cursors
 from usage_billing.plans import store as quota_store
-from usage_billing.plans.api import Quotas
+from usage_billing.plans.api import Quota, Quotas
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.parameters import Cursor, PageSize, PathIdentifier
 from usage_billing.web.resolver import Api
@@ -15,9 +15,12 @@ app = Api()
 def list_quotas(plan_id: PathIdentifier, limit: PageSize = 100, cursor: Cursor = None) -> Quotas:
     app.caller.require_that(lambda: subscription_store.has_subscription_on(app.caller.sub, plan_id))
     after = cursors.behind(cursor)
-    quotas = quota_store.quotas(plan_id, after, limit + 1)
-    more = len(quotas) > limit
-    return Quotas(quotas=quotas[:limit], next_cursor=cursors.encode(quotas[limit - 1].usage_type) if more else None)
+    found = quota_store.quotas(plan_id, after, limit + 1)
+    page = found[:limit]
+    return Quotas(
+        quotas=[Quota.of(each) for each in page],
+        next_cursor=cursors.encode(page[-1].usage_type) if len(found) > limit else None,
+    )
 
 
 handler = app.handler

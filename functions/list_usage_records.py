@@ -1,10 +1,10 @@
 """GET /api/usage/subscription/{subscriptionId}/records: the entries of a period, ledger by ledger, in order."""
 
 from usage_billing.access.callers import ANYONE
-from usage_billing.answers.usage import UsageRecords
 from usage_billing.kernel.errors import SubscriptionNotFound
-from usage_billing.listing import records
 from usage_billing.platform import clock
+from usage_billing.statements.api import UsageRecord, UsageRecords
+from usage_billing.statements.records import records
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.parameters import Cursor, Day, PageSize, PathIdentifier, QueriedUsageType
 from usage_billing.web.resolver import Api
@@ -22,7 +22,8 @@ def list_usage_records(
 ) -> UsageRecords:
     subscription = app.caller.reach(lambda: subscription_store.subscription(subscription_id))
     cut = subscription.cycle.period_of(period or clock.now())
-    return records(subscription_id, cut, usage_type, limit, cursor)
+    page, next_cursor = records(subscription_id, cut, usage_type, limit, cursor)
+    return UsageRecords(records=[UsageRecord.of(each) for each in page], next_cursor=next_cursor)
 
 
 handler = app.handler

@@ -3,8 +3,7 @@
 from usage_billing.access.callers import OPERATORS
 from usage_billing.kernel.errors import PlanCurrencyMismatch
 from usage_billing.plans import store as quota_store
-from usage_billing.plans.api import QuotaTerms
-from usage_billing.plans.model import Quota
+from usage_billing.plans.api import Quota, QuotaTerms
 from usage_billing.web.parameters import PathIdentifier
 from usage_billing.web.resolver import Api
 
@@ -15,7 +14,7 @@ app = Api()
 def put_quota(plan_id: PathIdentifier, usage_type: PathIdentifier, body: QuotaTerms) -> Quota:
     quota = body.quota(plan_id, usage_type)
     quota_store.save_quota(quota)
-    return quota
+    return Quota.of(quota)
 
 
 handler = app.handler

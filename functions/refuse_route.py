@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from usage_billing.apidocs.openapi import methods
 from usage_billing.kernel.errors import MethodNotAllowed, RouteNotFound
-from usage_billing.openapi import methods
 from usage_billing.platform.observability import observed
 from usage_billing.web.problems import lambda_response
 

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from scripts.client import Client, entirely, target
 from scripts.progress import Failure
 from usage_billing.kernel.exact_json import loads
-from usage_billing.plans.model import Quota
-from usage_billing.subscriptions.model import Subscription
+from usage_billing.plans.api import Quota
+from usage_billing.subscriptions.api import Subscription
 from usage_billing.web.field_errors import field_error, field_names
 
 if TYPE_CHECKING:

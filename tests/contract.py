@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from usage_billing.openapi import document
+from usage_billing.apidocs.openapi import document
 from usage_billing.web.problems import PROBLEM_JSON
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}

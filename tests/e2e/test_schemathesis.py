@@ -17,7 +17,7 @@ import pytest
 
 from scripts.credentials import signed
 from tests.template import ROOT
-from usage_billing.examples import BODIES, IDS
+from usage_billing.apidocs.examples import BODIES, IDS
 
 SECONDS = 90
 ONLY_FOR_ADMINS = "/dead-events"

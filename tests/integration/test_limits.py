@@ -9,7 +9,7 @@ import pytest
 import refuse_route
 from tests.api import ADMIN, INTERNAL, Answer, Api, Context, bearer
 from tests.template import template
-from usage_billing import openapi
+from usage_billing.apidocs import openapi
 from usage_billing.usage.api import MAX_BATCH_BYTES
 from usage_billing.usage.dead_events.api import MAX_SELECTION_BYTES
 from usage_billing.web import bodies

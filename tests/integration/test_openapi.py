@@ -15,8 +15,9 @@ from tests.api import Api as Client
 from tests.api import bearer, routes
 from tests.contract import closed, validator
 from tests.template import ROOT, functions, variables
-from usage_billing import docs_page, examples, openapi
 from usage_billing.access.callers import PUBLIC, Role
+from usage_billing.apidocs import examples, openapi
+from usage_billing.apidocs import page as apidocs_page
 from usage_billing.kernel import errors
 from usage_billing.web.problems import STATUS
 from usage_billing.web.resolver import Api
@@ -358,6 +359,6 @@ def test_what_stands_in_the_document_cannot_become_markup(document: dict[str, An
             return [poisoned(each) for each in value]
         return f"{bad}{value}" if isinstance(value, str) else value
 
-    page = docs_page.render(poisoned(document))
+    page = apidocs_page.render(poisoned(document))
     assert "<script" not in page
     assert "&lt;script&gt;" in page

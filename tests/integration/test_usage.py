@@ -11,11 +11,12 @@ import pytest
 
 from tests.api import Api
 from tests.faults import watched
-from usage_billing.answers.usage import SubscriptionUsage
 from usage_billing.kernel import cursors
 from usage_billing.kernel.exact_json import dumps
 from usage_billing.platform import recent
 from usage_billing.pricing.terms import Terms
+from usage_billing.statements.api import SubscriptionUsage
+from usage_billing.statements.usage import UsagePage
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.ledger import Head, LedgerKey
 
@@ -168,7 +169,7 @@ def test_the_largest_answers_fit_through_lambda() -> None:
                 10**12, nines * 10**9, nines * 10**18)  # fmt: skip
 
     def size(usage_types: int) -> int:
-        of_one = SubscriptionUsage.of(subscription, period, [head] * usage_types, "c" * 512)
+        of_one = SubscriptionUsage.of(UsagePage(subscription, period, [head] * usage_types, "c" * 512))
         return len(json.dumps({"body": dumps(of_one.model_dump(by_alias=True))}))
 
     most = 6 * 1024 * 1024 * 9 // 10

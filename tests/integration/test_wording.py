@@ -8,7 +8,7 @@ import pytest
 from pydantic_core._pydantic_core import list_all_errors
 
 from tests.api import ADMIN, Answer, Api, bearer, routes
-from usage_billing import openapi
+from usage_billing.apidocs import openapi
 from usage_billing.kernel.errors import FieldError
 from usage_billing.kernel.identifiers import EVENT_ID_CHARACTERS
 from usage_billing.usage.api import ReportedUsage

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from usage_billing.kernel.money import MINOR_UNIT_DIGITS, in_minor_units, rounded
 from usage_billing.kernel.numbers import as_text
-from usage_billing.plans.model import Quota
+from usage_billing.plans import model
+from usage_billing.plans.api import Quota
 from usage_billing.pricing.terms import Terms
 
 
@@ -98,7 +99,7 @@ def test_the_charge_never_falls_and_never_strays_more_than_half_a_minor_unit(
 )
 def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, currency: str, shown: str) -> None:
     assert as_text(in_minor_units(Decimal(price), currency)) == shown
-    quota = Quota(
+    stored = model.Quota(
         plan_id="p",
         usage_type="t",
         monthly_limit=Decimal(1),
@@ -106,6 +107,7 @@ def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, c
         unit_name="unit",
         currency=currency,
     )
+    quota = Quota.of(stored)
     assert as_text(quota.unit_price) == quota.model_dump()["unit_price"] == shown
 
 
@@ -139,7 +141,5 @@ def test_a_quota_refuses(field: str, value: object) -> None:
 
 
 def test_terms_are_the_quota_without_what_may_change() -> None:
-    quota = Quota.model_validate(
-        {"planId": "p", "usageType": "t", "monthlyLimit": 5, "unitPrice": "0.5", "unitName": "u", "currency": "EUR"}
-    )
+    quota = model.Quota("p", "t", Decimal(5), Decimal("0.5"), "u", "EUR")
     assert quota.terms == Terms("p", Decimal(5), Decimal("0.50"), "u", "EUR")

@@ -1,11 +1,15 @@
 """Quotas in requests and responses."""
 
-from usage_billing.kernel.fields import Limit, PrintableText, UnitPrice
+from typing import Self
+
+from pydantic import model_validator
+
+from usage_billing.kernel.fields import Limit, PrintableText, Strict, UnitPrice
 from usage_billing.kernel.identifiers import (
     Identifier,
 )
-from usage_billing.kernel.money import Currency
-from usage_billing.plans.model import Quota
+from usage_billing.kernel.money import Currency, in_minor_units
+from usage_billing.plans import model
 from usage_billing.web.shapes import Page, Request, require_same
 
 
@@ -19,16 +23,43 @@ class QuotaTerms(Request):
     unit_name: PrintableText
     currency: Currency = "USD"
 
-    def quota(self, plan_id: str, usage_type: str) -> Quota:
+    def quota(self, plan_id: str, usage_type: str) -> model.Quota:
         require_same("planId", self.plan_id, plan_id)
         require_same("usageType", self.usage_type, usage_type)
-        return Quota(
+        return model.Quota(
             plan_id=plan_id,
             usage_type=usage_type,
             monthly_limit=self.monthly_limit,
             unit_price=self.unit_price,
             unit_name=self.unit_name,
             currency=self.currency,
+        )
+
+
+class Quota(Strict):
+    """A plan's terms for a usage type: the units included each month and the price of each one beyond."""
+
+    plan_id: Identifier
+    usage_type: Identifier
+    monthly_limit: Limit
+    unit_price: UnitPrice
+    unit_name: PrintableText
+    currency: Currency = "USD"
+
+    @model_validator(mode="after")
+    def _show_minor_units(self) -> Self:
+        object.__setattr__(self, "unit_price", in_minor_units(self.unit_price, self.currency))
+        return self
+
+    @classmethod
+    def of(cls, stored: model.Quota) -> "Quota":
+        return cls(
+            plan_id=stored.plan_id,
+            usage_type=stored.usage_type,
+            monthly_limit=stored.monthly_limit,
+            unit_price=stored.unit_price,
+            unit_name=stored.unit_name,
+            currency=stored.currency,
         )
 
 

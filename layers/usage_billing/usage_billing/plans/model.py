@@ -1,29 +1,21 @@
 """Quotas: what a plan includes of a usage type, and the price of each unit beyond. Pure."""
 
-from typing import Self
+from dataclasses import dataclass
+from decimal import Decimal
 
-from pydantic import model_validator
-
-from usage_billing.kernel.fields import Limit, PrintableText, Strict, UnitPrice
-from usage_billing.kernel.identifiers import Identifier
-from usage_billing.kernel.money import Currency, in_minor_units
 from usage_billing.pricing.terms import Terms
 
 
-class Quota(Strict):
+@dataclass(frozen=True, slots=True)
+class Quota:
     """A plan's terms for a usage type: the units included each month and the price of each one beyond."""
 
-    plan_id: Identifier
-    usage_type: Identifier
-    monthly_limit: Limit
-    unit_price: UnitPrice
-    unit_name: PrintableText
-    currency: Currency = "USD"
-
-    @model_validator(mode="after")
-    def _show_minor_units(self) -> Self:
-        object.__setattr__(self, "unit_price", in_minor_units(self.unit_price, self.currency))
-        return self
+    plan_id: str
+    usage_type: str
+    monthly_limit: Decimal
+    unit_price: Decimal
+    unit_name: str
+    currency: str = "USD"
 
     @property
     def terms(self) -> Terms:

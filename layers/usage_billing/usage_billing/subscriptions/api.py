@@ -1,5 +1,6 @@
 """Subscriptions in requests and responses."""
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
@@ -7,10 +8,12 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from usage_billing.kernel.errors import SubscriptionUserFixed
+from usage_billing.kernel.fields import Strict
 from usage_billing.kernel.identifiers import (
     Identifier,
 )
-from usage_billing.subscriptions.model import Subscription, SubscriptionStatus
+from usage_billing.subscriptions import model
+from usage_billing.subscriptions.model import SubscriptionStatus
 from usage_billing.web.shapes import Request, require_same
 
 
@@ -31,15 +34,17 @@ class SubscriptionTerms(Request):
     status: SubscriptionStatus | None = None
     billing_anchor_day: Annotated[int | None, Field(strict=True, ge=1, le=31), BeforeValidator(_whole)] = None
 
-    def subscription(self, subscription_id: str, current: Subscription | None, now: datetime) -> Subscription:
-        """The subscription that `current`, if there is one, becomes.
+    def subscription(
+        self, subscription_id: str, current: model.Subscription | None, now: datetime
+    ) -> model.Subscription:
+        """Return the subscription that `current`, if there is one, becomes.
 
         Raises:
             SubscriptionUserFixed: it belongs to another user.
         """
         require_same("subscriptionId", self.subscription_id, subscription_id)
         if current is None:
-            return Subscription(
+            return model.Subscription(
                 subscription_id=subscription_id,
                 user_id=self.user_id,
                 plan_id=self.plan_id,
@@ -48,5 +53,29 @@ class SubscriptionTerms(Request):
             )
         if current.user_id != self.user_id:
             raise SubscriptionUserFixed("A subscription keeps its user; cancel it and create one for the other user.")
-        changed = current.model_copy(update={"plan_id": self.plan_id, "status": self.status or current.status})
+        changed = replace(current, plan_id=self.plan_id, status=self.status or current.status)
         return changed.with_anchor_day(self.billing_anchor_day or current.billing_anchor_day, now)
+
+
+class Subscription(Strict):
+    """Only an active subscription takes new usage; what was recorded before is billed whatever the status.
+
+    Periods that have begun never change: another anchor day holds from the end of the current period on, and what held
+    before is kept, so that an instant lies in the same period whenever it is asked for.
+    """
+
+    subscription_id: Identifier
+    user_id: Identifier
+    plan_id: Identifier
+    status: SubscriptionStatus = SubscriptionStatus.ACTIVE
+    billing_anchor_day: Annotated[int, Field(strict=True, ge=1, le=31)] = 1
+
+    @classmethod
+    def of(cls, stored: model.Subscription) -> "Subscription":
+        return cls(
+            subscription_id=stored.subscription_id,
+            user_id=stored.user_id,
+            plan_id=stored.plan_id,
+            status=stored.status,
+            billing_anchor_day=stored.billing_anchor_day,
+        )

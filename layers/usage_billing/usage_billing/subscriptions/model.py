@@ -1,13 +1,10 @@
 """A subscription: whose it is, on which plan, and when its periods turn. Pure."""
 
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field
-
-from usage_billing.kernel.fields import Instant, Strict
-from usage_billing.kernel.identifiers import Identifier
 from usage_billing.subscriptions.cycles import BillingCycle, MonthlyCycle, SwitchedCycle
 
 
@@ -17,30 +14,32 @@ class SubscriptionStatus(StrEnum):
     CANCELED = "canceled"
 
 
-class EarlierAnchor(Strict):
+@dataclass(frozen=True, slots=True)
+class EarlierAnchor:
     """An anchor day that held until the instant `until`, at which another one took over."""
 
     day: int
-    until: Instant
+    until: datetime
 
 
 SPREAD = timedelta(minutes=2)
 """How long a change may take to reach every function: each remembers a subscription for up to a minute."""
 
 
-class Subscription(Strict):
+@dataclass(frozen=True, slots=True)
+class Subscription:
     """Only an active subscription takes new usage; what was recorded before is billed whatever the status.
 
     Periods that have begun never change: another anchor day holds from the end of the current period on, and what held
     before is kept, so that an instant lies in the same period whenever it is asked for.
     """
 
-    subscription_id: Identifier
-    user_id: Identifier
-    plan_id: Identifier
+    subscription_id: str
+    user_id: str
+    plan_id: str
     status: SubscriptionStatus = SubscriptionStatus.ACTIVE
-    billing_anchor_day: Annotated[int, Field(strict=True, ge=1, le=31)] = 1
-    earlier_anchors: Annotated[tuple[EarlierAnchor, ...], Field(exclude=True)] = ()
+    billing_anchor_day: int = 1
+    earlier_anchors: tuple[EarlierAnchor, ...] = ()
 
     @property
     def cycle(self) -> BillingCycle:
@@ -58,12 +57,12 @@ class Subscription(Strict):
         in_force = tuple(earlier for earlier in self.earlier_anchors if earlier.until <= soon)
         coming = self.earlier_anchors[len(in_force) :]
         current = coming[0].day if coming else self.billing_anchor_day
-        running = self.model_copy(update={"billing_anchor_day": current, "earlier_anchors": in_force})
+        running = replace(self, billing_anchor_day=current, earlier_anchors=in_force)
         if day == current:
             return running
         until = running.cycle.period_of(soon).end
         earlier_anchors = (*in_force, EarlierAnchor(day=current, until=until))
-        return running.model_copy(update={"billing_anchor_day": day, "earlier_anchors": earlier_anchors})
+        return replace(running, billing_anchor_day=day, earlier_anchors=earlier_anchors)
 
     @property
     def is_active(self) -> bool:

@@ -17,7 +17,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Route
 from pydantic.alias_generators import to_camel
 
 from usage_billing.access.callers import PUBLIC, Role, Scope
-from usage_billing.examples import BODIES, DETAILS, IDS, PARAMETERS
+from usage_billing.apidocs.examples import BODIES, DETAILS, IDS, PARAMETERS
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError, InternalError
 from usage_billing.kernel.product import NAME, VERSION

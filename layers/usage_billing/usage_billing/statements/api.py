@@ -1,14 +1,14 @@
-"""What was used: by usage type, by subscription, by user, entry by entry."""
+"""Usage and records in responses."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, Self
 
-from usage_billing.invoices.model import InvoiceItem
 from usage_billing.kernel.fields import Amount, Instant, Strict, Total
 from usage_billing.kernel.money import in_minor_units
-from usage_billing.kernel.periods import Period
-from usage_billing.subscriptions.model import Subscription
-from usage_billing.usage.ledger import Entry, Head
+from usage_billing.statements.records import Record
+from usage_billing.statements.usage import UsagePage
+from usage_billing.usage.dead_events.model import DeadEvent
+from usage_billing.usage.ledger import Head
 from usage_billing.web.shapes import Page
 
 
@@ -59,17 +59,16 @@ class SubscriptionUsage(Page):
     usage: list[UsageOfType]
 
     @classmethod
-    def of(
-        cls, subscription: Subscription, period: Period, heads: list[Head], next_cursor: str | None
-    ) -> "SubscriptionUsage":
+    def of(cls, page: UsagePage) -> "SubscriptionUsage":
+        subscription, period = page.subscription, page.period
         return cls(
             subscription_id=subscription.subscription_id,
             user_id=subscription.user_id,
             plan_id=subscription.plan_id,
             period_start=period.start,
             period_end=period.end,
-            usage=[UsageOfType.of(head) for head in heads],
-            next_cursor=next_cursor,
+            usage=[UsageOfType.of(head) for head in page.heads],
+            next_cursor=page.next_cursor,
         )
 
 
@@ -103,7 +102,8 @@ class UsageRecord(Strict):
     metadata: Mapping[str, Any]
 
     @classmethod
-    def of(cls, entry: Entry, head: Head, item: InvoiceItem | None) -> "UsageRecord":
+    def of(cls, record: Record) -> Self:
+        entry, head, item = record.entry, record.head, record.item
         billable = entry.billable_under(head.terms)
         return cls(
             event_id=entry.event_id,
@@ -126,3 +126,34 @@ class UsageRecord(Strict):
 
 class UsageRecords(Page):
     records: list[UsageRecord]
+
+
+class RecordedEvent(UsageRecord):
+    """An event that was recorded: its entry, as in the list of records."""
+
+    status: Literal["recorded"] = "recorded"
+
+
+class UnrecordedEvent(Strict):
+    """An accepted event that could not be recorded, and why. It is not billed unless an operator redrives it."""
+
+    status: Literal["dead"] = "dead"
+    event_id: str
+    subscription_id: str
+    code: str
+    detail: str
+    dead_at: Instant
+    last_dead_at: Instant
+    attempts: int
+
+    @classmethod
+    def of(cls, dead: DeadEvent) -> "UnrecordedEvent":
+        return cls(
+            event_id=dead.event_id or "",
+            subscription_id=dead.subscription_id,
+            code=dead.code,
+            detail=dead.detail,
+            dead_at=dead.dead_at,
+            last_dead_at=dead.last_dead_at,
+            attempts=dead.attempts,
+        )
