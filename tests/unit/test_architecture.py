@@ -8,13 +8,13 @@ TEXT = (ROOT / "docs/architecture.md").read_text()
 
 
 def test_the_tables_are_those_of_the_template() -> None:
-    described = {}
+    described: dict[str, tuple[list[str], list[str]]] = {}
     section = TEXT.partition("\n## Tables\n")[2].partition("\n\nTwo transactions")[0]
     row = re.compile(r"^\| `(\w+)` \|(.*)\|(.*)\|(.*)\|(.*)\|$", re.MULTILINE)
     for name, hash_key, range_key, _, indexes in row.findall(section):
         keys = [key for cell in (hash_key, range_key) for key in re.findall(r"`(\w+)`", cell)]
         described[name] = keys, sorted(re.findall(r"`([\w-]+-index)`", indexes))
-    defined = {}
+    defined: dict[str, tuple[list[str], list[str]]] = {}
     for name, resource in tables_template()["Resources"].items():
         properties = resource["Properties"]
         keys = [key["AttributeName"] for key in properties["KeySchema"]]
