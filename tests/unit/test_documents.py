@@ -1,4 +1,4 @@
-"""Links between the documents lead to files and headings that exist."""
+"""The documents link to, and name, only what exists."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "layers").rglob("*.md")),
 ]
+FOLDERS = "bench|docs|examples|functions|infra|layers|scripts|tests"
 
 
 def prose(document: Path) -> str:
@@ -35,3 +36,17 @@ def test_a_document_links_to_what_exists(document: Path) -> None:
         if not linked.exists() or (anchor and anchor not in anchors(linked)):
             broken.append(target)
     assert broken == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_names_files_that_exist(document: Path) -> None:
+    named = re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", prose(document))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_constants_to_tune_exist() -> None:
+    tuning = (ROOT / "docs/scale.md").read_text().partition("\n## Tuning\n")[2]
+    named = set(re.findall(r"`([A-Z][A-Z_]+)`", tuning))
+    code = "\n".join(path.read_text() for path in (ROOT / "layers/usage_billing").rglob("*.py"))
+    assert named
+    assert named - set(re.findall(r"^([A-Z][A-Z_]+)(?:: \w+)? = ", code, re.MULTILINE)) == set()
