@@ -23,6 +23,10 @@ def nested() -> dict[str, dict[str, Any]]:
     return {k: yaml_parse((ROOT / v["Properties"]["TemplateURL"]).read_text()) for k, v in stacks.items()}
 
 
+def tables_template() -> dict[str, Any]:
+    return nested()["Tables"]
+
+
 def tables_body() -> str:
     """infra/tables.yaml as CloudFormation takes it."""
     return (ROOT / "infra" / "tables.yaml").read_text()
@@ -37,4 +41,4 @@ def variables() -> dict[str, Any]:
     return template()["Globals"]["Function"]["Environment"]["Variables"]
 
 
-__all__ = ["ROOT", "functions", "nested", "tables_body", "template", "variables", "yaml"]
+__all__ = ["ROOT", "functions", "nested", "tables_body", "tables_template", "template", "variables", "yaml"]

@@ -12,7 +12,7 @@ import pytest
 
 from bench import cost
 from tests.api import routes
-from tests.template import ROOT, functions, nested, template, variables
+from tests.template import ROOT, functions, nested, tables_template, template, variables
 from usage_billing.kernel.errors import BillingError
 from usage_billing.platform import memory, tables
 from usage_billing.platform.config import Settings, settings
@@ -69,7 +69,7 @@ def test_missing_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model", tables.ALL, ids=lambda model: model.__name__)
 def test_a_models_keys_and_indexes_are_the_tables(model: type[tables.Table]) -> None:
-    declared = nested()["Tables"]["Resources"][model.__name__]["Properties"]
+    declared = tables_template()["Resources"][model.__name__]["Properties"]
     known = model._get_schema()
     assert by_kind(known["key_schema"]) == by_kind(declared["KeySchema"])
     assert {
@@ -89,7 +89,7 @@ def by_kind(keys: list[dict[str, str]]) -> dict[str, str]:
 
 
 def test_the_models_are_all_the_tables() -> None:
-    declared = {n for n, r in nested()["Tables"]["Resources"].items() if r["Type"] == "AWS::DynamoDB::Table"}
+    declared = {n for n, r in tables_template()["Resources"].items() if r["Type"] == "AWS::DynamoDB::Table"}
     assert {model.__name__ for model in tables.ALL} == declared
     assert {model.setting for model in tables.ALL} == {
         name for name in Settings.model_fields if name.endswith("_table")
@@ -196,7 +196,7 @@ def test_every_table_and_index_that_each_event_writes_has_an_alarm_for_throttled
         (named["TableName"]["Ref"].removesuffix("Name"), named.get("GlobalSecondaryIndexName"))
         for named in ({each["Name"]: each["Value"] for each in alarm["Dimensions"]} for alarm in throttled)
     }
-    declared = nested()["Tables"]["Resources"]
+    declared = tables_template()["Resources"]
     assert watched == {
         (name, index)
         for name in ("UsageTable", "UsageSummaryTable")
