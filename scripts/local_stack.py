@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from botocore.exceptions import ClientError
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from scripts.credentials import ApiKeys, sha256, signed
 from scripts.emulator import ACCOUNT, REGION, ROOT, Emulator
@@ -27,6 +28,8 @@ BUCKET = "usage-billing-local-artifacts"
 SAM = ROOT / ".local/sam/bin/sam"
 LAYER_PYTHON = ROOT / ".local/ministack/bin/python"
 SOURCES = ("template.yaml", "infra", "functions", "layers")
+FIXED = ("infra/tables.yaml", "infra/queues.yaml", "infra/logs.yaml")
+"""Nested stacks that MiniStack cannot update: it loses the attributes of their resources, which their outputs need."""
 ADMIN_TOKEN_LIFE = timedelta(days=30)
 
 
@@ -57,9 +60,9 @@ def deploy(cloud: Emulator) -> Stack:
         print("  Nothing has changed since the last deployment", flush=True)
     else:
         if present:
-            _refuse_changed_tables(cloud)
+            _refuse_changes_to_fixed(cloud)
         _build_and_deploy(cloud, fingerprint)
-        cloud.note(tables=_tables_fingerprint())
+        cloud.note(fixed=_fixed_fingerprints())
         with step("Creating the API's routes"):
             _create_routes(cloud)
         cloud.note(deployed=fingerprint)
@@ -68,17 +71,25 @@ def deploy(cloud: Emulator) -> Stack:
     return stack
 
 
-def _refuse_changed_tables(cloud: Emulator) -> None:
-    """MiniStack cannot update the nested stack of the tables. It is better to say so before half of it is done."""
-    if cloud.state.get("tables", _tables_fingerprint()) != _tables_fingerprint():
+def _refuse_changes_to_fixed(cloud: Emulator) -> None:
+    """Fail before an update starts that MiniStack cannot finish.
+
+    Raises:
+        Failure: a nested stack of FIXED has changed since it was deployed.
+    """
+    deployed = cloud.state.get("fixed", {})
+    changed = [name for name, now in _fixed_fingerprints().items() if deployed.get(name) != now]
+    if changed:
         raise Failure(
-            "infra/tables.yaml has changed, and the local cloud cannot change tables that exist.\n"
-            "Start again with empty ones: make stop FRESH=1 && make local"
+            f"{' and '.join(changed)} changed, and the local cloud cannot update what exists.\n"
+            "Start again with an empty cloud: make stop FRESH=1 && make local"
         )
 
 
-def _tables_fingerprint() -> str:
-    return hashlib.sha256((ROOT / "infra/tables.yaml").read_bytes()).hexdigest()
+def _fixed_fingerprints() -> dict[str, str]:
+    """Fingerprints of the files of FIXED. Comments do not count, because SAM does not deploy them."""
+    contents = {name: json.dumps(yaml_parse((ROOT / name).read_text())) for name in FIXED}
+    return {name: hashlib.sha256(content.encode()).hexdigest() for name, content in contents.items()}
 
 
 def _fingerprint() -> str:

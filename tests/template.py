@@ -17,8 +17,14 @@ def template() -> dict[str, Any]:
 
 
 @cache
+def nested() -> dict[str, dict[str, Any]]:
+    """The templates of the nested stacks, by the stack's logical id in template.yaml."""
+    stacks = {k: v for k, v in template()["Resources"].items() if v["Type"] == "AWS::CloudFormation::Stack"}
+    return {k: yaml_parse((ROOT / v["Properties"]["TemplateURL"]).read_text()) for k, v in stacks.items()}
+
+
 def tables_template() -> dict[str, Any]:
-    return yaml_parse((ROOT / "infra" / "tables.yaml").read_text())
+    return nested()["Tables"]
 
 
 def tables_body() -> str:
@@ -35,4 +41,4 @@ def variables() -> dict[str, Any]:
     return template()["Globals"]["Function"]["Environment"]["Variables"]
 
 
-__all__ = ["ROOT", "functions", "tables_body", "tables_template", "template", "variables", "yaml"]
+__all__ = ["ROOT", "functions", "nested", "tables_body", "tables_template", "template", "variables", "yaml"]

@@ -68,9 +68,12 @@ def test_the_stack_is_the_same_after_a_restart(clouds: Clouds) -> None:
     url = f"{before['apiUrl']}/api/usage/quotas/business/assessment"
     assert httpx.get(url, headers=headers, timeout=60, trust_env=False).json()["monthlyLimit"] == 50
 
-    cloud.note(tables="those before the change", deployed="sources before the change")
-    with pytest.raises(Failure, match=r"(?s)infra/tables.yaml has changed.*make stop FRESH=1"):
-        cloud.deploy()
+    for name in ("infra/tables.yaml", "infra/queues.yaml", "infra/logs.yaml"):
+        fixed = cloud.state["fixed"]
+        cloud.note(fixed=fixed | {name: "before the change"}, deployed="sources before the change")
+        with pytest.raises(Failure, match=rf"(?s)^{name} changed.*make stop FRESH=1"):
+            cloud.deploy()
+        cloud.note(fixed=fixed)
 
 
 def test_data_is_kept_until_it_is_deleted(clouds: Clouds) -> None:

@@ -17,7 +17,7 @@ from tests.faults import Parameters, throttled, timed_out, transaction_conflict,
 from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import consume, received
 from tests.queue import dead
-from tests.template import template
+from tests.template import functions, nested
 from usage_billing.platform import clock, retries
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import consumer
@@ -111,9 +111,8 @@ def test_a_request_without_time_for_the_queue_is_told_so(ready: Api) -> None:
 
 
 def test_the_queue_waits_long_enough_for_the_consumer() -> None:
-    resources = template()["Resources"]
-    queue = resources["UsageQueue"]["Properties"]
-    timeout = resources["ConsumeUsageFunction"]["Properties"]["Timeout"]
+    queue = nested()["Queues"]["Resources"]["UsageQueue"]["Properties"]
+    timeout = functions()["ConsumeUsageFunction"]["Properties"]["Timeout"]
     assert queue["VisibilityTimeout"] == 6 * timeout
     assert timeout > 2 * consumer.RECORDING_RESERVE_SECONDS
     assert queue["RedrivePolicy"]["maxReceiveCount"] == consumer.MAX_RECEIVES

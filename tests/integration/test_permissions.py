@@ -53,10 +53,10 @@ def _list(value: Any) -> list[Any]:
 
 
 def _resource(reference: dict[str, Any]) -> str:
-    """The table, index, queue or secret that a reference of the template means, be it to its name or to its ARN."""
+    """The table, index, queue or secret that a reference of the template means, be it to its name, URL or ARN."""
     [value] = reference.values()
     text = ".".join(value) if isinstance(value, list) else str(value)
-    return re.sub(r"[${}]|Tables\.Outputs\.|\.?(Arn|Name|Id)\b", "", text)
+    return re.sub(r"[${}]|\w+\.Outputs\.|\.?(Arn|Name|Url|Id)\b", "", text)
 
 
 class Rights:

@@ -10,7 +10,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
 from scripts.deployment import MAX_STACK_NAME
-from tests.template import ROOT, functions, template
+from tests.template import ROOT, functions, nested, template
 
 MAX_FUNCTION_NAME = 64
 NOTHING = {"Ref": "AWS::NoValue"}
@@ -28,7 +28,9 @@ def transformed(**parameters: str) -> dict[str, Any]:
 
 
 def resources(kind: str) -> dict[str, Any]:
-    return {name: each for name, each in template()["Resources"].items() if each["Type"] == kind}
+    """The resources of a type, of template.yaml and of the nested stacks."""
+    stacks = [template(), *nested().values()]
+    return {name: each for stack in stacks for name, each in stack["Resources"].items() if each["Type"] == kind}
 
 
 def accepts(parameter: str, value: str) -> bool:

@@ -9,11 +9,10 @@ import sys
 from typing import Any
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
 from bench import cost
 from tests.api import routes
-from tests.template import ROOT, functions, tables_template, template, variables
+from tests.template import ROOT, functions, nested, tables_template, template, variables
 from usage_billing.kernel.errors import BillingError
 from usage_billing.platform import memory, tables
 from usage_billing.platform.config import Settings, settings
@@ -143,6 +142,23 @@ def test_a_versions_description_fits_whatever_the_parameters_say() -> None:
         assert len(longest) <= 256
 
 
+REFERENCE = re.compile(r"(?:\['|\$\{)(\w+)(?:', '|\.)Outputs\.(\w+)")
+
+
+def test_the_template_uses_the_outputs_that_its_nested_stacks_have() -> None:
+    used = set(REFERENCE.findall(str(template())))
+    assert used == {(stack, output) for stack, each in nested().items() for output in each.get("Outputs", {})}
+
+
+@pytest.mark.parametrize("stack", [name for name, each in nested().items() if "Outputs" in each])
+def test_a_nested_stacks_output_is_named_after_its_resource(stack: str) -> None:
+    for name, output in nested()[stack]["Outputs"].items():
+        [reference] = output["Value"].values()
+        resource = reference if isinstance(reference, str) else reference[0]
+        assert resource in nested()[stack]["Resources"]
+        assert name.removeprefix(resource) in {"Arn", "Name", "Url"}, name
+
+
 def test_no_two_functions_share_a_route() -> None:
     events = [
         (event["Properties"]["Method"], event["Properties"]["Path"])
@@ -174,17 +190,17 @@ def test_only_what_writes_may_write(function: dict[str, Any]) -> None:
 
 
 def test_every_table_and_index_that_each_event_writes_has_an_alarm_for_throttled_writes() -> None:
-    alarms = yaml_parse((ROOT / "infra/alarms.yaml").read_text())["Resources"].values()
+    alarms = nested()["Alarms"]["Resources"].values()
     throttled = [each["Properties"] for each in alarms if each["Properties"].get("MetricName") == "WriteThrottleEvents"]
     watched = {
         (named["TableName"]["Ref"].removesuffix("Name"), named.get("GlobalSecondaryIndexName"))
         for named in ({each["Name"]: each["Value"] for each in alarm["Dimensions"]} for alarm in throttled)
     }
-    tables_ = {name: tables_template()["Resources"][name]["Properties"] for name in ("UsageTable", "UsageSummaryTable")}
+    declared = tables_template()["Resources"]
     assert watched == {
         (name, index)
-        for name, table in tables_.items()
-        for index in [None, *(each["IndexName"] for each in table["GlobalSecondaryIndexes"])]
+        for name in ("UsageTable", "UsageSummaryTable")
+        for index in [None, *(each["IndexName"] for each in declared[name]["Properties"]["GlobalSecondaryIndexes"])]
     }
 
 
@@ -196,20 +212,22 @@ def test_only_dead_events_may_be_deleted() -> None:
 
 
 def test_a_message_of_any_size_fits_into_a_dead_event() -> None:
+    queues = nested()["Queues"]["Resources"]
     for name in ("UsageQueue", "UsageDeadLetterQueue"):
-        assert template()["Resources"][name]["Properties"]["MaximumMessageSize"] <= 300_000, "an item holds 400 KB"
+        assert queues[name]["Properties"]["MaximumMessageSize"] <= 300_000, "an item holds 400 KB"
 
 
 def test_what_sqs_moves_aside_is_stored_by_a_function() -> None:
     function = template()["Resources"]["StoreDeadLettersFunction"]["Properties"]
-    queue = template()["Resources"]["UsageDeadLetterQueue"]["Properties"]
-    assert function["Events"]["Queue"]["Properties"]["Queue"] == {"Fn::GetAtt": ["UsageDeadLetterQueue", "Arn"]}
+    queue = nested()["Queues"]["Resources"]["UsageDeadLetterQueue"]["Properties"]
+    source = function["Events"]["Queue"]["Properties"]["Queue"]
+    assert source == {"Fn::GetAtt": ["Queues", "Outputs.UsageDeadLetterQueueArn"]}
     assert function["Events"]["Queue"]["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert queue["VisibilityTimeout"] == 6 * function["Timeout"]
 
 
 def test_dead_events_ring_for_each_new_one_and_not_for_how_many_there_are() -> None:
-    alarms = yaml_parse((ROOT / "infra/alarms.yaml").read_text())["Resources"]
+    alarms = nested()["Alarms"]["Resources"]
     assert alarms["EventsDead"]["Properties"]["MetricName"] == "EventsDead"
     assert alarms["EventsDead"]["Properties"]["Statistic"] == "Sum"
 
