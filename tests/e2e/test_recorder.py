@@ -14,8 +14,8 @@ import pytest
 from scripts.emulator import ROOT
 from scripts.local_cloud import LocalCloud
 from usage_recorder import NotAcknowledged, Pauses, UsageRecorder
-from usage_recorder.answers import Problem
 from usage_recorder.events import UsageEvent
+from usage_recorder.outcomes import Problem
 
 NAME = "http://usage.test"
 QUANTITY = Decimal("0.1")

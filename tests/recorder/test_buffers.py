@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from usage_recorder import SpoolFailed
-from usage_recorder.buffers import LONGEST_CLAIM, Buffer, Entry, MemoryBuffer, ParkedEntry
+from usage_recorder.buffers import MAX_CLAIM_SECONDS, Buffer, Entry, ParkedEntry
+from usage_recorder.memory import MemoryBuffer
 from usage_recorder.spool import Spool
 
 MakeBuffer = Callable[[int], Buffer]
@@ -83,7 +84,7 @@ def test_a_batch_is_bounded_in_bytes_but_never_empty(make_buffer: MakeBuffer) ->
 
 def test_what_is_taken_as_it_comes_is_not_waiting(make_buffer: MakeBuffer) -> None:
     buffer = make_buffer(10)
-    entry = buffer.add("a", taken_for=FOREVER)
+    entry = buffer.add("a", claim_seconds=FOREVER)
     assert entry
     assert (len(buffer), buffer.waiting(10)) == (1, 0)
     buffer.release([entry])
@@ -119,7 +120,7 @@ def test_a_spool_keeps_what_was_in_it_and_voids_claims_that_are_over(tmp_path: P
 def test_a_claim_by_a_clock_that_was_set_back_is_void(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", 10)
     added(spool, "a")
-    assert texts(spool.take(1, 1000, 2 * LONGEST_CLAIM)) == ["a"]
+    assert texts(spool.take(1, 1000, 2 * MAX_CLAIM_SECONDS)) == ["a"]
     assert texts(spool.take(1, 1000, FOREVER)) == ["a"]
     spool.close()
 
@@ -336,7 +337,7 @@ def test_what_was_dropped_or_sent_anew_meanwhile_is_not_parked_again(make_buffer
 
 
 def test_memory_gives_up_what_was_parked_first_and_a_spool_nothing(tmp_path: Path) -> None:
-    memory, spool = MemoryBuffer(10, most_parked=2), Spool(tmp_path / "spool", 10)
+    memory, spool = MemoryBuffer(10, max_parked=2), Spool(tmp_path / "spool", 10)
     buffers: list[tuple[Buffer, str]] = [(memory, "ab"), (spool, "")]
     for buffer, given_up in buffers:
         added(buffer, "a", "b", "c", "d")
@@ -347,7 +348,7 @@ def test_memory_gives_up_what_was_parked_first_and_a_spool_nothing(tmp_path: Pat
 
 
 def test_memory_gives_up_what_waits_for_a_person_before_what_may_still_succeed() -> None:
-    buffer = MemoryBuffer(10, most_parked=3)
+    buffer = MemoryBuffer(10, max_parked=3)
     added(buffer, "a", "b", "c", "d", "e", "f")
     soon = time.time() + 60
     a, b, c, d, e, f = buffer.take(10, 1000, FOREVER)
@@ -358,7 +359,7 @@ def test_memory_gives_up_what_waits_for_a_person_before_what_may_still_succeed()
 
 
 def test_memory_gives_up_the_oldest_of_those_that_may_all_succeed() -> None:
-    buffer = MemoryBuffer(10, most_parked=2)
+    buffer = MemoryBuffer(10, max_parked=2)
     added(buffer, "a", "b", "c")
     gone = buffer.park([refused(each, time.time() + 60) for each in buffer.take(10, 1000, FOREVER)])
     assert [each.text for each in gone] == ["a"]
@@ -368,7 +369,7 @@ def test_memory_gives_up_the_oldest_of_those_that_may_all_succeed() -> None:
 def test_a_pause_by_a_clock_that_was_set_back_is_over(make_buffer: MakeBuffer) -> None:
     buffer = make_buffer(10)
     added(buffer, "a")
-    buffer.park([refused(each, time.time() + LONGEST_CLAIM + 60) for each in buffer.take(1, 1000, FOREVER)])
+    buffer.park([refused(each, time.time() + MAX_CLAIM_SECONDS + 60) for each in buffer.take(1, 1000, FOREVER)])
     assert texts(buffer.take(1, 1000, FOREVER)) == ["a"]
 
 

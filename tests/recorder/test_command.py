@@ -52,9 +52,9 @@ def test_a_list_says_what_was_refused_why_and_what_happens_next(
     assert run("list", "--spool", spool) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("conflict  sub-1  2.5 report  20")
-    assert lines[1].endswith(" UTC, waits for you: 409 event_id_conflict: why")
+    assert lines[1].endswith(" UTC, no automatic retry: 409 event_id_conflict: why")
     assert lines[2].startswith("early  sub-2  7 minute  20")
-    assert " UTC, next try 20" in lines[3]
+    assert " UTC, next retry 20" in lines[3]
     assert lines[3].endswith(" UTC: 404 subscription_not_found: why")
     assert lines[4] == f"2 events parked in {spool}."
     assert run("list", "--spool", spool, "--subscription", "sub-2") == 0

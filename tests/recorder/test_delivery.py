@@ -139,7 +139,7 @@ def test_an_event_that_is_rejected_is_reported_and_not_sent_again(
     assert rejections == [("bad", "subscription_inactive")]
     assert service.arrivals["bad"] == 1
     [line] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
-    assert "bad is not recorded: 409 subscription_inactive: why (user user-1, subscription sub-1, 1 report" in line
+    assert "bad was not recorded: 409 subscription_inactive: why (user user-1, subscription sub-1, 1 report" in line
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from usage_billing.kernel.identifiers import RESERVED_PREFIXES
 from usage_billing.usage.api import ReportedUsage
-from usage_recorder.events import MAX_EVENT_BYTES, UsageEvent, aware, event_id_of, exact, identifier
+from usage_recorder.events import MAX_EVENT_BYTES, UsageEvent
+from usage_recorder.validation import aware_time, exact_quantity, valid_event_id, valid_identifier
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=UTC)
 
@@ -53,8 +54,8 @@ class Odd(float):
     ],
 )
 def test_a_quantity_is_exact(given_as: Any, is_exactly: str) -> None:
-    assert exact(given_as) == Decimal(is_exactly)
-    text = event(quantity=exact(given_as)).to_json()
+    assert exact_quantity(given_as) == Decimal(is_exactly)
+    text = event(quantity=exact_quantity(given_as)).to_json()
     assert json.loads(text, parse_float=Decimal)["quantity"] == Decimal(is_exactly)
     assert "E" not in text.partition('"quantity":')[2].partition(",")[0]
 
@@ -68,12 +69,12 @@ def test_a_quantity_is_exact(given_as: Any, is_exactly: str) -> None:
 )  # fmt: skip
 def test_what_is_no_quantity_is_refused_at_once(wrong: Any) -> None:
     with pytest.raises(ValueError, match="quantity must"):
-        exact(wrong)
+        exact_quantity(wrong)
 
 
 @given(st.decimals(min_value="0.000000001", max_value="999999999999", places=9))
 def test_the_service_reads_the_quantity_that_was_meant(quantity: Decimal) -> None:
-    text = event(quantity=exact(quantity)).to_json()
+    text = event(quantity=exact_quantity(quantity)).to_json()
     assert ReportedUsage.model_validate(json.loads(text, parse_float=Decimal)).quantity == quantity
 
 
@@ -138,8 +139,8 @@ _ids = st.sampled_from(EDGES) | st.text(st.characters(max_codepoint=0xFF), max_s
 @given(_ids)
 def test_an_id_is_taken_here_if_and_only_if_the_service_takes_it(text: str) -> None:
     for field, name in (("userId", "user_id"), ("subscriptionId", "subscription_id"), ("usageType", "usage_type")):
-        assert is_taken(lambda name=name: identifier(text, name)) == taken_by_the_service(field, text)
-    assert is_taken(lambda: event_id_of(text)) == taken_by_the_service("eventId", text)
+        assert is_taken(lambda name=name: valid_identifier(text, name)) == taken_by_the_service(field, text)
+    assert is_taken(lambda: valid_event_id(text)) == taken_by_the_service("eventId", text)
 
 
 def is_taken(check: Callable[[], str]) -> bool:
@@ -153,16 +154,16 @@ def is_taken(check: Callable[[], str]) -> bool:
 @pytest.mark.parametrize("prefix", RESERVED_PREFIXES)
 def test_an_event_id_that_is_reserved_is_refused_at_once(prefix: str) -> None:
     with pytest.raises(ValueError, match="event_id must not begin with customer:"):
-        event_id_of(f"{prefix}1")
-    assert event_id_of(f"a{prefix}1")
-    assert event_id_of(prefix.removesuffix(":"))
+        valid_event_id(f"{prefix}1")
+    assert valid_event_id(f"a{prefix}1")
+    assert valid_event_id(prefix.removesuffix(":"))
 
 
 def test_a_time_is_written_in_utc() -> None:
     there = NOW.astimezone(timezone(timedelta(hours=5)))
     assert '"occurredAt":"2026-11-20T12:00:00.250000Z"' in event(occurred_at=there).to_json()
     with pytest.raises(ValueError, match="time zone"):
-        aware(datetime(2026, 11, 20))  # noqa: DTZ001
+        aware_time(datetime(2026, 11, 20))  # noqa: DTZ001
 
 
 def nested(levels: int) -> Any:

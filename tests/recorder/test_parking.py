@@ -16,7 +16,7 @@ from tests.recorder.conftest import Make
 from tests.recorder.service import Service
 from usage_recorder import NotAcknowledged, Pauses, Problem, RecorderClosed, SpoolFailed, UsageRecorder, UsageRejected
 from usage_recorder.events import UsageEvent
-from usage_recorder.parking import passes
+from usage_recorder.parking import is_temporary
 from usage_recorder.spool import Spool
 
 IMPATIENT = Pauses(first=0.001, longest=0.01, operator=0.002, postponed_first=0.02, postponed_longest=0.05)
@@ -190,12 +190,12 @@ def test_memory_gives_up_what_was_reported_before_what_is_retried(
     for event_id in ("second", "third"):
         record(recorder, event_id=event_id)
         recorder.flush()
-    until(lambda: "usage event first is no longer kept" in caplog.text)
+    until(lambda: "usage event first was discarded" in caplog.text)
     assert rejections == [("first", "subscription_inactive")], "it is reported once"
     assert [each.event.event_id for each in recorder.parked()] == ["second", "third"]
     record(recorder, event_id="fourth")
     until(lambda: rejections[1:] == [("second", "subscription_not_found")])
-    assert "usage event second is no longer kept" in caplog.text
+    assert "usage event second was discarded" in caplog.text
     assert [each.event.event_id for each in recorder.parked()] == ["third", "fourth"]
 
 
@@ -406,7 +406,7 @@ def test_the_log_says_how_many_events_are_unsent_in_all(
     recorder = make(max_batch=2)
     record(recorder, 5)
     assert not recorder.flush(0.2)
-    assert " usage events are kept, 5 are unsent in all, next try in " in caplog.text
+    assert " usage events were not sent, 5 unsent in total, next attempt in " in caplog.text
 
 
 def test_a_spool_that_fails_does_not_end_the_sending_by_way_of_the_log(
@@ -421,7 +421,7 @@ def test_a_spool_that_fails_does_not_end_the_sending_by_way_of_the_log(
     with monkeypatch.context() as broken_disk:
         broken_disk.setattr(Spool, "__len__", broken)
         assert not recorder.flush(0.2)
-    assert "an unknown number are unsent in all" in caplog.text
+    assert "an unknown number unsent in total" in caplog.text
     service.start()
     assert recorder.flush()
     assert sorted(service.ids) == sorted(ids)
@@ -459,7 +459,7 @@ def out_of_range(*fields: str) -> Problem:
     ],
 )
 def test_what_time_may_mend(refusal: Problem, event: UsageEvent, expected: bool) -> None:
-    assert passes(refusal, event, NOW) is expected
+    assert is_temporary(refusal, event, NOW) is expected
 
 
 def test_pauses_grow_and_end_after_a_day() -> None:
@@ -476,7 +476,7 @@ def test_pauses_grow_and_end_after_a_day() -> None:
 
 @pytest.mark.parametrize("longest", [0, 3001])
 def test_a_pause_that_looks_like_a_wrong_clock_is_refused(longest: float) -> None:
-    with pytest.raises(ValueError, match="postponed_longest must be 0 to 3000 s"):
+    with pytest.raises(ValueError, match="postponed_longest must be more than 0 and at most 3000 s"):
         Pauses(postponed_longest=longest)
 
 

@@ -23,7 +23,7 @@ from usage_recorder import (
     UsageRecorder,
     UsageRejected,
 )
-from usage_recorder.delivery import MAX_BODY_BYTES
+from usage_recorder.batches import MAX_BODY_BYTES
 from usage_recorder.spool import Spool
 
 # --- What is sent --------------------------------------------------------------------------------
@@ -458,7 +458,7 @@ def test_recording_now_ends_in_time_however_slow_the_credentials_are(service: Se
     recorder = make(token=token)
     began = time.monotonic()
     try:
-        with pytest.raises(NotAcknowledged, match=r"no answer within 0\.2 s") as late:
+        with pytest.raises(NotAcknowledged, match=r"no response within 0\.2 s") as late:
             recorder.record_now("user-1", "sub-1", "report", 1, timeout=0.2)
         assert time.monotonic() - began < 1
         assert recorder.unsent == 1

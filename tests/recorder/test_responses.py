@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from usage_recorder.answers import LONGEST_RETRY_AFTER, Acknowledged, Problem, Refused, Rejected, Retry, outcomes
-from usage_recorder.answers import retry_after as seconds_in
+from usage_recorder.outcomes import Acknowledged, Problem, Rejected, Retry
+from usage_recorder.responses import MAX_RETRY_AFTER_SECONDS, BatchRefused, read_response
+from usage_recorder.responses import retry_after as seconds_in
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def read(status: int, body: Any, *ids: str, **headers: str) -> list[Any]:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return outcomes(status, {name.replace("_", "-"): value for name, value in headers.items()}, content, ids, NOW)
+    return read_response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content, ids, NOW)
 
 
 def result(event_id: str, status: str, **more: Any) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def test_these_are_mended_by_a_person_and_no_event_is_lost_by_them(status: int) 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_these_are_about_what_is_in_the_body(status: int) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BatchRefused) as refused:
         read(status, problem(0), "e1", "e2")
     assert (refused.value.problem.status, refused.value.problem.code) == (status, "a_code")
 
@@ -132,8 +133,8 @@ def test_these_are_about_what_is_in_the_body(status: int) -> None:
         pytest.param("Fri, 20 Nov 2026 12:00:05 GMT", 5, id="a date"),
         pytest.param("Fri, 20 Nov 2026 12:00:05 -0000", 5, id="a date of no zone"),
         pytest.param("Fri, 20 Nov 2026 11:00:00 GMT", 0, id="a date that is over"),
-        pytest.param("Fri, 20 Nov 2099 11:00:00 GMT", LONGEST_RETRY_AFTER, id="a clock that is wrong"),
-        pytest.param("9" * 400, LONGEST_RETRY_AFTER, id="too long"),
+        pytest.param("Fri, 20 Nov 2099 11:00:00 GMT", MAX_RETRY_AFTER_SECONDS, id="a clock that is wrong"),
+        pytest.param("9" * 400, MAX_RETRY_AFTER_SECONDS, id="too long"),
         pytest.param("soon", 0, id="neither"),
         pytest.param("-1", 0, id="negative"),
         pytest.param("\u0663", 0, id="another script's digit"),
