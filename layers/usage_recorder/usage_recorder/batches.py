@@ -1,4 +1,4 @@
-"""Sends batches of events from the outbox until it is told to stop: batch size, pauses and retries."""
+"""Batches: take them from the outbox and send them, with their size, pauses and retries."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ log = logging.getLogger("usage_recorder")
 
 
 class BatchSender:
-    """Takes batches from the outbox, sends them and settles them. Safe under threads."""
+    """The loop that takes batches from the outbox, sends them and settles them. Safe under threads."""
 
     def __init__(self, outbox: Outbox, sender: Sender, settler: Settler, settings: Settings) -> None:
         self._outbox = outbox
@@ -103,8 +103,8 @@ class BatchSender:
     def _deliver(self, batch: list[Entry], timeout: float) -> Attempt:
         unsettled = batch
         try:
-            answered = self._sender.send([entry.text for entry in batch], timeout)
-            outcomes = [self._settler.resolve(entry, each) for entry, each in zip(batch, answered, strict=True)]
+            results = self._sender.send([entry.text for entry in batch], timeout)
+            outcomes = [self._settler.resolve(entry, each) for entry, each in zip(batch, results, strict=True)]
             self._settler.settle(batch, outcomes)
             unsettled = [entry for entry, each in zip(batch, outcomes, strict=True) if isinstance(each, Retry)]
         finally:

@@ -44,7 +44,7 @@ class ParkedEntry:
 
 
 class Buffer(Protocol):
-    """Holds events until they are settled. An event that was taken is still held, but cannot be taken by others.
+    """Events held until they are settled. An event that was taken is still held, but cannot be taken by others.
 
     Parked events are those that the service refused. They do not count towards the buffer's size.
     """

@@ -1,4 +1,4 @@
-"""Delivers accepted events: when the thread that sends them starts and ends, flushing, closing, and forks."""
+"""Delivery of accepted events: the thread that sends them, flushing, closing, and forks."""
 
 import logging
 import threading
@@ -24,7 +24,7 @@ log = logging.getLogger("usage_recorder")
 
 
 class Delivery:
-    """Holds events in an outbox and sends them. Safe under threads, and made anew in a forked process."""
+    """An outbox and all that sends from it. Safe under threads, and made anew in a forked process."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Sends one event at once, and returns by a deadline whatever happens."""
+"""Send one event at once, and return by a deadline whatever happens."""
 
 import threading
 from collections.abc import Callable

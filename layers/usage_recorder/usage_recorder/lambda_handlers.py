@@ -1,4 +1,4 @@
-"""Flushes events at the end of an AWS Lambda invocation, because afterwards the process is frozen."""
+"""Flush events at the end of an AWS Lambda invocation, because afterwards the process is frozen."""
 
 import logging
 from collections.abc import Callable

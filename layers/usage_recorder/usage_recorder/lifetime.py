@@ -1,4 +1,4 @@
-"""Closes recorders when the process ends, and prepares them for forks."""
+"""Close recorders when the process ends, and prepare them for forks."""
 
 import atexit
 import logging

@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 
 class UsageRecorder:
-    """Records usage with the service at `url`. Safe under threads; one recorder per process is enough.
+    """Record usage with the service at `url`. Safe under threads; one recorder per process is enough.
 
     Args:
         url: the API's base URL, without `/api/...`.

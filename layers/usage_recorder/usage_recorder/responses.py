@@ -1,4 +1,4 @@
-"""Reads the service's responses: what each means for the events that were sent. Pure."""
+"""Responses: what each response of the service means for the events that were sent. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Sends events to the service, one request at a time, and returns the outcome of each event."""
+"""Requests: send events to the service and return the outcome of each event."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Applies outcomes: acknowledged events are deleted, refused ones reported and parked, the others sent again."""
+"""Settling: acknowledged events are deleted, refused ones are reported and parked, the others are sent again."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ OnRejected = Callable[[UsageEvent, Problem], object]
 
 
 class Settler:
-    """Applies the outcomes of events to the outbox that holds them."""
+    """The step that applies the outcomes of events to the outbox that holds them."""
 
     def __init__(self, outbox: Outbox, pauses: Pauses, on_rejected: OnRejected | None) -> None:
         self._outbox = outbox

@@ -1,6 +1,6 @@
-"""Checks the values of an event before it is accepted. Pure.
+"""Checks of an event's values before it is accepted. Pure.
 
-What the service could never accept is refused at once, while the caller can still do something about it.
+An event that the service could never accept is refused at once, while the caller can still correct it.
 """
 
 import re
