@@ -18,18 +18,6 @@ class Problem:
     detail: str
     errors: tuple[Mapping[str, str], ...] = ()
 
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any], status: int = 0) -> "Problem":
-        """Read a problem leniently: unknown fields are ignored, `status` is the default for a missing one."""
-        found = fields.get("status", status)
-        errors = fields.get("errors")
-        return cls(
-            status=found if isinstance(found, int) else status,
-            code=str(fields.get("code", "unknown")),
-            detail=str(fields.get("detail", "")),
-            errors=tuple(each for each in errors if isinstance(each, dict)) if isinstance(errors, list) else (),
-        )
-
     def to_json(self) -> str:
         return json.dumps(
             {"status": self.status, "code": self.code, "detail": self.detail, "errors": list(map(dict, self.errors))},
@@ -39,7 +27,7 @@ class Problem:
     @classmethod
     def from_json(cls, text: str) -> "Problem":
         """The inverse of `to_json`."""
-        return cls.from_fields(json.loads(text))
+        return problem_from(json.loads(text))
 
     def __str__(self) -> str:
         fields = "".join(f"; {each.get('field')}: {each.get('message')}" for each in self.errors)
@@ -86,3 +74,15 @@ class Retry:
 
 
 Outcome = Acknowledged | Rejected | Postponed | Retry
+
+
+def problem_from(fields: Mapping[str, Any], status: int = 0) -> Problem:
+    """Read a problem leniently: unknown fields are ignored, and `status` is used if it has none."""
+    found = fields.get("status", status)
+    errors = fields.get("errors")
+    return Problem(
+        status=found if isinstance(found, int) else status,
+        code=str(fields.get("code", "unknown")),
+        detail=str(fields.get("detail", "")),
+        errors=tuple(each for each in errors if isinstance(each, dict)) if isinstance(errors, list) else (),
+    )

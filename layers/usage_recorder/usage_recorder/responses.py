@@ -7,7 +7,7 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from usage_recorder.outcomes import Acknowledged, Outcome, Problem, Rejected, Retry
+from usage_recorder.outcomes import Acknowledged, Outcome, Problem, Rejected, Retry, problem_from
 from usage_recorder.validation import CUSTOMER_PREFIX
 
 ACKNOWLEDGED = frozenset({"recorded", "replayed", "queued"})
@@ -37,7 +37,7 @@ def read_response(
     after = retry_after(headers, now)
     if 200 <= status < 300:
         return _read_results(content, event_ids, after)
-    problem = Problem.from_fields(_json_object(content) | {"status": status}, status)
+    problem = problem_from(_json_object(content) | {"status": status}, status)
     if status in _TRANSIENT or status >= 500:
         return [Retry(str(problem), after)] * len(event_ids)
     if status in _REFUSED_FOR_CONTENT:
@@ -77,7 +77,7 @@ def _read_result(result: Any, event_id: str, after: float) -> Outcome:
         return Acknowledged(event_id, status, record if isinstance(record, dict) else None)
     if status != "rejected" or not isinstance(result.get("problem"), dict):
         return Retry(f"the response has an unknown status: {status!r}", after)
-    problem = Problem.from_fields(result["problem"])
+    problem = problem_from(result["problem"])
     if problem.status in _TRANSIENT or not 400 <= problem.status < 500:
         return Retry(str(problem), after)
     return Rejected(problem)
