@@ -1,4 +1,4 @@
-"""The recorder and the real stack, which goes away and comes back without its memory."""
+"""The recorder and the real stack, which stops and comes back without its data."""
 
 import subprocess
 import sys
@@ -13,9 +13,7 @@ import pytest
 
 from scripts.emulator import ROOT
 from scripts.local_cloud import LocalCloud
-from usage_recorder import NotAcknowledged, Pauses, UsageRecorder
-from usage_recorder.answers import Problem
-from usage_recorder.events import UsageEvent
+from usage_recorder import NotAcknowledged, Pauses, Problem, UsageEvent, UsageRecorder
 
 NAME = "http://usage.test"
 QUANTITY = Decimal("0.1")
@@ -23,7 +21,7 @@ QUANTITY = Decimal("0.1")
 
 @pytest.fixture
 def own_cloud() -> Iterator[LocalCloud]:
-    """A cloud that no other test needs to be there."""
+    """A local cloud that no other test uses."""
     cloud = LocalCloud(".local/recorder")
     cloud.stop()
     yield cloud
@@ -31,21 +29,22 @@ def own_cloud() -> Iterator[LocalCloud]:
 
 
 def call(where: httpx.URL, key: str, method: str, path: str, **request: Any) -> Any:
-    answer = httpx.request(method, f"{where}{path}", headers={"x-api-key": key}, timeout=60, trust_env=False, **request)
-    assert answer.is_success, answer.text
-    return answer.json()
+    url = f"{where}{path}"
+    response = httpx.request(method, url, headers={"x-api-key": key}, timeout=60, trust_env=False, **request)
+    assert response.is_success, response.text
+    return response.json()
 
 
 class Stack:
-    """The service by a name that stays: what is behind it changes with every deployment."""
+    """The service under a name that stays the same, while every deployment has another address."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
         self.where = httpx.URL("http://127.0.0.1:9")
         self.key = ""
 
-    def come(self) -> None:
-        """A new stack; its name leads there when it knows the subscription."""
+    def deploy(self) -> None:
+        """Deploy a new stack, and let the name lead there once the subscription exists."""
         self.cloud.start()
         stack = self.cloud.deploy()
         where, key = httpx.URL(stack["apiUrl"]), stack["internalApiKey"]
@@ -81,7 +80,7 @@ class Stack:
         )
 
     def recorded(self) -> list[str]:
-        """The ids of all entries, in order; they are what `used` says."""
+        """Return the ids of all entries, in order, and check that they add up to `used`."""
         entries: list[dict[str, Any]] = []
         page: dict[str, Any] = {"nextCursor": None}
         while "nextCursor" in page:
@@ -95,7 +94,7 @@ class Stack:
 
 
 def arrived(stack: Stack, number: int) -> list[str]:
-    """The ids that are recorded, once there are so many: what the service queued takes a moment."""
+    """Return the recorded ids once there are so many: queued events take a moment."""
     deadline = time.monotonic() + 60
     while len(ids := stack.recorded()) < number and time.monotonic() < deadline:
         time.sleep(0.3)
@@ -106,7 +105,7 @@ def record(recorder: UsageRecorder, number: int) -> list[str]:
     return [recorder.record("user-1", "sub-1", "report", QUANTITY) for _ in range(number)]
 
 
-KILLED = """
+CODE = """
 import os, signal
 from usage_recorder import UsageRecorder
 recorder = UsageRecorder("http://127.0.0.1:9", api_key="none", spool={spool!r})
@@ -116,20 +115,20 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def killed(spool: Path) -> list[str]:
-    """The ids that another process accepted into the spool before it was killed."""
-    code = KILLED.format(spool=str(spool))
+def record_and_get_killed(spool: Path) -> list[str]:
+    """Return the ids that another process accepted into the spool before it was killed."""
+    code = CODE.format(spool=str(spool))
     environment = {"PYTHONPATH": str(ROOT / "layers/usage_recorder")}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert ended.returncode == -9, ended.stderr
     return ended.stdout.split()
 
 
-def test_what_is_recorded_while_the_stack_is_away_arrives_once(own_cloud: LocalCloud, tmp_path: Path) -> None:
+def test_usage_recorded_while_the_stack_is_away_arrives_once(own_cloud: LocalCloud, tmp_path: Path) -> None:
     stack = Stack(own_cloud)
     rejected: list[Any] = []
     with stack.recorder(tmp_path / "spool", rejected) as recorder:
-        stack.come()
+        stack.deploy()
         before = record(recorder, 60)
         assert recorder.flush(60)
         now = recorder.record_now("user-1", "sub-1", "report", QUANTITY, timeout=30)
@@ -142,17 +141,17 @@ def test_what_is_recorded_while_the_stack_is_away_arrives_once(own_cloud: LocalC
         with pytest.raises(NotAcknowledged) as late:
             recorder.record_now("user-1", "sub-1", "report", QUANTITY, timeout=0.2)
         away.append(late.value.event_id)
-        away += killed(tmp_path / "spool")
+        away += record_and_get_killed(tmp_path / "spool")
         assert not recorder.flush(0.5)
         assert recorder.unsent == len(away) == 156
 
-        stack.come()
+        stack.deploy()
         assert recorder.flush(120)
         assert arrived(stack, 156) == sorted(away)
         assert recorder.unsent == 0
         assert rejected == []
 
-        for _ in range(2):  # a job that is run again
+        for _ in range(2):  # as a job that is run again
             again = recorder.record_now("user-1", "sub-1", "report", QUANTITY, event_id="job-1", timeout=30)
         assert again.status == "replayed"
         assert arrived(stack, 157) == sorted([*away, "job-1"])

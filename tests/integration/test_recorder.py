@@ -1,8 +1,9 @@
-"""The recorder and the handlers themselves: what one says the others understand."""
+"""The recorder and the real handlers, in one process."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,25 +17,25 @@ from usage_billing.usage import hot_ledgers
 from usage_recorder import NotAcknowledged, Pauses, UsageRecorder, UsageRejected
 
 At = Callable[[str], None]
-Make = Callable[..., UsageRecorder]
+MakeRecorder = Callable[..., UsageRecorder]
 PATIENT = Pauses(first=0.001, longest=0.01, postponed_first=600)
 
 
 @pytest.fixture
-def make(ready: Api) -> Iterator[Make]:
-    """Makes recorders whose requests are handled in this process. Nothing else is done meanwhile."""
+def make(ready: Api) -> Iterator[MakeRecorder]:
+    """A function that makes recorders whose requests are handled in this process, one at a time."""
     made: list[UsageRecorder] = []
 
-    def handled(request: httpx.Request) -> httpx.Response:
-        answer = ready.post(request.url.path, raw=request.read().decode(), headers=dict(request.headers))
-        return httpx.Response(answer.status, headers=answer.headers, text=answer.text)
+    def handle(request: httpx.Request) -> httpx.Response:
+        response = ready.post(request.url.path, raw=request.read().decode(), headers=dict(request.headers))
+        return httpx.Response(response.status, headers=response.headers, text=response.text)
 
-    def recorder(**settings: object) -> UsageRecorder:
+    def recorder(**settings: Any) -> UsageRecorder:
         def client() -> httpx.Client:
-            return httpx.Client(transport=httpx.MockTransport(handled))
+            return httpx.Client(transport=httpx.MockTransport(handle))
 
         credentials = {} if "token" in settings else {"api_key": API_KEY}
-        made.append(UsageRecorder("http://usage.test", http=client, pauses=PATIENT, **credentials | settings))
+        made.append(UsageRecorder("http://usage.test", http=client, pauses=PATIENT, **(credentials | settings)))
         return made[-1]
 
     yield recorder
@@ -42,12 +43,12 @@ def make(ready: Api) -> Iterator[Make]:
         each.close(timeout=0)
 
 
-def run_job(recorder: UsageRecorder, **more: object) -> str:
-    """The same call each time, as of a job that is delivered again."""
+def run_job(recorder: UsageRecorder, **more: Any) -> str:
+    """Make the same call each time, like a job that is run again; return the status."""
     return recorder.record_now("user-1", "sub-1", "assessment", 60, {"job": 1}, event_id="job-1", **more).status
 
 
-def test_a_job_that_is_run_again_is_recorded_once(make: Make) -> None:
+def test_when_a_job_is_run_again_it_is_recorded_once(make: MakeRecorder) -> None:
     recorder = make()
     assert [run_job(recorder) for _ in range(3)] == ["recorded", "replayed", "replayed"]
     for _ in range(2):
@@ -58,10 +59,10 @@ def test_a_job_that_is_run_again_is_recorded_once(make: Make) -> None:
     assert ledger.head["used"] == 60
 
 
-def test_what_is_spooled_before_the_turn_of_a_period_and_sent_after_it_belongs_before_it(
-    make: Make, ready: Api, at: At, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_usage_spooled_before_the_end_of_a_period_and_sent_after_it_is_billed_in_that_period(
+    make: MakeRecorder, ready: Api, at: At, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """And it may take the queue, and the job may be run again: then it is a replay."""
+    """Even if it goes through the queue. When the job is run again, that is a replay."""
     now = datetime.now(UTC)
     ready.subscribe(billingAnchorDay=min(28, (now + timedelta(days=1)).day))
     waiting = make(spool=tmp_path / "spool", linger=60)
@@ -77,7 +78,7 @@ def test_what_is_spooled_before_the_turn_of_a_period_and_sent_after_it_belongs_b
     assert len(ledgers.check()) == 1
 
 
-def test_a_time_of_the_work_that_differs_is_a_conflict_and_parked(make: Make) -> None:
+def test_another_occurred_at_is_a_conflict_and_parked(make: MakeRecorder) -> None:
     recorder, when = make(), datetime.now(UTC)
     assert run_job(recorder, occurred_at=when) == "recorded"
     assert run_job(recorder) == "replayed"
@@ -87,7 +88,7 @@ def test_a_time_of_the_work_that_differs_is_a_conflict_and_parked(make: Make) ->
     assert (parked.problem.code, parked.retry_at) == ("event_id_conflict", None)
 
 
-def test_usage_that_comes_before_its_subscription_is_recorded_when_that_is_there(make: Make, ready: Api) -> None:
+def test_usage_reported_before_its_subscription_exists_is_recorded_once_it_does(make: MakeRecorder, ready: Api) -> None:
     recorder = make()
     with pytest.raises(NotAcknowledged, match="subscription_not_found"):
         recorder.record_now("user-9", "sub-9", "assessment", 1)
@@ -100,17 +101,17 @@ def test_usage_that_comes_before_its_subscription_is_recorded_when_that_is_there
     assert (ledger.head["subscription_id"], ledger.entries[0]["event_id"]) == ("sub-9", parked.event.event_id)
 
 
-def test_a_clock_that_runs_fast_loses_nothing(make: Make, at: At) -> None:
+def test_when_the_recorders_clock_is_fast_no_event_is_lost(make: MakeRecorder, at: At) -> None:
     recorder = make()
     now = datetime.now(UTC)
-    services = now.replace(microsecond=0) - timedelta(days=40)
-    at(services.isoformat())
+    service_time = now.replace(microsecond=0) - timedelta(days=40)
+    at(service_time.isoformat())
     assert run_job(recorder) == "recorded"
     [ledger] = ledgers.check()
-    assert datetime.fromisoformat(ledger.entries[0]["occurred_at"]) == services
+    assert datetime.fromisoformat(ledger.entries[0]["occurred_at"]) == service_time
 
 
-def test_a_time_of_the_work_ahead_of_the_service_is_retried_until_it_is_not(make: Make, at: At) -> None:
+def test_usage_ahead_of_the_services_clock_is_retried_until_it_is_not(make: MakeRecorder, at: At) -> None:
     recorder, now = make(), datetime.now(UTC)
     at((now - timedelta(hours=1)).isoformat())
     with pytest.raises(NotAcknowledged, match="occurredAt"):
@@ -124,8 +125,8 @@ def test_a_time_of_the_work_ahead_of_the_service_is_retried_until_it_is_not(make
     assert datetime.fromisoformat(ledger.entries[0]["occurred_at"]) == now
 
 
-def test_a_clock_that_was_never_set_loses_nothing(make: Make, at: At) -> None:
-    """Its report is refused as too old. Once the clock is right a retry says when it is made."""
+def test_when_the_recorders_clock_was_never_set_no_event_is_lost(make: MakeRecorder, at: At) -> None:
+    """The report is refused as too old. Once the clock is right, a retry reports the current time."""
     recorder, now = make(), datetime.now(UTC).replace(microsecond=0)
     at((now + timedelta(days=367)).isoformat())
     with pytest.raises(UsageRejected, match="reportedAt"):
@@ -140,7 +141,7 @@ def test_a_clock_that_was_never_set_loses_nothing(make: Make, at: At) -> None:
     assert datetime.fromisoformat(ledger.entries[0]["occurred_at"]) >= before
 
 
-def test_what_is_too_old_waits_for_a_person(make: Make) -> None:
+def test_usage_that_is_too_old_is_parked_without_an_automatic_retry(make: MakeRecorder) -> None:
     recorder = make()
     with pytest.raises(UsageRejected, match="occurredAt"):
         run_job(recorder, occurred_at=datetime.now(UTC) - timedelta(days=367))
@@ -148,10 +149,10 @@ def test_what_is_too_old_waits_for_a_person(make: Make) -> None:
     assert parked.retry_at is None
 
 
-def test_a_customers_event_for_a_subscription_that_is_not_there_waits_for_a_person(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+def test_a_customers_event_for_an_unknown_subscription_is_parked_without_an_automatic_retry(
+    make: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are not told whether it exists, so there is nothing to wait for."""
+    """The service does not tell customers whether a subscription exists, so there is nothing to wait for."""
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
     memory.forget()
     recorder = make(token=bearer("user-1")["authorization"].removeprefix("Bearer "))
@@ -161,7 +162,7 @@ def test_a_customers_event_for_a_subscription_that_is_not_there_waits_for_a_pers
     assert parked.retry_at is None
 
 
-def test_a_customer_records_under_an_id_that_the_service_makes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_customers_event_is_recorded_under_a_prefixed_id(make: MakeRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
     memory.forget()
     recorder = make(token=bearer("user-1")["authorization"].removeprefix("Bearer "))

@@ -1,4 +1,4 @@
-"""A stand-in for the service on 127.0.0.1: it counts events once, as the real one does, and fails as it is told."""
+"""A stand-in for the service on 127.0.0.1. Like the real one it counts events once; it fails on demand."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ Failure = Callable[["Request"], None]
 
 
 class Service:
-    """Events that arrived, in order; `fail_with` queues failures for the next requests."""
+    """Keeps the events that arrived, in order. `fail_with` queues failures for the next requests."""
 
     def __init__(self) -> None:
         self.events: dict[tuple[str, str], dict[str, Any]] = {}
@@ -25,7 +25,7 @@ class Service:
         self.paths: list[str] = []
         self.failures: deque[Failure] = deque()
         self.judge: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None
-        self.most_events = 500
+        self.max_events = 500
         self.token = KEY
         self.lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -56,7 +56,7 @@ class Service:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
-        """Connections are refused from now on."""
+        """Refuse connections from now on."""
         if self._server:
             self._server.shutdown()
             self._server.server_close()
@@ -81,7 +81,7 @@ class Service:
 
 
 def same(known: dict[str, Any], event: dict[str, Any]) -> bool:
-    """Whether they say the same: when it was reported is not part of it, when it occurred only where that is said."""
+    """Compare reports of one event, without `reportedAt`, and without `occurredAt` unless the second one has it."""
     ignored = {"reportedAt"} if "occurredAt" in event else {"reportedAt", "occurredAt"}
     first, again = ({name: each[name] for name in each.keys() - ignored} for each in (known, event))
     return first == again
@@ -92,7 +92,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients hang up here all the time."""
+        """Ignore errors: in these tests clients hang up all the time."""
 
 
 class Request(BaseHTTPRequestHandler):
@@ -104,7 +104,7 @@ class Request(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.body = self.rfile.read(int(self.headers["content-length"]))
         service = self.service
-        if not service.running:  # on a connection of before
+        if not service.running:  # on a connection that was kept open
             self.close_connection = True
             return
         with service.lock:
@@ -112,10 +112,11 @@ class Request(BaseHTTPRequestHandler):
             service.paths.append(self.path)
             service.sizes.append(len(self.body))
             failure = service.failures.popleft() if service.failures else None
-        (failure or answer)(self)
+        (failure or respond)(self)
 
     def events(self) -> list[dict[str, Any]]:
-        return json.loads(self.body, parse_float=Decimal)["events"]
+        found: list[dict[str, Any]] = json.loads(self.body, parse_float=Decimal)["events"]
+        return found
 
     def reply(self, status: int, value: Any, **headers: str) -> None:
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -131,104 +132,15 @@ class Request(BaseHTTPRequestHandler):
         pass
 
 
-def answer(request: Request) -> None:
-    """As the service answers when all is well."""
+def respond(request: Request) -> None:
+    """Respond as the service does if nothing fails."""
     service, events = request.service, request.events()
-    if (
-        request.headers.get("x-api-key", request.headers.get("authorization", "")).removeprefix("Bearer ")
-        != service.token
-    ):
+    credentials = request.headers.get("x-api-key", request.headers.get("authorization", ""))
+    if credentials.removeprefix("Bearer ") != service.token:
         return request.reply(401, {"code": "credentials_invalid", "detail": "who?"})
-    if len(events) > service.most_events:
+    if len(events) > service.max_events:
         return request.reply(413, {"code": "body_too_large", "detail": "too many"})
     with service.lock:
         service.batches.append(len(events))
         results = [service.record(event) for event in events]
     return request.reply(200, {"results": results, "totals": {}})
-
-
-def status(code: int, **headers: str) -> Failure:
-    """An answer with that status, before anything is recorded."""
-    return lambda request: request.reply(code, {"code": f"code_{code}", "detail": "told to"}, **headers)
-
-
-def html(code: int) -> Failure:
-    """What a gateway between us and the service would say."""
-    return lambda request: request.reply(code, b"<html>Bad gateway</html>")
-
-
-def hang_up(request: Request) -> None:
-    """The connection ends without an answer, and nothing is recorded."""
-    request.close_connection = True
-
-
-def record_and_hang_up(request: Request) -> None:
-    """All is recorded, but the answer never arrives."""
-    with request.service.lock:
-        for event in request.events():
-            request.service.record(event)
-    request.close_connection = True
-
-
-def half_an_answer(request: Request) -> None:
-    """All is recorded, but the answer breaks off."""
-    with request.service.lock:
-        results = [request.service.record(event) for event in request.events()]
-    content = json.dumps({"results": results}).encode()
-    request.send_response(200)
-    request.send_header("content-length", str(len(content)))
-    request.end_headers()
-    request.wfile.write(content[: len(content) // 2])
-    request.close_connection = True
-
-
-def cut_json(request: Request) -> None:
-    """All of the answer arrives, but it is not all of the JSON."""
-    with request.service.lock:
-        results = [request.service.record(event) for event in request.events()]
-    request.reply(200, json.dumps({"results": results}).encode()[:-9])
-
-
-def one_result_missing(request: Request) -> None:
-    with request.service.lock:
-        results = [request.service.record(event) for event in request.events()]
-    request.reply(200, {"results": results[1:]})
-
-
-def never(seconds_event: threading.Event) -> Failure:
-    """No answer until the event is set."""
-
-    def wait(request: Request) -> None:
-        seconds_event.wait(30)
-        request.close_connection = True
-
-    return wait
-
-
-def drip_body(stop: threading.Event) -> Failure:
-    """An answer that never ends: byte after byte, each in good time, until the event is set."""
-
-    def drip(request: Request) -> None:
-        request.send_response(200)
-        request.send_header("content-length", "1000")
-        request.end_headers()
-        _drip(request, stop)
-
-    return drip
-
-
-def drip_headers(stop: threading.Event) -> Failure:
-    """The same before the body begins."""
-
-    def drip(request: Request) -> None:
-        request.wfile.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
-        _drip(request, stop)
-
-    return drip
-
-
-def _drip(request: Request, stop: threading.Event) -> None:
-    request.close_connection = True
-    with suppress(OSError):
-        while not stop.wait(0.03):
-            request.wfile.write(b"x")

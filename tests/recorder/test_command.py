@@ -1,4 +1,4 @@
-"""`python -m usage_recorder`: parked events are listed, sent again and dropped from a shell."""
+"""`python -m usage_recorder`: list, retry and drop parked events."""
 
 import json
 import sqlite3
@@ -11,13 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.recorder.calls import problem, record
-from tests.recorder.conftest import Make
+from tests.recorder.helpers import PATIENT, REPORTED_LONG_AGO, MakeRecorder, parked_ids, problem, record
 from tests.recorder.service import Service
-from usage_recorder import Pauses, UsageRecorder
+from usage_recorder import UsageRecorder
 from usage_recorder.__main__ import main
-
-PATIENT = Pauses(first=0.001, longest=0.01, postponed_first=600)
 
 
 @pytest.fixture
@@ -26,8 +23,8 @@ def spool(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def recorder(make: Make, service: Service, spool: Path) -> UsageRecorder:
-    """In its spool `conflict` and `early` are parked, the second to be sent again by itself."""
+def recorder(make: MakeRecorder, service: Service, spool: Path) -> UsageRecorder:
+    """A recorder with two parked events in its spool: `conflict`, and `early`, which is retried automatically."""
     recorder = make(spool=spool, pauses=PATIENT)
     refusals = {"conflict": problem(409, "event_id_conflict"), "early": problem(404, "subscription_not_found")}
     service.judge = lambda event: refusals.get(event["eventId"])
@@ -41,20 +38,16 @@ def run(*arguments: object) -> int:
     return main(["parked", *map(str, arguments)])
 
 
-def parked(recorder: UsageRecorder) -> list[str]:
-    return [each.event.event_id for each in recorder.parked()]
-
-
 @pytest.mark.usefixtures("recorder")
-def test_a_list_says_what_was_refused_why_and_what_happens_next(
+def test_list_shows_each_event_with_the_reason_and_the_next_retry(
     spool: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("list", "--spool", spool) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("conflict  sub-1  2.5 report  20")
-    assert lines[1].endswith(" UTC, waits for you: 409 event_id_conflict: why")
+    assert lines[1].endswith(" UTC, no automatic retry: 409 event_id_conflict: why")
     assert lines[2].startswith("early  sub-2  7 minute  20")
-    assert " UTC, next try 20" in lines[3]
+    assert " UTC, next retry 20" in lines[3]
     assert lines[3].endswith(" UTC: 404 subscription_not_found: why")
     assert lines[4] == f"2 events parked in {spool}."
     assert run("list", "--spool", spool, "--subscription", "sub-2") == 0
@@ -62,7 +55,7 @@ def test_a_list_says_what_was_refused_why_and_what_happens_next(
 
 
 @pytest.mark.usefixtures("recorder")
-def test_a_list_can_be_read_by_programs(spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_can_print_json(spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", "--spool", spool, "--json") == 0
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["event"]["eventId"], first["event"]["metadata"]) == ("conflict", {"page": 1})
@@ -70,7 +63,9 @@ def test_a_list_can_be_read_by_programs(spool: Path, capsys: pytest.CaptureFixtu
     assert second["retryAt"] > second["since"]
 
 
-def test_an_empty_spool_has_nothing_parked(make: Make, spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_in_an_empty_spool_nothing_is_parked(
+    make: MakeRecorder, spool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make(spool=spool)
     assert run("list", "--spool", spool) == 0
     assert capsys.readouterr().out == f"0 events parked in {spool}.\n"
@@ -80,7 +75,7 @@ def test_an_empty_spool_has_nothing_parked(make: Make, spool: Path, capsys: pyte
     assert capsys.readouterr().out == f"0 events will be sent again by the recorder that uses {spool}.\n"
 
 
-def test_a_running_recorder_sends_what_is_to_be_tried_again(
+def test_a_running_recorder_sends_events_that_retry_unparks(
     recorder: UsageRecorder, service: Service, spool: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service.judge = lambda _: None
@@ -90,15 +85,16 @@ def test_a_running_recorder_sends_what_is_to_be_tried_again(
     while service.ids != ["early"]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert parked(recorder) == ["conflict"]
+    assert parked_ids(recorder) == ["conflict"]
     assert run("retry", "--spool", spool, "--all", "--subscription", "sub-1") == 0
     assert recorder.flush()
     assert service.ids == ["early", "conflict"]
 
 
-def test_a_report_refused_as_too_old_is_sent_again_as_one_of_today(make: Make, service: Service, spool: Path) -> None:
-    errors = [{"field": "reportedAt", "code": "out_of_range", "message": "m"}]
-    service.judge = lambda _: problem(422, "validation_error") | {"errors": errors}
+def test_retry_sends_a_report_refused_as_too_old_with_the_current_time(
+    make: MakeRecorder, service: Service, spool: Path
+) -> None:
+    service.judge = lambda _: REPORTED_LONG_AGO
     recorder = make(spool=spool, pauses=PATIENT)
     recorder.record("user-1", "sub-1", "report", 1, event_id="old")
     assert recorder.flush()
@@ -109,20 +105,20 @@ def test_a_report_refused_as_too_old_is_sent_again_as_one_of_today(make: Make, s
     assert before <= datetime.fromisoformat(service.events["sub-1", "old"]["reportedAt"])
 
 
-def test_dropped_events_are_shown_once_more(
+def test_drop_prints_the_events_that_it_deletes(
     recorder: UsageRecorder, spool: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("drop", "--spool", spool, "conflict") == 0
     shown, said = capsys.readouterr().out.splitlines()
     assert json.loads(shown)["event"]["quantity"] == 2.5
     assert said == f"1 event dropped from {spool}."
-    assert parked(recorder) == ["early"]
+    assert parked_ids(recorder) == ["early"]
     assert run("drop", "--spool", spool, "--all") == 0
-    assert parked(recorder) == []
+    assert parked_ids(recorder) == []
 
 
 @pytest.mark.parametrize("command", ["retry", "drop"])
-def test_nothing_is_changed_if_one_of_the_events_is_not_parked(
+def test_when_one_of_the_events_is_not_parked_nothing_changes(
     recorder: UsageRecorder, spool: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     assert run(command, "--spool", spool, "conflict", "unheard-of", "other") == 1
@@ -133,10 +129,10 @@ def test_nothing_is_changed_if_one_of_the_events_is_not_parked(
         "usage_recorder: not parked: other, unheard-of; nothing was changed",
         "usage_recorder: not parked: early; nothing was changed",
     ]
-    assert parked(recorder) == ["conflict", "early"]
+    assert parked_ids(recorder) == ["conflict", "early"]
 
 
-def test_a_spool_that_is_none_is_not_made_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_when_the_file_is_not_a_spool_it_stays_unchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", "--spool", tmp_path / "missing") == 1
     assert capsys.readouterr().err == f"usage_recorder: there is no spool at {tmp_path / 'missing'}\n"
     (tmp_path / "text").write_text("not a database, but long enough to be looked at as if it were one" * 20)
@@ -154,14 +150,14 @@ def test_a_spool_that_is_none_is_not_made_one(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("arguments", [[], ["list"], ["retry", "--spool", "x"], ["drop", "--spool", "x", "a", "--all"]])
-def test_a_command_that_is_none_is_explained(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_command_prints_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(*arguments)
     assert ended.value.code == 2
     assert "usage: python -m usage_recorder parked" in capsys.readouterr().err
 
 
-def test_it_runs_as_a_program_beside_a_recorder_in_another_process(
+def test_the_program_works_while_another_process_uses_the_spool(
     recorder: UsageRecorder, service: Service, spool: Path
 ) -> None:
     def program(*arguments: Any) -> subprocess.CompletedProcess[str]:

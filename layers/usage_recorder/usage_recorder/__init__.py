@@ -1,6 +1,5 @@
-"""Records usage events with the usage billing service: buffered, retried, counted once."""
+"""Record usage events with the usage billing service: buffered, retried, counted once."""
 
-from usage_recorder.answers import Acknowledged, Problem
 from usage_recorder.default import record_usage
 from usage_recorder.errors import (
     BufferFull,
@@ -12,6 +11,7 @@ from usage_recorder.errors import (
 )
 from usage_recorder.events import UsageEvent
 from usage_recorder.lifetime import exit_on_sigterm
+from usage_recorder.outcomes import Acknowledged, Problem
 from usage_recorder.parking import ParkedEvent
 from usage_recorder.recorder import UsageRecorder
 from usage_recorder.retries import Pauses

@@ -1,4 +1,4 @@
-"""`python -m usage_recorder`: list, retry and drop the events that the service refused and a spool keeps."""
+"""`python -m usage_recorder`: list, retry and drop the parked events of a spool."""
 
 import argparse
 import sys
@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from usage_recorder.errors import SpoolFailed
-from usage_recorder.parking import ParkedEvent, to_retry
+from usage_recorder.parking import ParkedEvent, text_to_retry
 from usage_recorder.spool import Spool
 
 
 class NoSuchEvent(Exception):
-    """An event that was asked for is not parked."""
+    """A requested event is not parked."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status is 0, or 1 if it could not be done. A command that is none exits with 2."""
+    """Run the command and return the exit status: 0, or 1 if it failed. An invalid command exits with 2."""
     options = _parser().parse_args(arguments)
     try:
-        if not options.spool.is_file():  # opening it would create it
+        if not options.spool.is_file():  # opening it would create the file
             raise SpoolFailed(f"there is no spool at {options.spool}")
         spool = Spool(options.spool, 0, existing=True)
         try:
@@ -37,23 +37,21 @@ def _parser() -> argparse.ArgumentParser:
     areas = parser.add_subparsers(required=True, metavar="parked")
     parked = areas.add_parser(
         "parked",
-        help="events that the service refused",
-        description="List, retry and drop the events that the service refused. A recorder may be using the spool.",
+        help="manage events that the service refused",
+        description="List, retry and drop events that the service refused. A recorder may use the spool meanwhile.",
     )
     commands = parked.add_subparsers(dest="command", required=True, metavar="list|retry|drop")
-    listing = commands.add_parser("list", help="show parked events and why they were refused")
-    retrying = commands.add_parser("retry", help="send parked events again, once their cause is fixed")
-    dropping = commands.add_parser("drop", help="delete parked events, which are then never billed")
+    listing = commands.add_parser("list", help="show parked events and the reason for each")
+    retrying = commands.add_parser("retry", help="send parked events again, after the cause is fixed")
+    dropping = commands.add_parser("drop", help="delete parked events; they will never be billed")
     for command in (listing, retrying, dropping):
         command.add_argument("--spool", type=Path, required=True, metavar="PATH", help="the recorder's spool file")
         command.add_argument("--subscription", metavar="ID", help="only events of this subscription")
-    listing.add_argument("--json", action="store_true", help="one event as JSON per line")
+    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     for command in (retrying, dropping):
         chosen = command.add_mutually_exclusive_group(required=True)
-        chosen.add_argument("event_ids", nargs="*", default=[], metavar="EVENT_ID", help="which events")
-        chosen.add_argument(
-            "--all", action="store_true", help="all parked events (of the subscription, if one is given)"
-        )
+        chosen.add_argument("event_ids", nargs="*", default=[], metavar="EVENT_ID", help="the events' ids")
+        chosen.add_argument("--all", action="store_true", help="all parked events (of the subscription, if given)")
     return parser
 
 
@@ -65,22 +63,22 @@ def _list(spool: Spool, options: argparse.Namespace) -> None:
         return
     for each in found:
         event = each.event
-        next_try = f"next try {_minute(each.retry_at)}" if each.retry_at else "waits for you"
+        retry = f"next retry {_minute(each.retry_at)}" if each.retry_at else "no automatic retry"
         print(
             f"{event.event_id}  {event.subscription_id}  {event.quantity:f} {event.usage_type}  {_minute(event.when)}"
         )
-        print(f"    refused since {_minute(each.since)}, {next_try}: {each.problem}")
+        print(f"    refused since {_minute(each.since)}, {retry}: {each.problem}")
     print(f"{_events(len(found))} parked in {options.spool}.")
 
 
 def _retry(spool: Spool, options: argparse.Namespace) -> None:
     now = datetime.now(UTC)
-    count = spool.unpark([each.number for each in _chosen(spool, options)], lambda each: to_retry(each, now))
+    count = spool.unpark([each.number for each in _chosen(spool, options)], lambda each: text_to_retry(each, now))
     print(f"{_events(count)} will be sent again by the recorder that uses {options.spool}.")
 
 
 def _drop(spool: Spool, options: argparse.Namespace) -> None:
-    """Print what is dropped, so that it can still be recorded by hand."""
+    """Print the dropped events, so that they can still be recorded by hand."""
     chosen = _chosen(spool, options)
     for each in chosen:
         print(_json(each))
@@ -97,7 +95,7 @@ def _parked(spool: Spool, options: argparse.Namespace) -> list[ParkedEvent]:
 
 
 def _chosen(spool: Spool, options: argparse.Namespace) -> list[ParkedEvent]:
-    """The events that were asked for; all of them, or none.
+    """Return the requested events, all or none.
 
     Raises:
         NoSuchEvent: one of them is not parked.

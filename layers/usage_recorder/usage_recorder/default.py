@@ -1,4 +1,4 @@
-"""The one-line way: `record_usage`, configured by the environment."""
+"""`record_usage`: one function that needs nothing but environment variables."""
 
 import logging
 import os
@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 from usage_recorder.errors import RecorderError
-from usage_recorder.events import Quantity
 from usage_recorder.recorder import UsageRecorder
+from usage_recorder.validation import Quantity
 
 log = logging.getLogger("usage_recorder")
 
@@ -24,23 +24,23 @@ def record_usage(
     event_id: str | None = None,
     occurred_at: datetime | None = None,
 ) -> bool:
-    """Record usage and say whether the service has acknowledged it. Never raises.
+    """Record usage and return whether the service has acknowledged it. Never raises.
 
-    True: the service has it. False: it has not said so within ten seconds, or it refused, or the event could not be
-    accepted here; the log says which. An event that was merely not answered stays buffered and goes on being sent, so
-    do not record the same usage again, except with an `event_id` of your own, which counts once.
+    False means that the service did not answer within ten seconds, that it refused the event, or that the event could
+    not be accepted; the log says which. An event without an answer stays buffered and is still sent. So do not record
+    the same usage again, except with an `event_id` of your own, which counts once.
 
-    The environment says where and who: USAGE_API_URL, and INTERNAL_API_KEY or USAGE_API_TOKEN. With USAGE_SPOOL, the
-    path of a file, unsent and refused events survive the process.
+    Environment variables: USAGE_API_URL, and INTERNAL_API_KEY or USAGE_API_TOKEN. With USAGE_SPOOL, the path of a
+    file, unsent and refused events survive the process.
     """
     try:
         default_recorder().record_now(
             user_id, subscription_id, usage_type, quantity, metadata, event_id=event_id, occurred_at=occurred_at
         )
     except (RecorderError, ValueError) as error:
-        log.error("usage is not recorded: %s", error)
+        log.error("usage was not recorded: %s", error)
     except Exception:
-        log.exception("usage is not recorded")
+        log.exception("usage was not recorded")
     else:
         return True
     return False
@@ -48,7 +48,7 @@ def record_usage(
 
 @cache
 def default_recorder() -> UsageRecorder:
-    """The recorder of the environment, which is asked again the next time if it lacks something.
+    """Return the recorder that the environment configures. After an error, the next call tries again.
 
     Raises:
         ValueError: a variable is missing.

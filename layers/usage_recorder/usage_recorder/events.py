@@ -1,37 +1,24 @@
 """A usage event and its exact JSON. Pure: no clock, no environment."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, DecimalException
+from decimal import Decimal
 from typing import Any
 
-INTEGER_DIGITS = 12
-DECIMAL_PLACES = 9
 MAX_EVENT_BYTES = 8_192
-"""More than the service takes of one event (2 KB of metadata); it bounds what a buffer can hold: 10,000 are 82 MB."""
+"""More than the service accepts (2 KB of metadata). It bounds the size of a buffer: 10,000 events are 82 MB."""
 
-CUSTOMER_PREFIX = "customer:"
-"""The service records a customer's event, one that is sent with a user's token, under its id with this before it."""
-
-RESERVED_PREFIXES = (CUSTOMER_PREFIX, "reversal:", "rating:", "closing:")
-"""Event ids that begin like this are the service's own."""
-
-_EVENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,127}")
-_WIDEST_NUMBER = 100
-
-Quantity = int | float | Decimal | str
+_MAX_NUMBER_DIGITS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class UsageEvent:
-    """What a service reports. `quantity` is exact, the times are aware.
+    """Usage as a service reports it. `quantity` is exact, and the times are aware.
 
-    `occurred_at` is when the work was done, where the caller said so; `reported_at` is when `record` was called, where
-    not. One of them is there.
+    `occurred_at` is when the work was done, if the caller gave it; otherwise `reported_at` is when `record` was
+    called. One of the two is always set.
     """
 
     event_id: str
@@ -51,10 +38,10 @@ class UsageEvent:
         return moment
 
     def to_json(self) -> str:
-        """Compact JSON in ASCII, so that characters are bytes.
+        """Return compact JSON in ASCII, so its length is its size in bytes.
 
         Raises:
-            ValueError: it has no JSON form, or one of more than `MAX_EVENT_BYTES`.
+            ValueError: a value cannot be written as JSON, or the JSON has more than `MAX_EVENT_BYTES`.
         """
         fields: dict[str, object] = {
             "eventId": self.event_id,
@@ -64,11 +51,11 @@ class UsageEvent:
             "quantity": self.quantity,
         }
         if self.occurred_at:
-            fields["occurredAt"] = _iso(self.occurred_at)
+            fields["occurredAt"] = _format_time(self.occurred_at)
         if self.reported_at:
-            fields["reportedAt"] = _iso(self.reported_at)
+            fields["reportedAt"] = _format_time(self.reported_at)
         try:
-            text = _json(fields | {"metadata": self.metadata})
+            text = _exact_json(fields | {"metadata": self.metadata})
         except RecursionError:
             raise ValueError("metadata is nested too deeply") from None
         if len(text) > MAX_EVENT_BYTES:
@@ -85,104 +72,31 @@ class UsageEvent:
             subscription_id=fields["subscriptionId"],
             usage_type=fields["usageType"],
             quantity=Decimal(fields["quantity"]),
-            occurred_at=_instant(fields.get("occurredAt")),
+            occurred_at=_parse_time(fields.get("occurredAt")),
             metadata=fields["metadata"],
-            reported_at=_instant(fields.get("reportedAt")),
+            reported_at=_parse_time(fields.get("reportedAt")),
         )
 
 
-def event_id_of(text: object) -> str:
-    """`text`, if the service takes it for an event id.
-
-    Raises:
-        ValueError: it does not, however often it is sent.
-    """
-    if not isinstance(text, str) or not _EVENT_ID.fullmatch(text):
-        raise ValueError(f"event_id must be 1 to 128 printable ASCII characters without spaces, not {_shown(text)}")
-    if text.startswith(RESERVED_PREFIXES):
-        raise ValueError(f"event_id must not begin with {', '.join(RESERVED_PREFIXES)}; it is {_shown(text)}")
-    return text
-
-
-def identifier(text: object, name: str) -> str:
-    """`text`, if the service takes it for the id of a user or a subscription or for a usage type, which `name` says.
-
-    Raises:
-        ValueError: it does not, however often it is sent.
-    """
-    if not isinstance(text, str) or not _IDENTIFIER.fullmatch(text):
-        raise ValueError(
-            f"{name} must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : @ | + = , -, the first of them no dot,"
-            f" not {_shown(text)}"
-        )
-    return text
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:160]
-
-
-def exact(quantity: Quantity) -> Decimal:
-    """`quantity` as a Decimal. A float counts as what it is written as: 0.1 is one tenth.
-
-    Raises:
-        ValueError: it is not a number, not greater than 0, or has more than 12 digits before or 9 after the point.
-    """
-    if isinstance(quantity, bool):
-        raise ValueError("quantity must be a number, not a bool")
-    try:
-        # float's own repr: subclasses such as numpy's write their type around the number.
-        number = Decimal(float.__repr__(quantity) if isinstance(quantity, float) else str(quantity))
-    except DecimalException:
-        raise ValueError(f"quantity must be a number, not {str(quantity)[:64]!r}") from None
-    if not number.is_finite() or number <= 0:
-        raise ValueError(f"quantity must be greater than 0, not {str(quantity)[:64]}")
-    if number.adjusted() >= INTEGER_DIGITS or _places(number) > DECIMAL_PLACES:
-        raise ValueError(
-            f"quantity must have at most {INTEGER_DIGITS} digits before and {DECIMAL_PLACES} after the point,"
-            f" not {str(quantity)[:64]}"
-        )
-    return number
-
-
-def _places(number: Decimal) -> int:
-    """Digits after the point, trailing zeros not counted."""
-    _, digits, exponent = number.as_tuple()
-    assert isinstance(exponent, int)  # it is finite
-    zeros = len(digits) - len("".join(map(str, digits)).rstrip("0"))
-    return max(0, -(exponent + zeros))
-
-
-def aware(moment: datetime) -> datetime:
-    """`moment`, if it says in which time zone it is.
-
-    Raises:
-        ValueError: it does not.
-    """
-    if moment.utcoffset() is None:
-        raise ValueError("occurred_at must have a time zone, such as datetime.now(UTC)")
-    return moment
-
-
-def _instant(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _iso(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _json(value: object) -> str:
-    """As `json.dumps`, but Decimals are numbers, exact, in plain notation."""
+def _exact_json(value: object) -> str:
+    """As `json.dumps`, but with Decimals as exact numbers in plain notation."""
     if isinstance(value, Decimal):
-        return _plain(value)
+        return _plain_number(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_key(key)}:{_json(each)}" for key, each in value.items()) + "}"
+        return "{" + ",".join(f"{_key(key)}:{_exact_json(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_json, value)) + "]"
+        return "[" + ",".join(map(_exact_json, value)) + "]"
     if value is None or isinstance(value, str | int | float):
         return json.dumps(value, allow_nan=False)
-    raise ValueError(f"{type(value).__name__} has no JSON form")
+    raise ValueError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def _key(key: object) -> str:
@@ -191,8 +105,8 @@ def _key(key: object) -> str:
     return json.dumps(key)
 
 
-def _plain(number: Decimal) -> str:
-    """The exponent is looked at first: 1e999999999 must not cost memory."""
-    if not number.is_finite() or abs(number.adjusted()) > _WIDEST_NUMBER:
-        raise ValueError(f"{number} has no JSON form here")
+def _plain_number(number: Decimal) -> str:
+    """Check the exponent first: writing out 1e999999999 would exhaust the memory."""
+    if not number.is_finite() or abs(number.adjusted()) > _MAX_NUMBER_DIGITS:
+        raise ValueError(f"{number} cannot be written as JSON")
     return format(number, "f")

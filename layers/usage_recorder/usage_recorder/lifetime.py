@@ -1,4 +1,4 @@
-"""What happens to recorders when the process ends or forks."""
+"""Close recorders when the process ends, and prepare them for forks."""
 
 import atexit
 import logging
@@ -12,7 +12,9 @@ from weakref import WeakSet
 log = logging.getLogger("usage_recorder")
 
 
-class Living(Protocol):
+class Watched(Protocol):
+    """What has to be closed and prepared for forks: a recorder's delivery."""
+
     def close(self) -> object: ...
 
     def before_fork(self) -> None: ...
@@ -22,18 +24,19 @@ class Living(Protocol):
     def after_fork_in_child(self) -> None: ...
 
 
-# What has something to send is also held by its thread, so none is forgotten here too early.
-_recorders: "WeakSet[Living]" = WeakSet()
+# Weak references are enough: the thread of a delivery keeps it alive while there is something to send.
+_recorders: "WeakSet[Watched]" = WeakSet()
 
 
-def watch(recorder: Living) -> None:
+def watch(recorder: Watched) -> None:
+    """Close it when the process ends, and tell it about forks, for as long as it lives."""
     _recorders.add(recorder)
 
 
 def exit_on_sigterm() -> None:
-    """Make SIGTERM an ordinary exit, so that recorders are flushed as at any other. For the main thread.
+    """Make SIGTERM an ordinary exit, so that recorders are flushed. Call it in the main thread.
 
-    By itself SIGTERM, which is how containers are stopped, ends Python at once. A handler that is set already stays.
+    By default SIGTERM, which is how containers are stopped, ends Python at once. An existing handler is kept.
     """
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -41,19 +44,19 @@ def exit_on_sigterm() -> None:
 
 @atexit.register
 def _close_all() -> None:
-    _each("closed", (recorder.close for recorder in list(_recorders)))
+    _for_each("closed", (recorder.close for recorder in list(_recorders)))
 
 
-def _each(done: str, steps: Iterable[Callable[[], object]]) -> None:
-    """What fails for one recorder must not keep the others from it."""
+def _for_each(action: str, steps: Iterable[Callable[[], object]]) -> None:
+    """Run all steps: a failure of one recorder must not affect the others."""
     for step in steps:
         try:
             step()
         except Exception:
-            log.exception("a recorder cannot be %s", done)
+            log.exception("a recorder cannot be %s", action)
 
 
-_forking: list[Living] = []
+_forking: list[Watched] = []
 
 
 def _before_fork() -> None:
@@ -64,11 +67,11 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    _each("used after a fork", (recorder.after_fork_in_parent for recorder in _forking))
+    _for_each("used after a fork", (recorder.after_fork_in_parent for recorder in _forking))
 
 
 def _after_fork_in_child() -> None:
-    _each("used in a forked process", (recorder.after_fork_in_child for recorder in _forking))
+    _for_each("used in a forked process", (recorder.after_fork_in_child for recorder in _forking))
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,27 +1,27 @@
-"""Events that the service refused: kept until they are recorded after all, or dropped by a person. Pure.
+"""Parked events: those that the service refused, kept until they are recorded after all or dropped by a person. Pure.
 
-A refused event is not forgotten: its cause can be fixed, and what was used has to be billed. Some causes pass with
-time; events with such a cause are retried automatically.
+A refused event is not deleted: its cause can be fixed, and the usage has to be billed. Some causes are temporary;
+events with such a cause are retried automatically.
 """
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from usage_recorder.answers import Problem
 from usage_recorder.buffers import Entry, ParkedEntry
 from usage_recorder.events import UsageEvent
+from usage_recorder.outcomes import Problem
 
 FAR_IN_THE_PAST = timedelta(days=180)
-"""The service says `out_of_range` of events ahead of its clock and of events more than a year old. An event this old is
-one of the latter, however wrong the clock here is."""
+"""The service answers `out_of_range` for events ahead of its clock and for events more than a year old. An event this
+old is one of the latter, however wrong this machine's clock is."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedEvent:
-    """An event that the service refused, why, and since when.
+    """An event that the service refused, with the reason and the time of the first refusal.
 
-    `retry_at` is when it is next retried automatically; None where it waits for a person. `number` names it in its
+    `retry_at` is when it is next retried automatically; None if a person has to decide. `number` identifies it in its
     buffer.
     """
 
@@ -42,18 +42,18 @@ class ParkedEvent:
         )
 
 
-def passes(problem: Problem, event: UsageEvent, now: datetime) -> bool:
-    """Whether it may pass with time: no such subscription yet, or an event ahead of the service's clock."""
+def is_temporary(problem: Problem, event: UsageEvent, now: datetime) -> bool:
+    """Return whether the cause may go away by itself: no such subscription yet, or an event ahead of the clock."""
     if (problem.status, problem.code) == (404, "subscription_not_found"):
         return True
     return _is_about(problem, "occurredAt") and event.when > now - FAR_IN_THE_PAST
 
 
-def to_retry(parked: ParkedEntry, now: datetime) -> str:
+def text_to_retry(parked: ParkedEntry, now: datetime) -> str:
     """Return the JSON to send when a person has an event sent again at `now`.
 
-    It is that of before. Only a report that the service refused as too old, because a clock here was never set or the
-    spool lay somewhere for a year, is made now: as it was, it could never be recorded.
+    It is unchanged, with one exception: a `reportedAt` that the service refused as too old becomes `now`. The clock
+    was wrong, or the spool was found again after a year; unchanged, the event could never be recorded.
     """
     if not _is_about(Problem.from_json(parked.problem), "reportedAt"):
         return parked.text
@@ -61,13 +61,13 @@ def to_retry(parked: ParkedEntry, now: datetime) -> str:
 
 
 def _is_about(problem: Problem, field: str) -> bool:
-    """Whether the time in `field` is all that the service refused."""
+    """Return whether the service refused nothing but the time in `field`."""
     found = [(each.get("field"), each.get("code")) for each in problem.errors]
     return found == [(field, "out_of_range")]
 
 
-def parked(entry: Entry, problem: Problem, now: float, retry_at: float | None) -> ParkedEntry:
-    """Return `entry` as it is to be parked. Times in seconds since 1970."""
+def parked_entry(entry: Entry, problem: Problem, now: float, retry_at: float | None) -> ParkedEntry:
+    """Return `entry` as a parked entry. Times are in seconds since 1970."""
     return ParkedEntry(
         number=entry.number,
         text=entry.text,
@@ -79,6 +79,6 @@ def parked(entry: Entry, problem: Problem, now: float, retry_at: float | None) -
 
 
 def identity_of(text: str) -> str:
-    """Return a digest that all reports of one event share, so that a job that is run again leaves one parked event."""
+    """Return a digest that all reports of one event share, so that a job that is run again parks only one event."""
     same = replace(UsageEvent.from_json(text), reported_at=None).to_json()
     return sha256(same.encode()).hexdigest()

@@ -1,10 +1,8 @@
-"""The recorder: what a service calls. It makes events of what it is told, and hands them to their delivery."""
+"""The recorder: the calls that other services use. It makes events and hands them to their delivery."""
 
-import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial, wraps
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -14,49 +12,50 @@ from uuid import uuid4
 import httpx
 
 from usage_recorder import lifetime
-from usage_recorder.answers import Acknowledged, Postponed, Rejected, Retry
-from usage_recorder.buffers import Buffer, MemoryBuffer
-from usage_recorder.delivery import Delivery, OnRejected, Settings
+from usage_recorder.buffers import Buffer
+from usage_recorder.credentials import Credential, headers_of
+from usage_recorder.delivery import Delivery
 from usage_recorder.errors import BufferFull, NotAcknowledged, UsageRejected
-from usage_recorder.events import Quantity, UsageEvent, aware, event_id_of, exact, identifier
+from usage_recorder.events import UsageEvent
+from usage_recorder.lambda_handlers import flush_after
+from usage_recorder.memory import MemoryBuffer
+from usage_recorder.outcomes import Acknowledged, Postponed, Rejected, Retry
 from usage_recorder.parking import ParkedEvent
 from usage_recorder.retries import Pauses
-from usage_recorder.sender import PATH, Credential, Sender, client_for, headers_of
+from usage_recorder.sender import PATH, Sender, client_for
+from usage_recorder.settings import Settings
+from usage_recorder.settling import OnRejected
 from usage_recorder.spool import Spool
+from usage_recorder.validation import Quantity, aware_time, exact_quantity, valid_event_id, valid_identifier
 
 MAX_BATCH = 500
-
-HANDLER_RESERVE_SECONDS = 0.5
-"""What a Lambda handler keeps of its time to answer after flushing."""
-
-log = logging.getLogger("usage_recorder")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class UsageRecorder:
-    """Records usage with the service at `url`. Safe under threads; one a process is enough.
+    """Record usage with the service at `url`. Safe under threads; one recorder per process is enough.
 
     Args:
-        url: where the API answers, without `/api/...`.
-        api_key: an API key; or a function that gives it, called for every request.
-        token: a JWT, instead of `api_key`; or a function that gives it, so that it can be renewed.
-        spool: a file that keeps unsent and parked events across restarts; processes may share it. Without, they are in
-            memory.
-        max_buffered: how many events may be unsent (in a spool: of all processes that share it).
-        max_parked: how many rejected events are kept in memory, the newest of them. A spool keeps all.
-        full_timeout: how many seconds `record` waits for room before it raises `BufferFull`.
-        max_batch: how many events are sent together, at most 500.
-        linger: how many seconds the first event of a batch waits for others.
-        request_timeout: how many seconds the service may take to be connected to, and to answer for a batch.
-        flush_timeout: how many seconds `flush` and `close` try, and `record_now` waits, unless told otherwise.
-        on_rejected: called, from another thread, with every event that was rejected, and why.
-        pauses: how long to wait between tries.
-        http: makes the client, where TLS or a proxy need settings of their own.
+        url: the API's base URL, without `/api/...`.
+        api_key: an API key, or a function that returns one, called for every request.
+        token: a JWT, instead of `api_key`; or a function that returns one, so that it can be renewed.
+        spool: a file that keeps unsent and parked events across restarts; processes may share it. Without it events
+            are kept in memory.
+        max_buffered: maximum number of unsent events (in a spool: of all processes that share it).
+        max_parked: maximum number of rejected events kept in memory, the newest of them. A spool keeps all.
+        full_timeout: seconds that `record` waits for room before it raises `BufferFull`.
+        max_batch: maximum number of events sent together, at most 500.
+        linger: seconds that the first event of a batch waits for others.
+        request_timeout: seconds that the service may take to accept a connection, and to respond to a batch.
+        flush_timeout: default time limit, in seconds, of `flush`, `close` and `record_now`.
+        on_rejected: called from another thread with every rejected event and the reason.
+        pauses: the pauses between attempts.
+        http: a function that makes the client, if TLS or a proxy need settings of their own.
 
     Raises:
-        ValueError: an argument is not usable.
+        ValueError: an argument is invalid.
         SpoolFailed: the spool cannot be opened.
     """
 
@@ -98,7 +97,7 @@ class UsageRecorder:
         self._max_buffered = max_buffered
         self._flush_timeout = flush_timeout
         self._delivery = Delivery(make_buffer, make_sender, settings, on_rejected)
-        # Not this recorder: the delivery is also held by its thread, so none with something to send is forgotten.
+        # Watch the delivery, not this recorder: its thread keeps it alive as long as there is something to send.
         lifetime.watch(self._delivery)
         if spool is not None:
             self._delivery.start()
@@ -116,18 +115,18 @@ class UsageRecorder:
         event_id: str | None = None,
         occurred_at: datetime | None = None,
     ) -> str:
-        """Accept an event and give its id; it is sent in the background. With a spool it is on disk by then.
+        """Accept an event and return its id; it is sent in the background. With a spool it is on disk by then.
 
-        The id is made here unless given, so that every try sends the same event. A call that may be repeated, as by a
-        job that is run again, needs an `event_id` of its own. `occurred_at` is when the work was done, if that is
-        known, never the time of the call: that is sent anyway, and does not make a repeated call another event.
+        An id is generated unless given, and every attempt sends the same one. A call that may be repeated, such as by
+        a job that is run again, needs an `event_id` of its own. `occurred_at` is when the work was done, if that is
+        known. Never pass the time of the call: it is sent anyway, and does not make a repeated call another event.
 
         Raises:
-            ValueError: it can never be an event: an id or the quantity is none, or it has no JSON form.
+            ValueError: it can never be a valid event: an id, the quantity or the metadata is invalid.
             BufferFull: there was no room for it for `full_timeout` seconds.
             RecorderClosed, SpoolFailed: it was not accepted either.
         """
-        event = _event(
+        event = _new_event(
             user_id, subscription_id, usage_type, quantity, metadata, event_id=event_id, occurred_at=occurred_at
         )
         if self._delivery.accept(event.to_json()) is None:
@@ -148,23 +147,20 @@ class UsageRecorder:
     ) -> Acknowledged:
         """Record an event at once, and return when the service has acknowledged it.
 
-        It takes no longer than `timeout` seconds whatever the service, the network or what gives the credentials does,
-        the wait for room included. Only a spool's file can take longer, while another process has it locked.
+        It takes at most `timeout` seconds, including the wait for room, however slow the service, the network or a
+        function that provides credentials is. Only a spool's file can add to it, while another process has it locked.
 
         Raises:
             UsageRejected: the service refused it. It is parked.
-            NotAcknowledged: it was not answered for within `timeout` seconds, or refused for now. It is sent on.
-            ValueError, BufferFull, RecorderClosed, SpoolFailed: as `record`; after any of these it is not buffered.
+            NotAcknowledged: no response within `timeout` seconds, or refused for now. It is still sent.
+            ValueError, BufferFull, RecorderClosed, SpoolFailed: as for `record`; the event was not accepted.
         """
-        event = _event(
+        event = _new_event(
             user_id, subscription_id, usage_type, quantity, metadata, event_id=event_id, occurred_at=occurred_at
         )
-        seconds = self._flush_timeout if timeout is None else timeout
-        deadline = time.monotonic() + seconds
-        entry = self._delivery.accept(event.to_json(), seconds + self._delivery.claim_seconds, seconds)
-        if entry is None:
+        outcome = self._delivery.send_now(event.to_json(), self._flush_timeout if timeout is None else timeout)
+        if outcome is None:
             raise self._full(event)
-        outcome = self._delivery.send_now(entry, deadline, seconds)
         if isinstance(outcome, Rejected):
             raise UsageRejected(event, outcome.problem)
         if isinstance(outcome, Postponed):
@@ -175,16 +171,16 @@ class UsageRecorder:
 
     @property
     def unsent(self) -> int:
-        """How many accepted events are neither acknowledged nor finally rejected (in a spool: of all processes)."""
+        """The number of events neither acknowledged nor finally rejected (in a spool: of all processes)."""
         return self._delivery.unsent
 
     def _full(self, event: UsageEvent) -> BufferFull:
         return BufferFull(f"{self._max_buffered} events are unsent; event {event.event_id} was not accepted")
 
-    # --- What the service refused ----------------------------------------------------------------
+    # --- Parked events ---------------------------------------------------------------------------
 
     def parked(self) -> list[ParkedEvent]:
-        """The events that the service refused, the oldest first. With a spool: of all processes.
+        """Return the events that the service refused, the oldest first. With a spool: of all processes.
 
         Raises:
             RecorderClosed, SpoolFailed: they cannot be read.
@@ -192,9 +188,9 @@ class UsageRecorder:
         return [ParkedEvent.of(each) for each in self._delivery.parked()]
 
     def retry_parked(self, events: Iterable[ParkedEvent] | None = None) -> int:
-        """Send parked events again, all unless `events` says which; how many these are.
+        """Send parked events again, all unless `events` says which; return their number.
 
-        They keep their times, but for a `reportedAt` that the service refused: that becomes the present time.
+        They keep their times, except for a `reportedAt` that the service refused: it becomes the current time.
 
         Raises:
             RecorderClosed, SpoolFailed: they stay parked.
@@ -203,28 +199,28 @@ class UsageRecorder:
         return self._delivery.unpark([each.number for each in chosen])
 
     def drop_parked(self, events: Iterable[ParkedEvent]) -> int:
-        """Forget parked events, so that they are never billed; how many there were.
+        """Delete parked events, so that they are never billed; return how many there were.
 
         Raises:
             RecorderClosed, SpoolFailed: they stay parked.
         """
         return self._delivery.drop([each.number for each in events])
 
-    # --- Ending ------------------------------------------------------------------------------
+    # --- Flushing and closing ----------------------------------------------------------------
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Send what was accepted so far; whether all of it is acknowledged or rejected within `timeout` seconds.
+        """Send the events accepted so far; return whether all are acknowledged or rejected within `timeout` seconds.
 
-        A flush cuts short the recorder's own pauses, so it is at least one try, but not what Retry-After asks for. It
-        does not wait for events that are refused for now, but is not true with one of them either. In a forked
-        process it is about what that process accepted.
+        A flush ends the recorder's own pause, so there is at least one attempt; it does not end the service's
+        Retry-After. It does not wait for events that are refused for now, and returns False if there is one. In a
+        forked process it is about the events that this process accepted.
         """
         return self._delivery.flush(self._flush_timeout if timeout is None else timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Take no more events, flush, and end the thread; whether all was sent.
+        """Accept no more events, flush, and end the thread; return whether all events were sent.
 
-        What is left stays in the spool. Without one it is given up: logged, and told to `on_rejected`.
+        Unsent events stay in the spool. Without a spool they are lost: each is logged and passed to `on_rejected`.
         """
         return self._delivery.close(timeout)
 
@@ -235,39 +231,14 @@ class UsageRecorder:
         self.close()
 
     def flushing(self, handler: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a Lambda handler: flush before it answers, because afterwards the process is frozen.
+        """Decorate a Lambda handler: flush before it responds, because afterwards the process is frozen.
 
         It takes at most `flush_timeout` seconds, and leaves half a second of the invocation's time.
         """
-
-        @wraps(handler)
-        def flushed(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                return handler(*args, **kwargs)
-            finally:
-                self._flush_invocation(args)
-
-        return flushed
-
-    def _flush_invocation(self, arguments: tuple[Any, ...]) -> None:
-        """Whatever happens here, the handler's own result or exception is what counts."""
-        try:
-            if not self.flush(self._time_left(arguments)):
-                log.warning("%d usage events are unsent at the end of the invocation", self.unsent)
-        except Exception:
-            log.exception("usage events cannot be flushed at the end of the invocation")
-
-    def _time_left(self, arguments: tuple[Any, ...]) -> float:
-        remaining = next(
-            (each.get_remaining_time_in_millis for each in arguments if hasattr(each, "get_remaining_time_in_millis")),
-            None,
-        )
-        if remaining is None:
-            return self._flush_timeout
-        return min(self._flush_timeout, max(0.0, float(remaining()) / 1000 - HANDLER_RESERVE_SECONDS))
+        return flush_after(handler, self, self._flush_timeout)
 
 
-def _event(
+def _new_event(
     user_id: str,
     subscription_id: str,
     usage_type: str,
@@ -278,12 +249,12 @@ def _event(
     occurred_at: datetime | None,
 ) -> UsageEvent:
     return UsageEvent(
-        event_id=uuid4().hex if event_id is None else event_id_of(event_id),
-        user_id=identifier(user_id, "user_id"),
-        subscription_id=identifier(subscription_id, "subscription_id"),
-        usage_type=identifier(usage_type, "usage_type"),
-        quantity=exact(quantity),
-        occurred_at=aware(occurred_at) if occurred_at else None,
+        event_id=uuid4().hex if event_id is None else valid_event_id(event_id),
+        user_id=valid_identifier(user_id, "user_id"),
+        subscription_id=valid_identifier(subscription_id, "subscription_id"),
+        usage_type=valid_identifier(usage_type, "usage_type"),
+        quantity=exact_quantity(quantity),
+        occurred_at=aware_time(occurred_at) if occurred_at else None,
         reported_at=None if occurred_at else datetime.now(UTC),
         metadata=metadata or {},
     )

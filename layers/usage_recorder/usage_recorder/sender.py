@@ -1,15 +1,15 @@
-"""Sends events to the service, and says what became of each."""
+"""Requests: send events to the service and return the outcome of each event."""
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import httpx
 
-from usage_recorder.answers import Outcome, Refused, Rejected, Retry, outcomes
+from usage_recorder.deadlines import Deadline
+from usage_recorder.outcomes import Outcome, Rejected, Retry
+from usage_recorder.responses import BatchRefused, read_response
 
-Credential = str | Callable[[], str]
 PATH = "/api/usage/batch"
 USER_AGENT = "usage-recorder/1.0.0"
 
@@ -26,82 +26,62 @@ class Sender:
         self._timeout = timeout
         self._http = http
 
-    def send(self, events: Sequence[str], within: float | None = None) -> list[Outcome]:
-        """Send events, each as JSON, and say what became of each. Raises nothing.
+    def send(self, events: Sequence[str], timeout: float) -> list[Outcome]:
+        """Send events, each as JSON, and return their outcomes in the same order. Raises nothing.
 
-        `within`: seconds for the answer, if that is less than the usual. A connection that cannot be made, or headers
-        that come in drips, can take longer: what must not wait for them has to wait elsewhere.
+        `timeout`: seconds for each response, if shorter than the sender's own. Connecting, or response headers that
+        arrive byte by byte, can take longer, so a caller with a deadline has to wait in another thread.
         """
         try:
-            return self._answered(events, within)
-        except Refused as refused:
-            return self._apart(events, refused, within)
-        except Exception as error:  # of any kind: what gives the token may raise whatever it likes
-            return [Retry(f"no answer: {_legible(error)}")] * len(events)
+            return self._request(events, min(self._timeout, timeout))
+        except BatchRefused as refused:
+            return self._send_halves(events, refused, timeout)
+        except Exception as error:  # of any kind: a function that provides credentials may raise anything
+            return [Retry(f"no response: {_safe_text(error)}")] * len(events)
 
     def close(self) -> None:
         self._http.close()
 
-    def _answered(self, events: Sequence[str], within: float | None) -> list[Outcome]:
-        seconds = min(self._timeout, within or self._timeout)
-        deadline = time.monotonic() + seconds
+    def _request(self, events: Sequence[str], timeout: float) -> list[Outcome]:
+        deadline = Deadline.after(timeout)
         with self._http.stream(
             "POST",
             self._url,
             content=f"{_OPEN}{','.join(events)}{_CLOSE}",
             headers={"content-type": "application/json", "user-agent": USER_AGENT, **self._headers()},
-            timeout=seconds,
+            timeout=timeout,
         ) as response:
-            content = _read(response, deadline)
+            content = _read_body(response, deadline)
         event_ids = [json.loads(event)["eventId"] for event in events]
-        return outcomes(response.status_code, response.headers, content, event_ids, datetime.now(UTC))
+        return read_response(response.status_code, response.headers, content, event_ids, datetime.now(UTC))
 
-    def _apart(self, events: Sequence[str], refused: Refused, within: float | None) -> list[Outcome]:
-        """Halve what was refused until the event that caused it is alone: it must not take the others with it."""
+    def _send_halves(self, events: Sequence[str], refused: BatchRefused, timeout: float) -> list[Outcome]:
+        """Halve a refused batch until the event that caused it is alone, so that the others are recorded."""
         if len(events) == 1:
             return [Rejected(refused.problem)]
         middle = len(events) // 2
-        first = self.send(events[:middle], within)
-        if all(isinstance(outcome, Retry) for outcome in first):  # the service has gone; leave it alone
+        first = self.send(events[:middle], timeout)
+        if all(isinstance(outcome, Retry) for outcome in first):  # the service is down: do not add to its load
             return first + first[:1] * (len(events) - middle)
-        return first + self.send(events[middle:], within)
+        return first + self.send(events[middle:], timeout)
 
 
-def _read(response: httpx.Response, deadline: float) -> bytes:
-    """The answer's body. httpx bounds the time between two bytes, but not their number."""
+def _read_body(response: httpx.Response, deadline: Deadline) -> bytes:
+    """Return the response's body. httpx limits the time between two chunks, but not their number."""
     content = bytearray()
     for chunk in response.iter_bytes():
         content += chunk
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("the answer does not end", request=response.request)
+        if deadline.passed():
+            raise httpx.ReadTimeout("the response is too slow", request=response.request)
     return bytes(content)
 
 
 def client_for(url: str) -> httpx.Client:
-    """A client with its own connections. A service on this machine is never behind a proxy."""
+    """Return a client of its own for `url`. It uses no proxy for a service on this machine."""
     return httpx.Client(trust_env=httpx.URL(url).host not in {"127.0.0.1", "localhost", "::1"})
 
 
-def headers_of(api_key: Credential | None, token: Credential | None) -> Callable[[], Mapping[str, str]]:
-    """The headers that say who is calling, asked for anew with every request.
-
-    Raises:
-        ValueError: neither or both are given.
-    """
-    if (api_key is None) == (token is None):
-        raise ValueError("give either api_key or token")
-    if api_key is not None:
-        return lambda: {"x-api-key": _said(api_key)}
-    assert token is not None
-    return lambda: {"authorization": f"Bearer {_said(token)}"}
-
-
-def _said(credential: Credential) -> str:
-    """Without the line break that a file with a key in it often ends with."""
-    return (credential if isinstance(credential, str) else credential()).strip()
-
-
-def _legible(error: Exception) -> str:
-    """What happened on the network; of anything else its kind alone, for its text may quote the credentials."""
+def _safe_text(error: Exception) -> str:
+    """Return the text of a network error, and only the type of any other: its text may contain the credentials."""
     harmless = isinstance(error, httpx.NetworkError | httpx.TimeoutException | httpx.RemoteProtocolError)
     return repr(error) if harmless else type(error).__name__
