@@ -86,6 +86,7 @@ def run(_: Connection, pending: int) -> dict[str, float]:
     from usage_billing.billing import model  # noqa: PLC0415 - the surroundings are entered by now
     from usage_billing.billing import runner as billing_runner  # noqa: PLC0415
     from usage_billing.platform import clock  # noqa: PLC0415 - the surroundings are entered by now
+    from usage_billing.platform.deadline import Deadline  # noqa: PLC0415
 
     lambda_context = context(3600)
     with quiet():
@@ -93,7 +94,7 @@ def run(_: Connection, pending: int) -> dict[str, float]:
         totals = billing_runner.run(
             model.whole_run(),
             now=clock.now,
-            seconds_left=lambda: lambda_context.get_remaining_time_in_millis() / 1000,
+            deadline=Deadline.of(lambda_context),
             hand_over=_unexpected,
         )
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - computed

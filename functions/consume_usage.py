@@ -3,6 +3,7 @@
 from typing import Any
 
 from usage_billing.platform import clock
+from usage_billing.platform.deadline import Deadline
 from usage_billing.platform.observability import LambdaContext, observed
 from usage_billing.usage.consumer import Message, consume
 
@@ -10,7 +11,7 @@ from usage_billing.usage.consumer import Message, consume
 @observed
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answers which messages are to be delivered again."""
-    again = consume([_message(record) for record in event["Records"]], clock.now(), clock.time_left(context))
+    again = consume([_message(record) for record in event["Records"]], clock.now(), Deadline.of(context))
     return {"batchItemFailures": [{"itemIdentifier": name} for name in again]}
 
 

@@ -5,24 +5,22 @@ from usage_billing.billing import report_store
 from usage_billing.billing.api import BillingRuns, BillingRunSummary
 from usage_billing.kernel import cursors
 from usage_billing.platform import clock
+from usage_billing.platform.deadline import LIST_RESERVE, Deadline
 from usage_billing.web.parameters import Cursor, PageSize
 from usage_billing.web.resolver import Api
-
-RESERVE_SECONDS = 5.0
-"""What is kept of the time when no further run is read: one call that hangs, and the answer."""
 
 app = Api()
 
 
 @app.get("/api/billing/runs", allow=OPERATORS)
 def list_billing_runs(limit: PageSize = 10, cursor: Cursor = None) -> BillingRuns:
-    now, seconds_left = clock.now(), clock.time_left(app.lambda_context)
+    now, deadline = clock.now(), Deadline.of(app.lambda_context).less(LIST_RESERVE)
     before = cursors.behind(cursor)
     places = report_store.newest(before, limit + 1)
     runs: list[BillingRunSummary] = []
     last = None
     for place in places[:limit]:
-        if last and seconds_left() < RESERVE_SECONDS:
+        if last and deadline.has_passed:
             break
         last = place
         if report := report_store.listed(place, now):

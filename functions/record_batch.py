@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from usage_billing.access.callers import ANYONE, Scope
 from usage_billing.platform import clock
+from usage_billing.platform.deadline import Deadline
 from usage_billing.usage import batches
 from usage_billing.usage.api import MAX_BATCH_BYTES, BatchResults, UsageBatch
 from usage_billing.usage.rejections import note_request
@@ -27,8 +28,8 @@ app = Api()
     },
 )
 def record_batch(batch: UsageBatch, respond_async: PrefersAsync = False) -> Response[BatchResults]:
-    left = clock.time_left(app.lambda_context)
-    results = batches.take(batch, app.caller, clock.now(), respond_async=respond_async, seconds_left=left)
+    deadline = Deadline.of(app.lambda_context)
+    results = batches.take(batch, app.caller, clock.now(), respond_async=respond_async, deadline=deadline)
     return respond(results, HTTPStatus.ACCEPTED if results.totals.queued else HTTPStatus.OK)
 
 

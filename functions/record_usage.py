@@ -13,6 +13,7 @@ from usage_billing.kernel.errors import (
     TooManyUsageTypes,
 )
 from usage_billing.platform import clock
+from usage_billing.platform.deadline import Deadline
 from usage_billing.usage import intake
 from usage_billing.usage.api import QueuedEvent, RecordedUsage, ReportedUsage
 from usage_billing.usage.intake import Queued
@@ -55,7 +56,7 @@ def record_usage(
         app.caller,
         clock.now(),
         respond_async=respond_async,
-        seconds_left=clock.time_left(app.lambda_context),
+        deadline=Deadline.of(app.lambda_context),
     )
     if isinstance(taken, BillingError):
         raise taken

@@ -2,6 +2,7 @@
 
 from usage_billing.access.callers import ADMINS
 from usage_billing.platform import clock
+from usage_billing.platform.deadline import MOVE_RESERVE, Deadline
 from usage_billing.usage.dead_events import redriving
 from usage_billing.usage.dead_events.api import MAX_SELECTION_BYTES, DeadEventSelection, RedrivenEvents
 from usage_billing.usage.dead_events.model import Selection
@@ -12,10 +13,10 @@ app = Api()
 
 @app.post("/api/usage/dead-events/redrive", allow=ADMINS, max_bytes=MAX_SELECTION_BYTES)
 def redrive_events(asked: DeadEventSelection) -> RedrivenEvents:
-    seconds_left = clock.time_left(app.lambda_context)
+    deadline = Deadline.of(app.lambda_context).less(MOVE_RESERVE)
     selection = Selection(asked.code, asked.subscription_id, asked.event_id)
     found, next_cursor = redriving.chosen(selection, asked.ids, asked.cursor, clock.now())
-    moved = redriving.redrive(found, lambda: seconds_left() - redriving.RESERVE_SECONDS)
+    moved = redriving.redrive(found, deadline)
     return RedrivenEvents.of(moved, next_cursor)
 
 

@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException
 
 from tests import ledgers, queue
+from tests.deadlines import stopped
 from tests.faults import FAULTS, Killed, conflict, hooked
 from usage_billing.access.callers import Caller, Role
 from usage_billing.billing import model as billing_model
@@ -148,7 +149,7 @@ def consume_until(over: Event, seed: int) -> None:
 
 def bill() -> billing_model.RunTotals:
     return runner.run(
-        billing_model.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=lambda _: pytest.fail("no time")
+        billing_model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=lambda _: pytest.fail("no time")
     )
 
 

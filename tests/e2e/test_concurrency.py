@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from tests import ledgers
+from tests.deadlines import stopped
 from tests.recording import record
 from usage_billing.billing import model, runner
 from usage_billing.invoices import store as invoice_store
@@ -44,7 +45,7 @@ def report(subscription: Subscription, name: str, quantity: Decimal = Decimal(1)
 
 
 def bill() -> model.RunTotals:
-    return runner.run(model.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
+    return runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=pytest.fail)
 
 
 def test_sixteen_threads_on_one_ledger_lose_and_double_nothing() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests import ledgers
 from tests.api import Context
+from tests.deadlines import stopped
 from tests.meter import Meter, metered
 from tests.recording import record
 from usage_billing.billing import invocation, model, report_store, runner, settling
@@ -41,7 +42,7 @@ def report(subscription: Subscription, name: str) -> Recorded:
 
 
 def bill() -> model.RunTotals:
-    return runner.run(model.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
+    return runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=pytest.fail)
 
 
 def test_recording_takes_one_read_and_one_transaction_of_five_units() -> None:

@@ -1,6 +1,6 @@
 """Many events at stake on a ledger that others fill: it is looked at until they are done, not fought over."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
@@ -10,9 +10,11 @@ import pytest
 
 from tests import ledgers
 from tests.api import Api
+from tests.deadlines import scripted
 from tests.faults import Calls, transaction_conflict, watched
 from tests.recording import record
 from usage_billing.kernel.errors import LedgerBusy
+from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import hot_ledgers, recording
 from usage_billing.usage import store as ledger_store
@@ -34,13 +36,9 @@ def event(name: str) -> UsageEvent:
     return UsageEvent(name, "user-1", "sub-1", "assessment", Decimal(1), NOW)
 
 
-def record_many(
-    entries: int = MANY_ENTRIES, *, patient: bool = True, seconds_left: Callable[[], float] = lambda: inf
-) -> Sequence[Outcome]:
+def record_many(entries: int = MANY_ENTRIES, *, patient: bool = True, deadline: Deadline = NEVER) -> Sequence[Outcome]:
     events = [event(f"many-{number}") for number in range(entries)]
-    return recording.record_all(
-        events, subscription_store.subscription, NOW, patient=patient, seconds_left=seconds_left
-    )
+    return recording.record_all(events, subscription_store.subscription, NOW, patient=patient, deadline=deadline)
 
 
 def append(names: Sequence[str]) -> None:
@@ -117,7 +115,7 @@ def test_the_patient_stop_looking_when_time_is_up(monkeypatch: pytest.MonkeyPatc
     others = Others(monkeypatch, inf)
     with watched() as calls:
         lose_first(calls)
-        assert busy(record_many(seconds_left=lambda: 1 if others.waited < 3 else 0))
+        assert busy(record_many(deadline=scripted(lambda: 1 if others.waited < 3 else 0)))
     assert others.waited == 3
     [ledger] = ledgers.check()
     assert len(ledger.entries) == 1 + 3 * MANY_ENTRIES, "only the others' entries"

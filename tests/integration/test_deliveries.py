@@ -13,12 +13,14 @@ from moto.backends import get_backend
 
 from tests import ledgers
 from tests.api import ADMIN, Api, bearer
+from tests.deadlines import scripted
 from tests.faults import Parameters, throttled, timed_out, transaction_conflict, watched
 from tests.integration.test_batch import event, send, statuses
 from tests.integration.test_queue import consume, received
 from tests.queue import dead
 from tests.template import functions, nested
 from usage_billing.platform import clock, retries
+from usage_billing.platform.deadline import CONSUME_RESERVE
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import consumer
 from usage_billing.usage.consumer import Message
@@ -41,7 +43,7 @@ def messages(*events: dict[str, Any]) -> list[dict[str, Any]]:
 
 def deliver(found: list[dict[str, Any]], seconds_left: Callable[[], float]) -> list[str]:
     as_delivered = [Message(each["MessageId"], each["Body"], "receipt") for each in found]
-    return consumer.consume(as_delivered, clock.now(), seconds_left)
+    return consumer.consume(as_delivered, clock.now(), scripted(seconds_left))
 
 
 def used() -> dict[str, int]:
@@ -81,7 +83,7 @@ def test_a_long_ledger_is_left_between_two_transactions(ready: Api) -> None:
 def test_without_time_nothing_is_begun(ready: Api) -> None:
     found = messages(event("a"), event("b", subscriptionId="unheard-of"))
     with watched() as calls:
-        assert consume(found, seconds=consumer.RECORDING_RESERVE_SECONDS - 1) == ["m0", "m1"]
+        assert consume(found, seconds=CONSUME_RESERVE - 1) == ["m0", "m1"]
     assert calls.made == ["ChangeMessageVisibilityBatch"]
 
 
@@ -114,7 +116,7 @@ def test_the_queue_waits_long_enough_for_the_consumer() -> None:
     queue = nested()["Queues"]["Resources"]["UsageQueue"]["Properties"]
     timeout = functions()["ConsumeUsageFunction"]["Properties"]["Timeout"]
     assert queue["VisibilityTimeout"] == 6 * timeout
-    assert timeout > 2 * consumer.RECORDING_RESERVE_SECONDS
+    assert timeout > 2 * CONSUME_RESERVE
     assert queue["RedrivePolicy"]["maxReceiveCount"] == consumer.MAX_RECEIVES
     delays = [Message("m", "", "receipt", receives).delay for receives in range(1, consumer.MAX_RECEIVES)]
     assert delays == sorted(delays)

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -12,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException
 
 from tests import ledgers, queue
+from tests.deadlines import stopped
 from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
 from tests.recording import record
 from usage_billing.access.callers import Caller, Role
@@ -60,7 +62,7 @@ def report(name: str, quantity: int = 3, usage_type: str = "assessment") -> Reco
 
 
 def run(hand_over: Callable[[billing_model.RunSegment], None] = pytest.fail) -> billing_model.RunTotals:
-    return runner.run(billing_model.whole_run("sub-1"), now=lambda: NOW, seconds_left=lambda: 900, hand_over=hand_over)
+    return runner.run(billing_model.whole_run("sub-1"), now=lambda: NOW, deadline=stopped(900), hand_over=hand_over)
 
 
 def every_fault() -> list[object]:
@@ -262,7 +264,7 @@ def test_what_is_said_to_be_kept_is_kept_and_counted(
 def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
     when: When, error: Callable[[], BaseException], by_id: bool
 ) -> None:
-    subscription_store.save_subscription(SUBSCRIPTION.model_copy(update={"subscription_id": "late"}))
+    subscription_store.save_subscription(replace(SUBSCRIPTION, subscription_id="late"))
     died: set[str] = set()
 
     def redrive(calls: Calls, number: int) -> int:

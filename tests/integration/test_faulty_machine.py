@@ -22,6 +22,7 @@ from pynamodb.exceptions import QueryError
 
 from tests import ledgers, queue
 from tests.api import Context
+from tests.deadlines import stopped
 from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
 from tests.machines import run_machine
 from usage_billing.access.callers import Caller, Role
@@ -237,7 +238,7 @@ class Faulty(RuleBasedStateMachine):
         return runner.run(
             billing_model.whole_run(None if whole else self.name),
             now=lambda: self.now,
-            seconds_left=lambda: 0 if cut else 900,
+            deadline=stopped(0 if cut else 900),
             hand_over=lambda _: None,
         )
 

@@ -1,6 +1,7 @@
 """Events, replays, conflicts, quotas and billing runs in any order: the invariants hold after every step."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests import ledgers
+from tests.deadlines import stopped
 from tests.machines import run_machine
 from tests.recording import record
 from usage_billing.billing import model, runner
@@ -123,7 +125,7 @@ class Billing(RuleBasedStateMachine):
 
     @rule(quantity=QUANTITIES)
     def report_while_paused(self, quantity: Decimal) -> None:
-        paused = self.subscription.model_copy(update={"status": SubscriptionStatus.PAUSED})
+        paused = replace(self.subscription, status=SubscriptionStatus.PAUSED)
         subscription_store.change_subscription(self.name, lambda _: paused)
         with pytest.raises(SubscriptionInactive):
             record(UsageEvent("never", "user-1", self.name, "report", quantity), paused, self.now)
@@ -136,7 +138,7 @@ class Billing(RuleBasedStateMachine):
         totals = runner.run(
             model.whole_run(None if whole else self.name),
             now=lambda: self.now,
-            seconds_left=lambda: 0 if cut else 900,
+            deadline=stopped(0 if cut else 900),
             hand_over=handed_over.append,
         )
         assert totals.failures == 0
@@ -159,9 +161,7 @@ class Billing(RuleBasedStateMachine):
             if not quota_store.terms(self.plan, usage_type):
                 self.add_quota(usage_type)
         for expected in (None, 0):
-            totals = runner.run(
-                model.whole_run(), now=lambda: self.now, seconds_left=lambda: 900, hand_over=pytest.fail
-            )
+            totals = runner.run(model.whole_run(), now=lambda: self.now, deadline=stopped(900), hand_over=pytest.fail)
             assert (totals.failures, totals.unrated) == (0, 0)
             assert expected is None or totals.settled == expected
         assert list(ledgers.unsettled(ledgers.check(self.name))) == []

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api import Api
+from tests.deadlines import stopped
 from tests.integration.conftest import Metrics
 from tests.ledgers import check, rows, unsettled
 from usage_billing.billing import model, runner, settling
@@ -135,7 +136,7 @@ def test_usage_that_comes_while_a_ledger_is_settled_waits_for_the_next_run(opene
     settlement_store.save_settlement(settle(seen, "run-1", NOW), seen)
     assert (stored().billed_through, stored().last_sequence) == (2, 3)
     assert len(list(unsettled(check()))) == 1, "it is still pending"
-    totals = runner.run(model.whole_run(), now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail)
+    totals = runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=pytest.fail)
     assert totals.amounts == {"USD": Decimal("300.00")}
     assert list(unsettled(check())) == []
 

@@ -7,15 +7,17 @@ from decimal import Decimal
 
 import pytest
 
+from tests.deadlines import scripted, stopped
 from tests.faults import timed_out
 from usage_billing.billing import runner, settling
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import MAX_NAMED, Failure, RunSegment, RunTotals, Unrated, UnratedLedger, whole_run
 from usage_billing.billing.rating import Rating
-from usage_billing.billing.runner import IN_FLIGHT, MAX_LISTINGS, RESERVE_SECONDS, run
+from usage_billing.billing.runner import IN_FLIGHT, MAX_LISTINGS, run
 from usage_billing.billing.settlement import Settlement, settle
 from usage_billing.kernel import shards as kernel_shards
 from usage_billing.kernel.errors import InvoiceNotDraft
+from usage_billing.platform.deadline import BILL_RESERVE
 from usage_billing.pricing.terms import Terms
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage import store as ledger_store
@@ -67,7 +69,7 @@ class Ledgers:
 
     def run(self, segments: list[RunSegment], seconds: Callable[[], float] = lambda: 900) -> "Outcome":
         handed_over: list[RunSegment] = []
-        totals = run(segments, now=lambda: NOW, seconds_left=seconds, hand_over=handed_over.append)
+        totals = run(segments, now=lambda: NOW, deadline=scripted(seconds), hand_over=handed_over.append)
         return Outcome(totals, handed_over)
 
 
@@ -256,10 +258,10 @@ def test_a_listing_that_hangs_does_not_keep_a_run_from_handing_over(
 
     def seconds_left() -> float:
         """Time enough at first; half a second before the reserve once a listing hangs."""
-        return RESERVE_SECONDS + 0.5 if hanging.is_set() else 900
+        return BILL_RESERVE + 0.5 if hanging.is_set() else 900
 
     segments = [shard(name) for name in "0123"]
-    totals = run(segments, now=lambda: NOW, seconds_left=seconds_left, hand_over=hand_over)
+    totals = run(segments, now=lambda: NOW, deadline=scripted(seconds_left), hand_over=hand_over)
     assert in_time == [True]
     assert as_first(rest) == [shard("2").behind(key(200 + ledger_store.READ_TOGETHER - 1)), shard("3")]
     assert (totals.settled, totals.failures) == (2 + ledger_store.READ_TOGETHER, 0)
@@ -284,7 +286,7 @@ def test_the_first_listing_is_waited_for_a_moment_even_if_there_is_no_time(
 
 def test_what_there_is_no_time_for_is_handed_over_from_where_it_was_left(ledgers: Ledgers) -> None:
     ledgers.pending = {"0": [key(n) for n in range(IN_FLIGHT + 10)], "1": [key(9000)]}
-    outcome = ledgers.run([shard("0"), shard("1")], seconds=lambda: RESERVE_SECONDS - 0.001)
+    outcome = ledgers.run([shard("0"), shard("1")], seconds=lambda: BILL_RESERVE - 0.001)
     last = key(IN_FLIGHT - 1)
     assert outcome.handed_over == [
         RunSegment(run_id="run-1", shard="0", after=(last.subscription_id, last.sort_key)),
@@ -302,7 +304,7 @@ def test_a_segment_that_has_just_begun_is_handed_over_whole(ledgers: Ledgers) ->
 
 def test_with_exactly_the_reserve_left_a_run_goes_on(ledgers: Ledgers) -> None:
     ledgers.pending = {"0": [key(n) for n in range(IN_FLIGHT + 1)]}
-    assert ledgers.run([shard("0")], seconds=lambda: RESERVE_SECONDS).handed_over == []
+    assert ledgers.run([shard("0")], seconds=lambda: BILL_RESERVE).handed_over == []
 
 
 def test_handing_over_always_gets_on_and_settles_everything_once(ledgers: Ledgers) -> None:
@@ -325,7 +327,7 @@ def test_a_hand_over_that_fails_is_an_error_of_the_run_after_what_was_under_way_
         raise ConnectionError("no queue")
 
     with pytest.raises(ConnectionError):
-        run([shard("0")], now=lambda: NOW, seconds_left=lambda: 0, hand_over=refuse)
+        run([shard("0")], now=lambda: NOW, deadline=stopped(0), hand_over=refuse)
     assert len(ledgers.settled) == IN_FLIGHT
 
 
@@ -376,7 +378,7 @@ def test_progress_is_saved_by_the_pool_while_the_run_goes_on(ledgers: Ledgers) -
         return lambda: saved.append(settled)
 
     ledgers.pending = {"0": [key(n) for n in range(200)]}
-    run([shard("0")], now=lambda: NOW, seconds_left=lambda: 900, hand_over=pytest.fail, progress=progress)
+    run([shard("0")], now=lambda: NOW, deadline=stopped(900), hand_over=pytest.fail, progress=progress)
     assert sorted(saved) == list(range(1, 201))
 
 
@@ -396,13 +398,13 @@ def test_heads_that_hang_do_not_keep_a_run_from_handing_over(ledgers: Ledgers, m
 
     def seconds_left() -> float:
         """Time enough at first; half a second before the reserve once four are in flight."""
-        return RESERVE_SECONDS + 0.5 if asked.is_set() else 900
+        return BILL_RESERVE + 0.5 if asked.is_set() else 900
 
     def hand_over(segment: RunSegment) -> None:
         rest.append(segment)
         handed_over.set()
 
-    totals = run([shard("0"), shard("1")], now=lambda: NOW, seconds_left=seconds_left, hand_over=hand_over)
+    totals = run([shard("0"), shard("1")], now=lambda: NOW, deadline=scripted(seconds_left), hand_over=hand_over)
     assert as_first(rest) == [shard("0").behind(key(3)), shard("1")]
     assert in_time
     assert all(in_time)

@@ -16,6 +16,7 @@ from usage_billing.kernel.instants import instant
 from usage_billing.kernel.numbers import as_text
 from usage_billing.platform import clock
 from usage_billing.platform.config import settings
+from usage_billing.platform.deadline import Deadline
 from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.observability import (
     BILLING_FAILURES,
@@ -70,7 +71,7 @@ def _work(segments: Sequence[RunSegment], context: LambdaContext, listed_at: dat
     totals = run(
         segments,
         now=clock.now,
-        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+        deadline=Deadline.of(context),
         hand_over=_enqueue,
         progress=reporter.progress,
     )

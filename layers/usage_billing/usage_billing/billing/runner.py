@@ -17,6 +17,7 @@ from usage_billing.billing.model import Failure, RunSegment, RunTotals, Unrated
 from usage_billing.billing.rating import Rating
 from usage_billing.billing.settlement import Settlement
 from usage_billing.kernel.errors import QueueUnavailable
+from usage_billing.platform.deadline import BILL_RESERVE, Deadline
 from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.observability import logger
 from usage_billing.platform.retries import pause
@@ -25,9 +26,6 @@ from usage_billing.usage.ledger import Head, LedgerKey
 
 THREADS = 16
 IN_FLIGHT = 4 * THREADS
-RESERVE_SECONDS = 10.0
-"""What is kept of an invocation's time to end what is in flight, hand over the rest and answer."""
-
 GRACE_SECONDS = 2.0
 """How long an invocation waits for its first ledgers even if it has no more time than the reserve."""
 
@@ -45,7 +43,7 @@ def run(
     segments: Sequence[RunSegment],
     *,
     now: Callable[[], datetime],
-    seconds_left: Callable[[], float],
+    deadline: Deadline,
     hand_over: Callable[[RunSegment], None],
     progress: Progress = lambda _: None,
 ) -> RunTotals:
@@ -57,7 +55,7 @@ def run(
     totals = RunTotals(run_id=segments[0].run_id)
     rest = deque((segment, 1) for segment in segments)
     with ThreadPoolExecutor(THREADS) as pool:
-        work = _Work(totals, pool, now, seconds_left, progress)
+        work = _Work(totals, pool, now, deadline.less(BILL_RESERVE), progress)
         while rest:
             begun, listings = rest.popleft()
             segment = begun
@@ -101,11 +99,11 @@ class _Work:
         totals: RunTotals,
         pool: ThreadPoolExecutor,
         now: Callable[[], datetime],
-        seconds_left: Callable[[], float],
+        deadline: Deadline,
         progress: Progress,
     ) -> None:
         self._totals, self._pool, self._now = totals, pool, now
-        self._seconds_left, self._progress = seconds_left, progress
+        self._deadline, self._progress = deadline, progress
         self._rating = Rating()
         self._in_flight: deque[tuple[LedgerKey, Future[Settlement | None]]] = deque()
         """Ledgers that are being settled, the oldest first."""
@@ -147,7 +145,7 @@ class _Work:
                 return
 
     def _wait_for(self, listing: "Future[tuple[list[LedgerKey], Exception | None]]") -> None:
-        patience = self._seconds_left() - RESERVE_SECONDS
+        patience = self._deadline.left()
         if self._taken < IN_FLIGHT:
             patience = max(patience, GRACE_SECONDS - (monotonic() - self._started))
         wait([listing], max(0, patience))
@@ -160,10 +158,10 @@ class _Work:
         Raises:
             _OutOfTime: it was not taken on.
         """
-        if self._taken >= IN_FLIGHT and self._seconds_left() < RESERVE_SECONDS:
+        if self._taken >= IN_FLIGHT and self._deadline.left() < 0:
             raise _OutOfTime
         if len(self._in_flight) >= IN_FLIGHT:
-            wait([self._in_flight[0][1]], max(0, self._seconds_left() - RESERVE_SECONDS))
+            wait([self._in_flight[0][1]], max(0, self._deadline.left()))
             if not self._in_flight[0][1].done():
                 raise _OutOfTime
             self._collect(*self._in_flight.popleft())

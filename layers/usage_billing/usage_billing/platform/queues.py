@@ -1,13 +1,13 @@
 """SQS: messages into any queue, and what a queue refuses."""
 
-from collections.abc import Callable, Sequence
-from math import inf
+from collections.abc import Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform import aws
+from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.memory import cached
 from usage_billing.platform.observability import logger
 
@@ -38,13 +38,13 @@ def send_batch(url: str, messages: list[dict[str, Any]]) -> dict[int, QueueUnava
     return {int(each["Id"]): unavailable(None) for each in failed}
 
 
-def postpone(url: str, deliveries: Sequence[tuple[str, int]], seconds_left: Callable[[], float] = lambda: inf) -> None:
+def postpone(url: str, deliveries: Sequence[tuple[str, int]], deadline: Deadline = NEVER) -> None:
     """Let deliveries of a queue, by their receipts, come again in so many seconds.
 
     Nothing depends on it: what is not postponed comes again when the queue's visibility time-out is over.
     """
     for start in range(0, len(deliveries), MAX_MESSAGES):
-        if seconds_left() <= 0:
+        if deadline.has_passed:
             return
         entries = [
             {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}

@@ -1,12 +1,12 @@
 """A batch of reports: the faulty ones are told apart, the others taken in together."""
 
-from collections.abc import Callable
 from datetime import datetime
 
 from pydantic import ValidationError
 
 from usage_billing.access.callers import Caller
 from usage_billing.kernel.errors import BillingError, FieldError, ValidationFailed
+from usage_billing.platform.deadline import Deadline
 from usage_billing.usage import intake, rejections
 from usage_billing.usage.api import BatchResult, BatchResults, ReportedUsage, UsageBatch
 from usage_billing.usage.events import UsageEvent
@@ -18,9 +18,7 @@ MAX_FIELDS = 20
 """How many fields a report is looked at with: an event has eight, and each unknown one would be told."""
 
 
-def take(
-    batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: bool, seconds_left: Callable[[], float]
-) -> BatchResults:
+def take(batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: bool, deadline: Deadline) -> BatchResults:
     """What became of each event of `batch`, in the order sent. A bad event never fails its neighbours."""
     taken: dict[int, Taken] = {}
     events: dict[int, UsageEvent] = {}
@@ -29,7 +27,7 @@ def take(
             events[number] = intake.named(_event(report), caller)
         except ValidationFailed as fault:
             taken[number] = fault
-    outcomes = intake.take(list(events.values()), caller, now, respond_async=respond_async, seconds_left=seconds_left)
+    outcomes = intake.take(list(events.values()), caller, now, respond_async=respond_async, deadline=deadline)
     taken |= dict(zip(events, outcomes, strict=True))
     ids = [_ids(report, events.get(number), caller) for number, report in enumerate(batch.events)]
     refused = {number: outcome for number, outcome in sorted(taken.items()) if isinstance(outcome, BillingError)}

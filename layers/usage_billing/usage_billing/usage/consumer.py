@@ -1,14 +1,14 @@
 """Recording what waited in the queue, and dead-lettering what cannot be recorded."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import inf
 
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
 from usage_billing.platform import queues
 from usage_billing.platform.config import settings
+from usage_billing.platform.deadline import CONSUME_RESERVE, DEAD_LETTER_RESERVE, NEVER, Deadline
 from usage_billing.platform.observability import EVENTS_DELAYED, count, logger
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage.dead_events.dead_lettering import dead_letter
@@ -22,12 +22,6 @@ TEMPORARY = (LedgerBusy, DatabaseUnavailable, InternalError)
 
 MAX_RECEIVES = 16
 """How often a message is delivered before the queue itself moves it away, without a reason."""
-
-RECORDING_RESERVE_SECONDS = 40.0
-"""What is kept of a delivery's time when nothing more is recorded: four calls that hang, each until it is given up."""
-
-KEEPING_RESERVE_SECONDS = 10.0
-"""What is kept of it when nothing more is dead-lettered: one call that hangs, and the answer."""
 
 SOONEST_SECONDS = 15
 LATEST_SECONDS = 3600
@@ -53,7 +47,7 @@ class Message:
         return min(LATEST_SECONDS, SOONEST_SECONDS << (self.receives - 1))
 
 
-def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[], float] = lambda: inf) -> list[str]:
+def consume(messages: Sequence[Message], now: datetime, deadline: Deadline = NEVER) -> list[str]:
     """Record the events of `messages`, those of one ledger together; the ids of the messages to deliver again.
 
     These come again after a delay of their own, not after the queue's visibility time-out.
@@ -65,7 +59,7 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
         [event for _, event in reports],
         subscription_store.recent_subscription,
         now,
-        seconds_left=lambda: seconds_left() - RECORDING_RESERVE_SECONDS,
+        deadline=deadline.less(CONSUME_RESERVE),
     )
     failed = [
         (message, event, outcome)
@@ -86,20 +80,17 @@ def consume(messages: Sequence[Message], now: datetime, seconds_left: Callable[[
         for message, event, reason in failed
         if message.message_id not in again
     ]
-
-    def spare() -> float:
-        return seconds_left() - KEEPING_RESERVE_SECONDS
-
-    again |= _not_kept(dead, now, spare)
+    kept_by = deadline.less(DEAD_LETTER_RESERVE)
+    again |= _not_kept(dead, now, kept_by)
     queues.postpone(
-        settings().usage_queue_url, [(each.receipt, each.delay) for each in messages if each.message_id in again], spare
+        settings().usage_queue_url,
+        [(each.receipt, each.delay) for each in messages if each.message_id in again],
+        kept_by,
     )
     return sorted(again)
 
 
-def keep_undelivered(
-    messages: Sequence[Message], now: datetime, seconds_left: Callable[[], float] = lambda: inf
-) -> list[str]:
+def keep_undelivered(messages: Sequence[Message], now: datetime, deadline: Deadline = NEVER) -> list[str]:
     """Keep what SQS itself moved aside, without a reason, as dead events; the ids of the messages to deliver again.
 
     What is recorded already is not kept, and what is dead already keeps its reason: one event that could not be
@@ -108,7 +99,7 @@ def keep_undelivered(
     reports, dead = _opened(messages)
     detail = f"SQS moved its message aside: none of {MAX_RECEIVES} deliveries was completed."
     dead += [DeadLetter(message.message_id, UNDELIVERED, detail, event) for message, event in reports]
-    return sorted(_not_kept(dead, now, lambda: seconds_left() - KEEPING_RESERVE_SECONDS))
+    return sorted(_not_kept(dead, now, deadline.less(DEAD_LETTER_RESERVE)))
 
 
 def _opened(messages: Sequence[Message]) -> tuple[list[tuple[Message, UsageEvent]], list[DeadLetter]]:
@@ -123,7 +114,7 @@ def _opened(messages: Sequence[Message]) -> tuple[list[tuple[Message, UsageEvent
     return reports, unreadable
 
 
-def _not_kept(dead: Sequence[DeadLetter], now: datetime, seconds_left: Callable[[], float]) -> set[str]:
+def _not_kept(dead: Sequence[DeadLetter], now: datetime, deadline: Deadline) -> set[str]:
     """Keep dead events; the ids of the messages with one that could not be kept."""
-    refused = dead_letter(dead, now, seconds_left)
+    refused = dead_letter(dead, now, deadline)
     return {each.message_id for each, failure in zip(dead, refused, strict=True) if failure}

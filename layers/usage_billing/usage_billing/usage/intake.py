@@ -5,25 +5,19 @@ consumer writes up to 99 of them in one transaction, and that ends the contentio
 are busy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from math import inf
 
 from usage_billing.access.callers import Caller
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
 from usage_billing.plans import store as quota_store
+from usage_billing.platform.deadline import ENQUEUE_RESERVE, NEVER, RECORD_RESERVE, Deadline
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.queue import enqueue
 from usage_billing.usage.recording import Recorded, failed, record_all, require_timely
-
-RESERVE_SECONDS = 7.0
-"""What is kept of a request's time when nothing more is recorded: one call that hangs, or the queue."""
-
-ANSWER_SECONDS = 2.0
-"""What is kept of it when nothing more is queued: the caller is told to send the rest again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +42,26 @@ def take(
     now: datetime,
     *,
     respond_async: bool = False,
-    seconds_left: Callable[[], float] = lambda: inf,
+    deadline: Deadline = NEVER,
 ) -> list[Taken]:
     """Record events, or queue those whose ledger is hot, or queue them all; what became of each, in the order given.
 
     What is not begun when time runs out goes to the queue too, if the caller is known to be allowed to send it.
     """
-
-    def spare() -> float:
-        return seconds_left() - RESERVE_SECONDS
-
-    gate = _Gate(caller, spare)
+    recorded_by = deadline.less(RECORD_RESERVE)
+    gate = _Gate(caller, recorded_by)
     if respond_async:
-        return _queue_allowed(events, gate, now, seconds_left)
-    taken: list[Taken] = list(record_all(events, gate.find, now, admit=gate.admit, patient=False, seconds_left=spare))
+        return _queue_allowed(events, gate, now, deadline)
+    taken: list[Taken] = list(record_all(events, gate.find, now, admit=gate.admit, patient=False, deadline=recorded_by))
     spilled = [number for number, outcome in enumerate(taken) if isinstance(outcome, LedgerBusy)]
     if spilled:
-        queued = _queue_allowed([events[number] for number in spilled], gate, now, seconds_left)
+        queued = _queue_allowed([events[number] for number in spilled], gate, now, deadline)
         for number, outcome in zip(spilled, queued, strict=True):
             taken[number] = outcome
     return taken
 
 
-def _queue_allowed(
-    events: Sequence[UsageEvent], gate: "_Gate", now: datetime, seconds_left: Callable[[], float]
-) -> list[Taken]:
+def _queue_allowed(events: Sequence[UsageEvent], gate: "_Gate", now: datetime, deadline: Deadline) -> list[Taken]:
     """Queue what the caller may record. For services that is not looked up: they may report before a database is up."""
     refused: dict[int, Taken] = {}
     for number, event in enumerate(events):
@@ -84,7 +73,7 @@ def _queue_allowed(
         except Exception as error:
             refused[number] = failed(error)
     allowed = [number for number in range(len(events)) if number not in refused]
-    unsent = enqueue([events[number] for number in allowed], now, lambda: seconds_left() - ANSWER_SECONDS)
+    unsent = enqueue([events[number] for number in allowed], now, deadline.less(ENQUEUE_RESERVE))
     queued = dict(zip(allowed, unsent, strict=True))
     return [refused.get(number) or queued[number] or Queued(event) for number, event in enumerate(events)]
 
@@ -94,7 +83,7 @@ class _Gate:
     """What the caller may record. Everything is looked up once, and nothing when no time is left."""
 
     caller: Caller
-    spare: Callable[[], float]
+    deadline: Deadline
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     in_plan: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Whether a plan has a quota for a usage type."""
@@ -129,5 +118,5 @@ class _Gate:
             raise ValidationFailed(FieldError("usageType", "not_in_plan", "must be a usage type of the plan"))
 
     def _require_time(self) -> None:
-        if self.spare() <= 0:
+        if self.deadline.has_passed:
             raise DatabaseUnavailable("The database took too long; send the same request again.")

@@ -4,15 +4,15 @@ A message holds some events as JSON, each with the instant at which we took it. 
 once or becomes a dead event; being delivered again changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from math import inf
 
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform import queues
 from usage_billing.platform.config import settings
+from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.observability import EVENTS_QUEUED, count
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.messages import body_of, event_json
@@ -32,28 +32,24 @@ class _Message:
     body: str
 
 
-def enqueue(
-    events: Sequence[UsageEvent], now: datetime, seconds_left: Callable[[], float] = lambda: inf
-) -> list[QueueUnavailable | None]:
+def enqueue(events: Sequence[UsageEvent], now: datetime, deadline: Deadline = NEVER) -> list[QueueUnavailable | None]:
     """Put events into the queue; None for each that is in it, in the order given.
 
-    Once no `seconds_left` are left nothing more is sent.
+    Once the deadline has passed, nothing more is sent.
     """
-    failed = _post(_messages(enumerate(event_json(event, now) for event in events)), seconds_left)
+    failed = _post(_messages(enumerate(event_json(event, now) for event in events)), deadline)
     count(EVENTS_QUEUED, len(events) - len(failed))
     return [failed.get(number) for number in range(len(events))]
 
 
-def requeue(
-    contents: Sequence[tuple[str, bool]], seconds_left: Callable[[], float] = lambda: inf
-) -> list[QueueUnavailable | None]:
+def requeue(contents: Sequence[tuple[str, bool]], deadline: Deadline = NEVER) -> list[QueueUnavailable | None]:
     """Put what was in the queue before into it again; None for each that is in it, in the order given.
 
     A content is an event's JSON, as `event_json` made it, or where the second value is false a message's whole body.
     """
     events = _messages((number, text) for number, (text, is_event) in enumerate(contents) if is_event)
     bodies = (_Message([number], text) for number, (text, is_event) in enumerate(contents) if not is_event)
-    failed = _post(chain(events, bodies), seconds_left)
+    failed = _post(chain(events, bodies), deadline)
     return [failed.get(number) for number in range(len(contents))]
 
 
@@ -73,14 +69,14 @@ def _messages(events: Iterable[tuple[int, str]]) -> Iterator[_Message]:
         yield _Message(numbers, body_of(texts))
 
 
-def _post(messages: Iterable[_Message], seconds_left: Callable[[], float]) -> dict[int, QueueUnavailable]:
+def _post(messages: Iterable[_Message], deadline: Deadline) -> dict[int, QueueUnavailable]:
     """Send messages; the numbers of the events that the queue did not take, and why."""
     failed: dict[int, QueueUnavailable] = {}
     for call in _calls(messages):
-        if seconds_left() > 0:
-            refused = queues.send_batch(settings().usage_queue_url, [{"MessageBody": each.body} for each in call])
-        else:
+        if deadline.has_passed:
             refused = dict.fromkeys(range(len(call)), queues.unavailable(None))
+        else:
+            refused = queues.send_batch(settings().usage_queue_url, [{"MessageBody": each.body} for each in call])
         failed |= {number: error for place, error in refused.items() for number in call[place].numbers}
     return failed
 

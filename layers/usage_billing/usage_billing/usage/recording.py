@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from math import inf
 
 from usage_billing.kernel.errors import (
     BillingError,
@@ -22,6 +21,7 @@ from usage_billing.kernel.errors import (
     ValidationFailed,
 )
 from usage_billing.plans import store as quota_store
+from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.observability import (
     EVENT_ID_CONFLICTS,
@@ -84,17 +84,17 @@ def record_all(
     *,
     admit: Callable[[UsageEvent, Subscription], None] = lambda *_: None,
     patient: bool = True,
-    seconds_left: Callable[[], float] = lambda: inf,
+    deadline: Deadline = NEVER,
 ) -> list[Outcome]:
     """Record many events, each on its own, several ledgers at a time; what became of each, in the order given.
 
     `find` gives the subscription of an id, or raises a BillingError that then holds for its events. `admit` raises
     ValidationFailed for an event that may not be recorded, unless it is already. An id that comes
-    twice counts once: the later event is a replay of the first, or conflicts with it. Once no `seconds_left` are left
+    twice counts once: the later event is a replay of the first, or conflicts with it. Once the deadline has passed
     nothing more is begun, and what was not is LedgerBusy. Without patience a ledger is that after few lost races, and
     at once if some were lost in the last seconds.
     """
-    batch = _Batch(events, find, admit, now, patient, seconds_left)
+    batch = _Batch(events, find, admit, now, patient, deadline)
     outcomes: dict[int, Outcome] = {}
     with ThreadPoolExecutor(THREADS) as pool:
         each = pool.map if len(events) > 1 else map  # a single event needs no thread
@@ -147,7 +147,7 @@ class _Batch:
     admit: Callable[[UsageEvent, Subscription], None]
     now: datetime
     patient: bool
-    seconds_left: Callable[[], float]
+    deadline: Deadline
     entries: dict[tuple[str, str], tuple[Entry, Head | None]] = field(default_factory=dict)
     """What event ids of subscriptions name, as far as this batch has seen it: copies need not ask again."""
 
@@ -224,7 +224,7 @@ class _Batch:
             return failed(error)
 
     def _require_time(self) -> None:
-        if self.seconds_left() <= 0:
+        if self.deadline.has_passed:
             raise LedgerBusy("Ran out of time before recording.")
 
     def _append(self, share: _Share) -> Iterator[tuple[int, Outcome]]:
@@ -235,7 +235,7 @@ class _Batch:
         todo = self._by_event_id(share.numbers)
         most = MAX_ATTEMPTS if self.patient else FEW_ATTEMPTS
         head, lost = None, 0
-        while todo and lost < most and self.seconds_left() > 0:
+        while todo and lost < most and not self.deadline.has_passed:
             if head is None:
                 head = self._calm_head(share.opened, lost, len(todo))
                 if head is None:
@@ -282,7 +282,7 @@ class _Batch:
             return head
         for _ in range(LOOKS if self.patient else 1):
             linger()
-            if self.seconds_left() <= 0:
+            if self.deadline.has_passed:
                 return None
             seen, head = head, store.head(key) or opened
             if head.last_sequence - seen.last_sequence < MANY_ENTRIES:

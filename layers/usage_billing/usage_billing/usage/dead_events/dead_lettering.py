@@ -1,16 +1,16 @@
 """Keep dead events until somebody redrives or drops them."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from math import inf
 from uuid import uuid4
 
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.kernel.exact_json import dumps
 from usage_billing.kernel.instants import iso
+from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.observability import EVENTS_DEAD, count, logger
 from usage_billing.platform.tables import DeadEventTable
@@ -26,17 +26,15 @@ THREADS = 8
 """How many rows are written at the same time."""
 
 
-def dead_letter(
-    dead: Sequence[DeadLetter], now: datetime, seconds_left: Callable[[], float] = lambda: inf
-) -> list[BillingError | None]:
+def dead_letter(dead: Sequence[DeadLetter], now: datetime, deadline: Deadline = NEVER) -> list[BillingError | None]:
     """Keep what cannot be recorded; None for each that is kept, in the order given.
 
-    Once no `seconds_left` are left nothing more is written. A new row is counted when it is known to be written, so
+    Once the deadline has passed, nothing more is written. A new row is counted when it is known to be written, so
     that one whose writer was cut off in between is counted when its message comes again.
     """
 
     def kept(letter: DeadLetter) -> BillingError | None:
-        if seconds_left() <= 0:
+        if deadline.has_passed:
             return errors.DatabaseUnavailable("There was no time left to keep it.")
         try:
             _write(letter, now)

@@ -1,22 +1,19 @@
 """Redrive and drop dead events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import inf
 from typing import Any
 
 from pynamodb.exceptions import DeleteError
 
 from usage_billing.kernel.instants import iso
+from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.observability import logger
 from usage_billing.platform.tables import DeadEventTable, error_code
 from usage_billing.usage.dead_events import store
 from usage_billing.usage.dead_events.model import DeadEvent, Position, Selection
 from usage_billing.usage.queue import requeue
-
-RESERVE_SECONDS = 8.0
-"""What is kept of a request's time when no more is redriven or dropped: one call that hangs, and the answer."""
 
 MAX_PER_CALL = 100
 """Dead events that one call redrives or drops."""
@@ -30,26 +27,26 @@ class Moved:
     kept: int
 
 
-def redrive(dead: Sequence[DeadEvent], seconds_left: Callable[[], float] = lambda: inf) -> Moved:
+def redrive(dead: Sequence[DeadEvent], deadline: Deadline = NEVER) -> Moved:
     """Send dead events back to the queue, and remove what was sent.
 
     Sent first: one that is then in both places is recorded once all the same, and its row is removed the next time.
     """
-    refused = requeue([(each.content, each.event_id is not None) for each in dead], seconds_left)
+    refused = requeue([(each.content, each.event_id is not None) for each in dead], deadline)
     sent = [each for each, failure in zip(dead, refused, strict=True) if failure is None]
-    removed = sum(_remove(each, "dead event redriven", seconds_left) for each in sent)
+    removed = sum(_remove(each, "dead event redriven", deadline) for each in sent)
     return Moved(removed, len(dead) - removed)
 
 
-def drop(dead: Sequence[DeadEvent], seconds_left: Callable[[], float] = lambda: inf) -> Moved:
+def drop(dead: Sequence[DeadEvent], deadline: Deadline = NEVER) -> Moved:
     """Remove dead events for good. The log says which, and by whom."""
-    removed = sum(_remove(each, "dead event dropped", seconds_left) for each in dead)
+    removed = sum(_remove(each, "dead event dropped", deadline) for each in dead)
     return Moved(removed, len(dead) - removed)
 
 
-def _remove(dead: DeadEvent, done: str, seconds_left: Callable[[], float]) -> bool:
+def _remove(dead: DeadEvent, done: str, deadline: Deadline) -> bool:
     """Remove a row if it still is as it was read, or is gone already; whether it is gone."""
-    if seconds_left() <= 0:
+    if deadline.has_passed:
         return False
     row = DeadEventTable
     unchanged = row.subscription_id.does_not_exist() | (row.version == dead.version)
