@@ -1,4 +1,4 @@
-"""Calls the handlers as API Gateway does (payload format 2.0), and finds them in the template as it does."""
+"""A client that calls the handlers as API Gateway does (payload format 2.0) and routes by the template as it does."""
 
 import base64
 import importlib
@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import jwt
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from tests import contract
+from tests.builders import event_body, quota_body, subscription_body
 from tests.cloud import API_KEY, AUDIENCE, ISSUER, JWT_SECRET
 from tests.template import functions
 
@@ -21,7 +23,7 @@ INTERNAL = {"x-api-key": API_KEY}
 
 
 def token(sub: str = "user-1", role: str | None = None, *, secret: str = JWT_SECRET, **claims: Any) -> str:
-    """A token as an identity provider would make it; a claim given as None is left out."""
+    """A token like those of an identity provider. A claim that is None is left out."""
     standard = {"sub": sub, "role": role, "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 86_400}
     return jwt.encode({k: v for k, v in (standard | claims).items() if v is not None}, secret, algorithm="HS256")
 
@@ -46,31 +48,33 @@ class Answer:
 
     @property
     def code(self) -> str | None:
-        return self.json.get("code")
+        """The error code of a problem; None for a success."""
+        code: str | None = self.json.get("code")
+        return code
 
 
-class Context:
-    """What Lambda tells a function about its invocation."""
+class Context(LambdaContext):
+    """The context of an invocation that has `seconds` left."""
 
-    function_name = "function"
-    memory_limit_in_mb = 512
-    invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:function"
-    aws_request_id = "request-1"
+    _function_name = "function"
+    _memory_limit_in_mb = 512
+    _invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:function"
+    _aws_request_id = "request-1"
 
     def __init__(self, seconds: float = 900) -> None:
         self.deadline = time.monotonic() + seconds
 
-    def get_remaining_time_in_millis(self) -> int:
+    def get_remaining_time_in_millis(self) -> int:  # type: ignore[override] # declared as a static method
         return max(0, round((self.deadline - time.monotonic()) * 1000))
 
 
 @cache
 def routes() -> dict[tuple[str, str], str]:
-    """Method and path pattern of every route in the template, and the module that answers it."""
+    """The method and path pattern of every route in the template, with the module of its handler."""
     found = {}
     for function in functions().values():
         for event in function["Properties"].get("Events", {}).values():
-            if event["Type"] == "HttpApi" and "Path" in event["Properties"]:  # without one it is $default
+            if event["Type"] == "HttpApi" and "Path" in event["Properties"]:  # $default has no path
                 route = event["Properties"]
                 module = function["Properties"]["Handler"].removesuffix(".handler")
                 found[route["Method"].upper(), route["Path"].replace("+}", "}")] = module
@@ -78,7 +82,7 @@ def routes() -> dict[tuple[str, str], str]:
 
 
 def module_of(method: str, path: str) -> tuple[str, dict[str, str]]:
-    """The module that answers a request, and the path's parameters. Literal segments win, as in API Gateway."""
+    """The module whose handler takes a request, and the path parameters. Literal segments win, as in API Gateway."""
     matches = []
     for (route_method, pattern), module in routes().items():
         matched = re.fullmatch(contract.path_pattern(pattern), path)
@@ -108,13 +112,17 @@ class Api:
     ) -> Answer:
         """Send a request to the handler of its route.
 
-        `raw` is a body that is sent as it is, bytes as API Gateway sends what is no text. With `raw_path` or `as_` the
-        handler of `path`, or of the method `as_`, gets a request that it has no route for. It has `seconds`,
-        by default more than any function gets: a busy machine may take long where AWS does not.
+        `raw` is a body that is sent unchanged; bytes are sent in Base64, as API Gateway sends binary bodies.
+
+        With `raw_path` the handler of `path` gets a request for another path. With `as_` the handler of that method
+        gets a request with another method.
+
+        `seconds` is the time left of the invocation. The default is longer than any function's timeout, because a
+        busy test machine may be much slower than AWS.
         """
         module, parameters = module_of(as_ or method, path)
         text = raw if raw is not None else None if body is None else json.dumps(body, default=float)
-        # API Gateway leaves out what is empty, and writes the names of headers in lower case.
+        # API Gateway leaves out empty parts and sends header names in lower case.
         sent = {"content-type": "application/json"} | (INTERNAL if headers is None else headers)
         event: dict[str, Any] = {
             "version": "2.0",
@@ -150,7 +158,7 @@ class Api:
         return self("POST", path, body, **kwargs)
 
     def walk(self, path: str, name: str, *, limit: int, **query: str) -> list[list[Any]]:
-        """The pages of a list, from the first to the one without a cursor."""
+        """All pages of a list, each with at most `limit` elements."""
         pages: list[list[Any]] = []
         asked = query | {"limit": str(limit)}
         while True:
@@ -158,7 +166,7 @@ class Api:
             assert answer.status == 200, answer.text
             pages.append(answer.json[name])
             assert len(pages[-1]) <= limit
-            assert len(pages) < 100, "a list without end"
+            assert len(pages) < 100, "the list does not end"
             if "nextCursor" not in answer.json:
                 return pages
             asked = query | {"limit": str(limit), "cursor": answer.json["nextCursor"]}
@@ -166,24 +174,16 @@ class Api:
     def plan(
         self, plan: str = "business", usage_type: str = "assessment", limit: Any = 50, price: Any = "10.00"
     ) -> None:
-        body = {"monthlyLimit": limit, "unitPrice": price, "unitName": usage_type}
+        body = quota_body(usage_type, monthlyLimit=limit, unitPrice=price)
         assert self.put(f"/api/usage/quotas/{plan}/{usage_type}", body).status == 200
 
     def subscribe(
         self, subscription: str = "sub-1", user: str = "user-1", plan: str = "business", **more: Any
     ) -> Answer:
-        return self.put(f"/api/subscriptions/{subscription}", {"userId": user, "planId": plan, **more})
+        return self.put(f"/api/subscriptions/{subscription}", subscription_body(userId=user, planId=plan, **more))
 
     def record(self, event_id: str | None = "e1", quantity: Any = 1, *, headers: Any = None, **more: Any) -> Answer:
-        body = {
-            "eventId": event_id,
-            "userId": "user-1",
-            "subscriptionId": "sub-1",
-            "usageType": "assessment",
-            "quantity": quantity,
-        }
-        sent = {name: value for name, value in (body | more).items() if value is not None}
-        return self.post("/api/usage/record", sent, headers=headers)
+        return self.post("/api/usage/record", event_body(event_id, quantity, **more), headers=headers)
 
     def invoice(self, subscription: str = "sub-1") -> Any:
         """The newest invoice of a subscription, with its lines."""
@@ -191,7 +191,7 @@ class Api:
         return self.get(f"/api/invoices/{newest['invoiceId']}").json
 
     def items(self, subscription: str = "sub-1", **query: str) -> list[Any]:
-        """All items of that invoice."""
+        """All items of the newest invoice of a subscription."""
         path = f"/api/invoices/{self.invoice(subscription)['invoiceId']}/items"
         return [item for page in self.walk(path, "items", limit=100, **query) for item in page]
 

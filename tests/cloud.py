@@ -1,4 +1,4 @@
-"""A stack's tables, queue and secrets in whatever stands in for AWS, and the settings that point to them."""
+"""The tables, queues and secrets of a stack, created in moto or in the local cloud, and the settings that name them."""
 
 import hashlib
 import json
@@ -13,27 +13,27 @@ JWT_SECRET = "a-secret-of-the-tests-that-is-long-enough"
 ISSUER = "https://issuer.test"
 AUDIENCE = "usage-billing"
 
-
 SCOPED_KEYS = {scope: f"test-key-{scope}" for scope in ("read", "record", "operate")}
 
 
 def api_keys(**keys: str) -> str:
-    """The secret of API keys without a scope, by their ids."""
+    """The secret that holds these API keys, given by their ids. None of them has a scope."""
     return json.dumps({"keys": [api_key(name, key) for name, key in keys.items()]})
 
 
 def api_key(name: str, key: str, **more: str) -> dict[str, str]:
+    """One API key as the secret stores it."""
     return {"id": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), **more}
 
 
 def secrets() -> dict[str, str]:
-    """The secrets by name."""
+    """The values of the secrets, by name."""
     scoped = [api_key(f"may-{scope}", key, scope=scope) for scope, key in SCOPED_KEYS.items()]
     return {"jwt": JWT_SECRET, "api-keys": json.dumps({"keys": [api_key("first", API_KEY), *scoped]})}
 
 
 def create(**client: Any) -> dict[str, str]:
-    """Create the tables from the template, the queue and the secrets; the functions' environment for them."""
+    """Create tables, queues and secrets. Return the environment variables with which the functions find them."""
     cloudformation = boto3.client("cloudformation", **client)
     cloudformation.create_stack(
         StackName="tables",

@@ -1,4 +1,4 @@
-"""What all tests share: settings for the functions, and nothing that could reach a real cloud."""
+"""Settings for the functions under test. Nothing in them can reach a real cloud."""
 
 import os
 from typing import Any
@@ -8,7 +8,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 REGION = "us-east-1"
 
-# Neither an account nor a stack that somebody's shell names.
+# A developer's shell may name an AWS account or a stack. The tests must not use either.
 NAMES = {"STACK", "API_URL", "API_KEY", "TEST_AUTH_TOKEN"}
 for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_")) or name in NAMES]:
     del os.environ[name]
@@ -25,20 +25,20 @@ os.environ |= {
 
 
 @pytest.fixture(autouse=True)
-def forgetful() -> None:
-    """No test sees what another one made this process remember."""
+def empty_memory() -> None:
+    """Clear everything that earlier tests made this process remember."""
     from usage_billing.platform import memory
 
     memory.forget()
 
 
-class Together(LoadScopeScheduling):
-    """Shares the tests among processes: those of a file stay together, and those that need the deployed stack do."""
+class GroupedScheduling(LoadScopeScheduling):
+    """Run all tests of a file in one process, and all tests that need the deployed stack in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         return "e2e" if "/e2e/" in path else path
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
-    return Together(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupedScheduling:
+    return GroupedScheduling(config, log)

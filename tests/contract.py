@@ -1,4 +1,4 @@
-"""Whether an answer is one that the API's description promises. Every request of the tests is looked at."""
+"""Checks that a response is one that the OpenAPI document declares. Every request of `tests.api` goes through it."""
 
 import json
 import re
@@ -14,40 +14,40 @@ PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
 def check(method: str, path: str, status: int, headers: dict[str, str], text: str) -> None:
-    """Raises AssertionError if the description does not say that this may be answered."""
+    """Raise AssertionError unless the OpenAPI document declares this response."""
     operation = _operation(method, path)
     if operation is None:
         return
     where = f"{method} {path} answered {status}: {text[:500]}"
     assert str(status) in operation["responses"], f"{where}, which is not declared"
-    promised = operation["responses"][str(status)]
+    declared = operation["responses"][str(status)]
     content_type = headers["Content-Type"]
-    assert content_type in promised["content"], f"{where}, not as {content_type}"
-    for name, header in promised.get("headers", {}).items():
+    assert content_type in declared["content"], f"{where}, not as {content_type}"
+    for name, header in declared.get("headers", {}).items():
         assert name in headers or not header.get("required"), f"{where}, without {name}"
     if "json" not in content_type:
         return
-    body, content = json.loads(text), promised["content"][content_type]
+    body, content = json.loads(text), declared["content"][content_type]
     schema = PROBLEM if content_type == PROBLEM_JSON else content["schema"]
-    faults = list(_closed_validator(schema).iter_errors(body))
-    assert not faults, f"{where}: {faults[0].message} at {faults[0].json_path}"
+    errors = list(_closed_validator(schema).iter_errors(body))
+    assert not errors, f"{where}: {errors[0].message} at {errors[0].json_path}"
     if content_type == PROBLEM_JSON:
         assert body["status"] == status, where
         assert body["code"] in content["examples"], f"{where}, whose code is not declared"
 
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:
-    """For a schema that may refer to the description's components."""
+    """A validator of a schema that may refer to the components of the OpenAPI document."""
     return Draft202012Validator(schema | {"components": document()["components"]})
 
 
 def _closed_validator(schema: dict[str, Any]) -> Draft202012Validator:
-    """The same, and a field that is not declared is an error: callers must bear new fields, we must declare them."""
+    """The same, but undeclared fields are errors: callers must tolerate new fields, the service must declare them."""
     return Draft202012Validator(closed(schema | {"components": {"schemas": document()["components"]["schemas"]}}))
 
 
 def closed(schema: Any) -> Any:
-    """A schema in which no object that spells out its properties may have others."""
+    """The same schema, in which objects that declare properties may have no others."""
     if isinstance(schema, dict):
         inner = {name: closed(value) for name, value in schema.items()}
         return {"additionalProperties": False} | inner if isinstance(schema.get("properties"), dict) else inner
@@ -64,7 +64,7 @@ def _operation(method: str, path: str) -> Any:
 
 
 def path_pattern(path: str) -> str:
-    """The regular expression of a route's path. An event id reaches to the end and may hold `/`."""
+    """The regular expression of a route's path. An event id may contain `/` and extends to the end of the path."""
     return re.sub(r"\{(\w+)\}", lambda name: f"(?P<{name[1]}>{'.+' if name[1] == 'eventId' else '[^/]+'})", path)
 
 

@@ -1,4 +1,4 @@
-"""Makes calls to DynamoDB and SQS go wrong, before or after they took effect, or lets something happen meanwhile."""
+"""Injects faults into calls to DynamoDB and SQS, before or after they take effect, or runs an action at that moment."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def internal_error() -> Exception:
 
 
 class Killed(BaseException):
-    """The process ends here: nothing catches this."""
+    """The process is killed. No code under test catches this."""
 
 
 FAULTS: dict[str, Callable[[], BaseException]] = {
@@ -39,37 +39,38 @@ FAULTS: dict[str, Callable[[], BaseException]] = {
 
 
 def _client_error(code: str, **more: Any) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": "injected"}, **more}, "AnyOperation")
+    response: Any = {"Error": {"Code": code, "Message": "injected"}, **more}
+    return ClientError(response, "AnyOperation")
 
 
 def transaction_conflict(items: int) -> ClientError:
-    """Another transaction holds one of the items; nothing was written, and no old item comes back."""
+    """The error when another transaction holds one of the items. Nothing was written, and no old item is returned."""
     reasons = [{"Code": "None"}] * (items - 1) + [{"Code": "TransactionConflict", "Message": "injected"}]
     return _client_error("TransactionCanceledException", CancellationReasons=reasons)
 
 
 def conflict(parameters: Parameters) -> None:
-    """Let a transaction meet another one; other calls go through."""
+    """Fail a transaction as if another one held an item. Other calls go through."""
     if items := parameters.get("TransactItems"):
         raise transaction_conflict(len(items))
 
 
 class Calls:
-    """The calls made while this is active, by operation, and what is to happen at them."""
+    """The names of the calls made while this is active, and the faults or actions to inject into them."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
         self._number = 0
         self._when: When = "before"
         self._action: Action | None = None
-        self._everywhere: tuple[Callable[[Parameters], bool], Callable[[], BaseException]] | None = None
+        self._rule: tuple[Callable[[Parameters], bool], Callable[[], BaseException]] | None = None
 
     def fail_where(self, where: Callable[[Parameters], bool], error: Callable[[], BaseException]) -> None:
-        """Let every call fail, before it takes effect, whose parameters meet `where`."""
-        self._everywhere = where, error
+        """Make every call fail, before it takes effect, whose parameters match `where`."""
+        self._rule = where, error
 
     def fail(self, number: int, when: When, error: Callable[[], BaseException]) -> None:
-        """Let the `number`-th call from now fail, counted from 1."""
+        """Make the `number`-th call from now fail, counting from 1."""
 
         def strike(_: Parameters) -> NoReturn:
             raise error()
@@ -77,19 +78,19 @@ class Calls:
         self.at(number, when, strike)
 
     def at(self, number: int, when: When, action: Action) -> None:
-        """Let something happen at the `number`-th call from now, counted from 1."""
+        """Run an action at the `number`-th call from now, counting from 1."""
         self._number, self._when, self._action = len(self.made) + number, when, action
 
     def calm(self) -> None:
-        """Let nothing more happen."""
-        self._action = self._everywhere = None
+        """Inject nothing more."""
+        self._action = self._rule = None
 
     def _before(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         self.made.append(model.name)
         parameters: Parameters = json.loads(params["body"] or "{}")
         context["parameters"] = parameters
-        if self._everywhere and self._everywhere[0](parameters):
-            raise self._everywhere[1]()  # noqa: RSE102 - a function that makes the exception
+        if self._rule and self._rule[0](parameters):
+            raise self._rule[1]()  # noqa: RSE102 - a function that makes the exception
         self._strike("before", parameters)
 
     def _after(self, context: dict[str, Any], **_: Any) -> None:
@@ -103,7 +104,7 @@ class Calls:
 
 @contextmanager
 def watched() -> Iterator[Calls]:
-    """Count the calls of the code under test, and let them go wrong on demand."""
+    """Record the calls of the code under test, and inject faults into them on demand."""
     calls = Calls()
     with hooked(calls._before, calls._after):
         yield calls

@@ -1,6 +1,6 @@
-"""Reads the tables as they are, past the code under test, and holds them against the invariants of the ledger.
+"""Reads the tables directly, without the code under test, and checks the invariants of the ledger.
 
-The arithmetic is done again, in fractions, so that an error in the code is not repeated here.
+All amounts are computed again, with fractions, so that an error in the code under test is not repeated here.
 """
 
 import json
@@ -28,12 +28,12 @@ def _dynamodb() -> Any:
 
 @cache
 def _client(endpoint: str | None, account: str) -> Any:
-    """One client for each cloud and account: making one takes longer than most calls."""
+    """The client of a cloud and account, cached because creating one takes longer than most calls."""
     return boto3.client("dynamodb", endpoint_url=endpoint, aws_access_key_id=account, aws_secret_access_key="test")
 
 
 def rows(setting: str) -> list[Item]:
-    """All items of the table that the environment variable names."""
+    """All items of the table that the environment variable `setting` names."""
     dynamodb = _dynamodb()
     pages = dynamodb.get_paginator("scan").paginate(TableName=os.environ[setting], ConsistentRead=True)
     return [{k: _deserialize(v) for k, v in item.items()} for page in pages for item in page["Items"]]
@@ -51,7 +51,7 @@ def clear() -> None:
 
 @dataclass
 class Ledger:
-    """A head with its entries in order and its items in order."""
+    """A head, its entries and its invoice items, in order of their sequences."""
 
     head: Item
     entries: list[Item]
@@ -106,14 +106,14 @@ def read(prefix: str = "") -> list[Ledger]:
 
 
 def check(prefix: str = "") -> list[Ledger]:
-    """Assert that every invariant holds right now; the ledgers it was asserted for."""
+    """Assert every invariant, and return the checked ledgers."""
     ledgers = read(prefix)
     for ledger in ledgers:
         _check_entries(ledger)
         _check_billing(ledger)
     _check_invoices(prefix, ledgers)
     names = [(e["subscription_id"], e["event_id"]) for ledger in ledgers for e in ledger.entries]
-    assert len(names) == len(set(names)), "an event id names two entries"
+    assert len(names) == len(set(names)), "two entries have the same event id"
     return ledgers
 
 
@@ -133,8 +133,9 @@ def _check_entries(ledger: Ledger) -> None:
         billable = Fraction(0)
         for entry in entries:
             after = Fraction(entry["cumulative"])
-            share = max(0, after - included) - max(0, after - Fraction(entry["quantity"]) - included)
-            # Without one the entry came before the terms; it is billable by what it adds to the total.
+            before = after - Fraction(entry["quantity"])
+            share = max(Fraction(0), after - included) - max(Fraction(0), before - included)
+            # Entries recorded before the ledger had terms store none. What they add to the total is billable.
             stored = entry.get("billable_quantity")
             assert stored is None or Fraction(stored) == share, ledger.name
             billable += share if stored is None else Fraction(stored)
@@ -145,7 +146,7 @@ def _check_billing(ledger: Ledger) -> None:
     head = ledger.head
     through = int(head["billed_through"])
     assert 0 <= through <= head["last_sequence"], ledger.name
-    assert ("pending" in head) == (through < head["last_sequence"]), f"{ledger.name} is pending wrongly"
+    assert ("pending" in head) == (through < head["last_sequence"]), f"{ledger.name}: wrong value of pending"
     if "terms" not in head:
         assert through == 0, ledger.name
         assert not ledger.items, ledger.name
@@ -154,7 +155,7 @@ def _check_billing(ledger: Ledger) -> None:
     for item in ledger.items:
         start, end = int(item["from_sequence"]), int(item["to_sequence"])
         assert at < start <= end <= through, f"{ledger.name}: items overlap or reach beyond the watermark"
-        # What lies between two items was settled, and charges nothing.
+        # Entries between two items were settled without a charge.
         assert ledger.charge(ledger.total_at(start - 1)) == ledger.charge(ledger.total_at(at)), ledger.name
         assert ledger.charge(ledger.total_at(end)) > ledger.charge(ledger.total_at(start - 1)), ledger.name
         at = end
@@ -185,7 +186,7 @@ def _check_invoices(prefix: str, ledgers: list[Ledger]) -> None:
 
 
 def unsettled(ledgers: list[Ledger]) -> Iterator[str]:
-    """The ledgers that a clean run would still have to settle."""
+    """The names of the ledgers that have terms and are not settled."""
     for ledger in ledgers:
         if "terms" in ledger.head and ledger.head["billed_through"] < ledger.head["last_sequence"]:
             yield ledger.name

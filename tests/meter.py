@@ -1,4 +1,4 @@
-"""Counts what the code under test asks of DynamoDB: calls, and the capacity units that DynamoDB says they took."""
+"""Counts the DynamoDB calls of the code under test, and the capacity units that they consume."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ READS = {"GetItem", "Query", "BatchGetItem", "Scan"}
 
 
 def capacity(parsed: dict[str, Any]) -> float:
-    """The units that an answer of DynamoDB says its call took."""
+    """The capacity units that a call consumed, according to its response."""
     consumed = parsed.get("ConsumedCapacity", [])
-    return sum(each["CapacityUnits"] for each in (consumed if isinstance(consumed, list) else [consumed]))
+    return sum((each["CapacityUnits"] for each in (consumed if isinstance(consumed, list) else [consumed])), 0.0)
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Meter:
 
 @contextmanager
 def metered() -> Iterator[Meter]:
-    """Count the calls to DynamoDB made while this is active."""
+    """Count the DynamoDB calls made while this is active."""
     meter = Meter()
     events = client().meta.events
     events.register("after-call.dynamodb", meter.take)

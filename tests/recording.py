@@ -1,4 +1,4 @@
-"""Records one event as tests do that look at the ledger and not at how an event gets there."""
+"""Records single events without a queue or a request, for tests of what happens in the ledger."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from usage_billing.usage.recording import Recorded, record_all
 
 
 def record(event: UsageEvent, subscription: Subscription, now: datetime) -> Recorded:
-    """What the event was answered; raises the BillingError that it was refused with."""
+    """Record an event. Raise the BillingError with which it is refused, if it is."""
     [outcome] = record_all([event], lambda _: subscription, now)
     if isinstance(outcome, BillingError):
         raise outcome
