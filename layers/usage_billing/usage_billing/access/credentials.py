@@ -15,6 +15,7 @@ from usage_billing.kernel.errors import (
     IdentityProviderUnavailable,
 )
 from usage_billing.platform.config import settings
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger
 from usage_billing.platform.vault import CACHE_SECONDS, SecretUnavailable, vault
 
@@ -104,5 +105,5 @@ def _parsed(secret: str) -> Sequence[_ApiKey]:
             keys.append(_ApiKey.model_validate(entry))
         except ValidationError as error:
             wrong = sorted({".".join(map(str, fault["loc"])) or "entry" for fault in error.errors()})
-            logger.error("API key ignored", entry=number, wrong=wrong)
+            logger.error(LogEvent.API_KEY_IGNORED, entry=number, wrong=wrong)
     return keys

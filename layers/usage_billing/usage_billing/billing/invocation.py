@@ -18,6 +18,7 @@ from usage_billing.platform import clock
 from usage_billing.platform.config import settings
 from usage_billing.platform.deadline import Deadline
 from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import (
     BILLING_FAILURES,
     BILLING_RUN_SECONDS,
@@ -81,7 +82,7 @@ def _work(segments: Sequence[RunSegment], context: LambdaContext, listed_at: dat
         _finish(totals)
     except Exception as error:
         failure = as_billing_error(error)
-        logger.exception("run report not saved", run_id=totals.run_id, code=failure.code)
+        logger.exception(LogEvent.RUN_REPORT_NOT_SAVED, run_id=totals.run_id, code=failure.code)
         raise failure from failure.__cause__
     if totals.stranded:
         raise totals.stranded
@@ -161,7 +162,7 @@ class _Reporter:
 
     def _not_saved(self, error: Exception) -> None:
         code = as_billing_error(error).code
-        logger.warning("run progress not saved", run_id=self._segment.run_id, code=code, cause=repr(error))
+        logger.warning(LogEvent.RUN_PROGRESS_NOT_SAVED, run_id=self._segment.run_id, code=code, cause=repr(error))
 
 
 def _tell(totals: RunTotals, segment: RunSegment, duration: float) -> None:
@@ -174,9 +175,11 @@ def _tell(totals: RunTotals, segment: RunSegment, duration: float) -> None:
     for currency, amount in totals.amounts.items():
         billed(currency, amount)
     for (plan_id, usage_type), ledgers in sorted(totals.quotas_missing.items()):
-        logger.warning("quota missing", run_id=totals.run_id, plan_id=plan_id, usage_type=usage_type, ledgers=ledgers)
+        logger.warning(
+            LogEvent.QUOTA_MISSING, run_id=totals.run_id, plan_id=plan_id, usage_type=usage_type, ledgers=ledgers
+        )
     logger.info(
-        "run segment completed",
+        LogEvent.RUN_SEGMENT_COMPLETED,
         run_id=totals.run_id,
         segment_id=segment.segment_id,
         ledgers_settled=totals.settled,
@@ -192,17 +195,17 @@ def _tell(totals: RunTotals, segment: RunSegment, duration: float) -> None:
 def _finish(totals: RunTotals) -> None:
     """Log how the run stands, and count it once nothing of it is under way and nothing of it failed."""
     if totals.handed_over:
-        logger.info("billing run continues", run_id=totals.run_id, handed_over=len(totals.handed_over))
+        logger.info(LogEvent.RUN_CONTINUES, run_id=totals.run_id, handed_over=len(totals.handed_over))
         return
     report = report_store.report(totals.run_id, clock.now())
     if report.status != RunStatus.COMPLETED:
-        logger.info("billing run continues", run_id=totals.run_id, segments_under_way=report.segments_under_way)
+        logger.info(LogEvent.RUN_CONTINUES, run_id=totals.run_id, segments_under_way=report.segments_under_way)
         return
     # Two segments that end together may both find the run completed. The alarm asks whether there was one.
     if report.is_clean and report.subscription_id is None:
         count(BILLING_RUNS)
     logger.info(
-        "billing run completed",
+        LogEvent.RUN_COMPLETED,
         run_id=report.run_id,
         ledgers_settled=report.settled,
         items_created=report.items,

@@ -19,6 +19,7 @@ from usage_billing.billing.settlement import Settlement
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform.deadline import BILL_RESERVE, Deadline
 from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger
 from usage_billing.platform.retries import pause
 from usage_billing.usage import store as ledger_store
@@ -186,7 +187,7 @@ class _Work:
         except Exception as error:
             code = as_billing_error(error).code
             totals.add_failure(Failure(code, key))
-            logger.exception("ledger not settled", ledger=key.ledger_id, run_id=totals.run_id, code=code)
+            logger.exception(LogEvent.LEDGER_NOT_SETTLED, ledger=key.ledger_id, run_id=totals.run_id, code=code)
         else:
             if settlement:
                 totals.add(settlement)
@@ -219,7 +220,7 @@ def _heads_of(keys: Sequence[LedgerKey]) -> Heads:
     try:
         return ledger_store.heads_of(keys)
     except Exception as error:
-        logger.warning("heads not read together", cause=repr(error))
+        logger.warning(LogEvent.HEADS_NOT_READ, cause=repr(error))
         return {}
 
 
@@ -228,10 +229,10 @@ def _given_up(segment: RunSegment, listings: int, cause: Exception, totals: RunT
     code = as_billing_error(cause).code
     about: dict[str, Any] = {"run_id": segment.run_id, "shard": segment.shard, "code": code, "exc_info": cause}
     if listings < MAX_LISTINGS:
-        logger.warning("ledgers not listed, trying again", **about)
+        logger.warning(LogEvent.LEDGERS_LISTED_AGAIN, **about)
         return False
     totals.add_failure(Failure(code, shard=segment.shard, subscription_id=segment.subscription_id))
-    logger.error("ledgers not listed", **about)
+    logger.error(LogEvent.LEDGERS_NOT_LISTED, **about)
     return True
 
 
@@ -241,6 +242,6 @@ def _hand_over(segment: RunSegment, hand_over: Callable[[RunSegment], None], tot
     except QueueUnavailable as error:
         totals.add_failure(Failure(error.code, shard=segment.shard, subscription_id=segment.subscription_id))
         totals.stranded = error
-        logger.exception("run segment not enqueued", run_id=segment.run_id, shard=segment.shard)
+        logger.exception(LogEvent.RUN_SEGMENT_NOT_ENQUEUED, run_id=segment.run_id, shard=segment.shard)
     else:
         totals.handed_over.append(segment.segment_id)

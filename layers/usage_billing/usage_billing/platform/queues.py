@@ -8,6 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform import aws
 from usage_billing.platform.deadline import NEVER, Deadline
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.memory import cached
 from usage_billing.platform.observability import logger
 
@@ -30,11 +31,11 @@ def send_batch(url: str, messages: list[dict[str, Any]]) -> dict[int, QueueUnava
     try:
         answer = client().send_message_batch(QueueUrl=url, Entries=entries)
     except (BotoCoreError, ClientError) as error:
-        logger.exception("queue unavailable", queue=url)
+        logger.exception(LogEvent.QUEUE_UNAVAILABLE, queue=url)
         return dict.fromkeys(range(len(messages)), unavailable(error))
     failed = answer.get("Failed", [])
     if failed:
-        logger.error("queue refused messages", queue=url, failed=failed)
+        logger.error(LogEvent.QUEUE_REFUSED_MESSAGES, queue=url, failed=failed)
     return {int(each["Id"]): unavailable(None) for each in failed}
 
 
@@ -53,10 +54,10 @@ def postpone(url: str, deliveries: Sequence[tuple[str, int]], deadline: Deadline
         try:
             answer = client().change_message_visibility_batch(QueueUrl=url, Entries=entries)
         except (BotoCoreError, ClientError) as error:
-            logger.warning("deliveries not postponed", cause=repr(error))
+            logger.warning(LogEvent.DELIVERIES_NOT_POSTPONED, cause=repr(error))
             return
         if failed := answer.get("Failed"):
-            logger.warning("deliveries not postponed", failed=failed)
+            logger.warning(LogEvent.DELIVERIES_NOT_POSTPONED, failed=failed)
 
 
 def unavailable(cause: Exception | None) -> QueueUnavailable:

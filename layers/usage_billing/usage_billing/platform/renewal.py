@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger
 
 STALE_SECONDS = 900.0
@@ -60,7 +61,7 @@ class Renewed(Generic[ValueT]):
         except self._failure as error:
             self._failed = now, error
             if self._kept:
-                logger.error("not renewed, used as it was", age=round(now - self._kept[0]), cause=repr(error))
+                logger.error(LogEvent.RENEWAL_FAILED, age=round(now - self._kept[0]), cause=repr(error))
             raise
         self._kept, self._failed = (now, value), None
         return value

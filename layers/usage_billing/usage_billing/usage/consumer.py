@@ -9,6 +9,7 @@ from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, Inter
 from usage_billing.platform import queues
 from usage_billing.platform.config import settings
 from usage_billing.platform.deadline import CONSUME_RESERVE, DEAD_LETTER_RESERVE, NEVER, Deadline
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import EVENTS_DELAYED, count, logger
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage.dead_events.dead_lettering import dead_letter
@@ -73,7 +74,7 @@ def consume(messages: Sequence[Message], now: datetime, deadline: Deadline = NEV
     ]
     for code, events in Counter(reason.code for _, reason in waiting).items():
         count(EVENTS_DELAYED, events)
-        logger.warning("events postponed", code=code, events=events)
+        logger.warning(LogEvent.EVENTS_POSTPONED, code=code, events=events)
     again = {message_id for message_id, _ in waiting}
     dead += [
         DeadLetter(message.message_id, reason.code, reason.message, event)

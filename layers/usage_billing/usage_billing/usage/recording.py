@@ -23,6 +23,7 @@ from usage_billing.kernel.errors import (
 from usage_billing.plans import store as quota_store
 from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import (
     EVENT_ID_CONFLICTS,
     EVENTS_RECORDED,
@@ -249,7 +250,7 @@ class _Batch:
                     yield from self._replays(todo.pop(stored.event_id), stored, head)
             except HeadMoved:
                 count(LEDGER_RETRIES)
-                logger.debug("ledger moved", ledger=key.ledger_id)
+                logger.debug(LogEvent.LEDGER_MOVED, ledger=key.ledger_id)
                 hot_ledgers.race_lost(key)
                 head, lost = None, lost + 1
             else:
@@ -312,9 +313,9 @@ def failed(error: Exception) -> BillingError:
     """Return a refusal as it is; count and log a failure with its cause, because only its name goes on."""
     failure = as_billing_error(error)
     if isinstance(failure, InternalError) and failure is not error:
-        logger.error("internal error", exc_info=error)
+        logger.error(LogEvent.INTERNAL_ERROR, exc_info=error)
     elif failure is not error:
-        logger.error("events not recorded", code=failure.code, cause=repr(error))
+        logger.error(LogEvent.EVENTS_NOT_RECORDED, code=failure.code, cause=repr(error))
     return failure
 
 
@@ -356,7 +357,7 @@ def _rate(head: Head) -> Head:
     if terms:
         return head.rated(terms)
     count(QUOTA_MISSING)
-    logger.warning("quota missing", ledger=head.key.ledger_id, plan_id=plan_id, usage_type=head.key.usage_type)
+    logger.warning(LogEvent.QUOTA_MISSING, ledger=head.key.ledger_id, plan_id=plan_id, usage_type=head.key.usage_type)
     return head
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from usage_billing.access.callers import Caller
 from usage_billing.kernel.identifiers import EVENT_ID_PATTERN, IDENTIFIER_PATTERN
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger, rejected
 
 MAX_EVENTS_PER_LINE = 100
@@ -57,7 +58,7 @@ def note(rejections: Iterable[tuple[EventIds, str]], caller: Caller | None) -> N
         for start in range(0, len(logged), MAX_EVENTS_PER_LINE):
             _log(code, logged[start : start + MAX_EVENTS_PER_LINE])
         if rest := len(events) - len(logged):
-            logger.warning("events rejected", code=code, events=rest, rejected=[])
+            logger.warning(LogEvent.EVENTS_REJECTED, code=code, events=rest, rejected=[])
 
 
 def note_request(code: str, body: object, caller: Caller | None, idempotency_key: str | None) -> dict[str, str | None]:
@@ -79,4 +80,4 @@ def _count(code: str, events: int, caller: Caller | None) -> None:
 
 def _log(code: str, events: Sequence[EventIds]) -> None:
     rows = [{"event_id": each.event_id, "subscription_id": each.subscription_id} for each in events]
-    logger.warning("events rejected", code=code, events=len(rows), rejected=rows)
+    logger.warning(LogEvent.EVENTS_REJECTED, code=code, events=len(rows), rejected=rows)

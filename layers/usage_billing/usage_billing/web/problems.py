@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError, Unauthenticated
 from usage_billing.kernel.exact_json import dumps
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import AUTHENTICATION_FAILURES, count, logger
 
 STATUS: Mapping[type[BillingError], HTTPStatus] = {
@@ -95,12 +96,12 @@ def problem_response(error: Exception, known: BillingError, **ids: Any) -> Respo
         headers["Allow"] = ", ".join(known.allowed)
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        logger.error("request failed", code=known.code, cause=repr(known.__cause__ or error), **ids)
+        logger.error(LogEvent.REQUEST_FAILED, code=known.code, cause=repr(known.__cause__ or error), **ids)
     elif isinstance(known, errors.InternalError):
         # What failed while an event was recorded has its line already, without ids.
-        logger.error("internal error", exc_info=error if known is not error else None, **ids)
+        logger.error(LogEvent.INTERNAL_ERROR, exc_info=error if known is not error else None, **ids)
     else:
-        logger.warning("request refused", code=known.code, status=problem.status, **ids)
+        logger.warning(LogEvent.REQUEST_REFUSED, code=known.code, status=problem.status, **ids)
     return _answer_problem(problem, headers)
 
 

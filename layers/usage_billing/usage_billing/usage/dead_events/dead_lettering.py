@@ -12,6 +12,7 @@ from usage_billing.kernel.exact_json import dumps
 from usage_billing.kernel.instants import iso
 from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.failures import as_billing_error
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import EVENTS_DEAD, count, logger
 from usage_billing.platform.tables import DeadEventTable
 from usage_billing.usage import store as ledger_store
@@ -39,7 +40,7 @@ def dead_letter(dead: Sequence[DeadLetter], now: datetime, deadline: Deadline = 
         try:
             _write(letter, now)
         except Exception as error:
-            logger.exception("dead event not kept", message_id=letter.message_id)
+            logger.exception(LogEvent.DEAD_EVENT_NOT_SAVED, message_id=letter.message_id)
             return as_billing_error(error)
         return None
 
@@ -51,7 +52,7 @@ def _write(letter: DeadLetter, now: datetime) -> None:
     event, row = letter.event, DeadEventTable
     undelivered = letter.code == UNDELIVERED
     if undelivered and event and _is_recorded(event):
-        logger.info("undelivered event is recorded", message_id=letter.message_id, event_id=event.event_id)
+        logger.info(LogEvent.UNDELIVERED_EVENT_RECORDED, message_id=letter.message_id, event_id=event.event_id)
         return
     code, detail = letter.code, _plain(letter.detail)
     subscription_id, key = _name(letter)
@@ -75,7 +76,7 @@ def _write(letter: DeadLetter, now: datetime) -> None:
     if stored.message_id == letter.message_id:
         count(EVENTS_DEAD)
     logger.error(
-        "event dead-lettered",
+        LogEvent.EVENT_DEAD_LETTERED,
         message_id=letter.message_id,
         event_id=event and event.event_id,
         subscription_id=event and event.subscription_id,

@@ -9,6 +9,7 @@ from pynamodb.exceptions import DeleteError
 
 from usage_billing.kernel.instants import iso
 from usage_billing.platform.deadline import NEVER, Deadline
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger
 from usage_billing.platform.tables import DeadEventTable, error_code
 from usage_billing.usage.dead_events import store
@@ -34,17 +35,17 @@ def redrive(dead: Sequence[DeadEvent], deadline: Deadline = NEVER) -> Moved:
     """
     refused = requeue([(each.content, each.event_id is not None) for each in dead], deadline)
     sent = [each for each, failure in zip(dead, refused, strict=True) if failure is None]
-    removed = sum(_remove(each, "dead event redriven", deadline) for each in sent)
+    removed = sum(_remove(each, LogEvent.DEAD_EVENT_REDRIVEN, deadline) for each in sent)
     return Moved(removed, len(dead) - removed)
 
 
 def drop(dead: Sequence[DeadEvent], deadline: Deadline = NEVER) -> Moved:
     """Remove dead events for good. The log says which, and by whom."""
-    removed = sum(_remove(each, "dead event dropped", deadline) for each in dead)
+    removed = sum(_remove(each, LogEvent.DEAD_EVENT_DROPPED, deadline) for each in dead)
     return Moved(removed, len(dead) - removed)
 
 
-def _remove(dead: DeadEvent, done: str, deadline: Deadline) -> bool:
+def _remove(dead: DeadEvent, done: LogEvent, deadline: Deadline) -> bool:
     """Remove a row if it still is as it was read, or is gone already; whether it is gone."""
     if deadline.has_passed:
         return False
@@ -55,7 +56,7 @@ def _remove(dead: DeadEvent, done: str, deadline: Deadline) -> bool:
         row(dead.subscription_id, dead.event_key).delete(condition=unchanged)
     except DeleteError as error:
         if error_code(error) != "ConditionalCheckFailedException":
-            logger.error("dead event not removed", **named, wanted=done, cause=repr(error))
+            logger.error(LogEvent.DEAD_EVENT_NOT_REMOVED, **named, wanted=done, cause=repr(error))
         return False
     logger.warning(done, **named, code=dead.code)
     return True
