@@ -68,6 +68,7 @@ requirements: .local/uv/.installed ## Pin pyproject.toml's dependencies (UPGRADE
 	$(COMPILE) --group ministack --output-file requirements/ministack.txt
 	$(COMPILE) --group sam --output-file requirements/sam.txt
 	$(COMPILE) --group lambda --output-file requirements/lambda.txt
+	$(COMPILE) --group uv --output-file requirements/uv.txt
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file layers/dependencies/requirements.txt
 	$(COMPILE) --no-universal layers/usage_recorder/pyproject.toml --constraint requirements/dev.txt \
 		--output-file layers/usage_recorder/requirements.txt
@@ -138,8 +139,8 @@ INSTALL = @for each in .venv .local $(@D); do if [ -L $$each ]; then \
 	$(INSTALL)
 .local/lambda/.installed: requirements/lambda.txt
 	$(INSTALL)
-.local/uv/.installed:
-	@$(PYTHON) -m venv --clear $(@D) && $(@D)/bin/pip install -qq uv && touch $@
+.local/uv/.installed: requirements/uv.txt
+	$(INSTALL)
 
 COMPILE := .local/uv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make requirements" $(UPGRADE)
