@@ -50,8 +50,8 @@ def test_a_price_of_zero_charges_nothing() -> None:
     [
         pytest.param("0.004999999999", "USD", "0.00", id="just below half a cent goes down"),
         pytest.param("0.005", "USD", "0.01", id="half a cent goes up"),
-        pytest.param("0.015", "USD", "0.02", id="half goes up, not to the even neighbour below"),
-        pytest.param("0.025", "USD", "0.03", id="half goes up, not to the even neighbour"),
+        pytest.param("0.015", "USD", "0.02", id="half goes up, not to the even neighbor below"),
+        pytest.param("0.025", "USD", "0.03", id="half goes up, not to the even neighbor"),
         pytest.param("1.005", "USD", "1.01", id="what a float would round down"),
         pytest.param("0.5", "JPY", "1", id="no minor unit: half a yen"),
         pytest.param("0.49", "JPY", "0", id="no minor unit: less than half a yen"),
@@ -129,7 +129,7 @@ def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, c
         pytest.param("currency", "usd", id="currency in small letters"),
         pytest.param("currency", "XXX", id="no currency"),
         pytest.param("plan_id", "a/b", id="plan that does not fit into a path"),
-        pytest.param("colour", "red", id="unknown field"),
+        pytest.param("color", "red", id="unknown field"),
     ],
 )
 def test_a_quota_refuses(field: str, value: object) -> None:

@@ -66,7 +66,7 @@ def test_a_quantity_is_taken_exactly(value: object, text: str) -> None:
         pytest.param(Decimal("0." + "1" * 5000), "too many digits", id="5000 decimal places"),
         pytest.param(10**4000, "12 digits before", id="4001 digits"),
         pytest.param(Decimal("NaN"), "finite", id="NaN"),
-        pytest.param(Decimal("sNaN"), "finite", id="a signalling NaN"),
+        pytest.param(Decimal("sNaN"), "finite", id="a signaling NaN"),
         pytest.param(Decimal("-Infinity"), "finite", id="infinity"),
         pytest.param(True, "JSON number", id="true is not 1"),
         pytest.param("1", "JSON number", id="text"),
