@@ -228,3 +228,24 @@ def test_a_ledger_key_reads_what_it_wrote() -> None:
     key = LedgerKey.of("sub|1", PERIOD, "a=b")
     assert key.ledger_id == "sub|1#2026-11-01T00:00:00Z#a=b"
     assert LedgerKey.parse("sub|1", key.sort_key) == key
+
+
+def test_behind_the_first_separator_stands_the_usage_type() -> None:
+    assert LedgerKey.parse("sub-1", "2026-11-01T00:00:00Z#a#b") == LedgerKey("sub-1", "2026-11-01T00:00:00Z", "a#b")
+
+
+def test_metadata_in_another_order_is_the_same_whichever_came_first() -> None:
+    one, other = event(metadata={"b": 1, "a": 2}), event(metadata={"a": 2, "b": 1})
+    assert head().append(one, NOW)[0].differences(other) == head().append(other, NOW)[0].differences(one) == ()
+
+
+@pytest.mark.parametrize(
+    ("event_id", "by_customer"),
+    [
+        pytest.param("customer:1", True, id="with the prefix"),
+        pytest.param("customer", False, id="without the colon"),
+        pytest.param("x-customer:1", False, id="with the prefix inside"),
+    ],
+)
+def test_the_prefix_of_its_id_tells_an_event_that_a_customer_reported(event_id: str, by_customer: bool) -> None:
+    assert event(event_id=event_id).reported_by_customer is by_customer

@@ -143,3 +143,8 @@ def test_a_quota_refuses(field: str, value: object) -> None:
 def test_terms_are_the_quota_without_what_may_change() -> None:
     quota = model.Quota("p", "t", Decimal(5), Decimal("0.5"), "u", "EUR")
     assert quota.terms == Terms("p", Decimal(5), Decimal("0.50"), "u", "EUR")
+
+
+def test_a_quota_in_no_currency_says_so() -> None:
+    with pytest.raises(ValidationError, match="must be an ISO 4217 currency code such as USD"):
+        Quota(plan_id="p", usage_type="t", monthly_limit=1, unit_price="1", unit_name="u", currency="XXX")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.subscriptions.model import SPREAD, Subscription
+from usage_billing.subscriptions.model import SPREAD, Subscription, SubscriptionStatus
 
 DAYS = st.integers(1, 31)
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -80,3 +80,17 @@ def test_what_held_before_is_kept(count: int) -> None:
         subscription = subscription.with_anchor_day(2 + number, NOW + timedelta(days=40 * number))
     assert len(subscription.earlier_anchors) == count
     assert starts(subscription, NOW) == ["2026-11-01"]
+
+
+@pytest.mark.parametrize("status", SubscriptionStatus)
+def test_only_an_active_subscription_is_active(status: SubscriptionStatus) -> None:
+    assert anchored(1).model_copy(update={"status": status}).is_active == (status == "active")
+
+
+def test_an_anchor_day_that_takes_over_within_the_spread_has_taken_over() -> None:
+    """A moment earlier it can still be replaced: every function will know in time."""
+    turn = datetime(2026, 12, 1, tzinfo=UTC)
+    once = anchored(1).with_anchor_day(15, NOW)
+    kept, replaced = (once.with_anchor_day(20, turn - SPREAD - early) for early in (timedelta(0), timedelta.resolution))
+    assert [each.day for each in kept.earlier_anchors] == [1, 15]
+    assert [each.day for each in replaced.earlier_anchors] == [1]
