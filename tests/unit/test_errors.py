@@ -1,5 +1,7 @@
 """Errors in billing words: their messages, their codes, and what they tell of fields."""
 
+from typing import Any
+
 import pytest
 
 from usage_billing.kernel import errors
@@ -7,25 +9,28 @@ from usage_billing.kernel.errors import BillingError, FieldError
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("kind", "given", "message"),
     [
-        pytest.param(BillingError("No such thing."), "No such thing.", id="as it was given"),
-        pytest.param(errors.ValidationFailed(), "", id="no field"),
+        pytest.param(BillingError, ["No such thing."], "No such thing.", id="as it was given"),
+        pytest.param(errors.ValidationFailed, [], "", id="no field"),
         pytest.param(
-            errors.ValidationFailed(FieldError("a", "missing", "is required"), FieldError("b.0", "invalid", "is odd")),
+            errors.ValidationFailed,
+            [FieldError("a", "missing", "is required"), FieldError("b.0", "invalid", "is odd")],
             "a: is required; b.0: is odd",
             id="several fields",
         ),
-        pytest.param(errors.MethodNotAllowed("Use GET.", ["GET"]), "Use GET.", id="another method"),
+        pytest.param(errors.MethodNotAllowed, ["Use GET.", ["GET"]], "Use GET.", id="another method"),
         pytest.param(
-            errors.EventIdConflict("e1", ["userId", "quantity"]),
+            errors.EventIdConflict,
+            ["e1", ["userId", "quantity"]],
             "The event id e1 names another event of this subscription. What differs: userId, quantity.",
             id="an id that names another event",
         ),
-        pytest.param(errors.InternalError(), "Something failed on our side.", id="a fault of ours"),
+        pytest.param(errors.InternalError, [], "Something failed on our side.", id="a fault of ours"),
     ],
 )
-def test_an_error_has_a_message_for_the_caller(error: BillingError, message: str) -> None:
+def test_an_error_has_a_message_for_the_caller(kind: type[BillingError], given: list[Any], message: str) -> None:
+    error = kind(*given)
     assert error.message == str(error) == message
 
 

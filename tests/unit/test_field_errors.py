@@ -57,8 +57,18 @@ def test_an_error_of_pydantic_is_told_in_our_words(kind: str, limits: dict[str, 
     assert message(kind, **limits) == expected
 
 
-def test_an_error_without_limits_is_told() -> None:
-    assert field_error({"type": "bool_type", "loc": ("body", "a")}).message == "must be true or false"
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        pytest.param("bool_type", "must be true or false", id="one that needs none"),
+        pytest.param("value_error", UNCLEAR, id="a validator of ours"),
+        pytest.param("string_pattern_mismatch", UNCLEAR, id="a pattern"),
+        pytest.param("enum", UNCLEAR, id="one of several words"),
+        pytest.param("too_short", UNCLEAR, id="a limit"),
+    ],
+)
+def test_an_error_is_told_even_if_pydantic_names_no_limits(kind: str, expected: str) -> None:
+    assert field_error({"type": kind, "loc": ("body", "a")}) == FieldError("a", "invalid", expected)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -98,6 +108,7 @@ def test_a_field_is_named_as_in_json(where: tuple[str | int, ...], field: str) -
         pytest.param("usrId", "userId", id="a letter too few"),
         pytest.param("subscription", "subscriptionId", id="a word too few"),
         pytest.param("price", None, id="nothing like it"),
+        pytest.param("use", None, id="half of it"),
         pytest.param("subscriptionsubscriptionsubscriptionsubs", None, id="as long as is compared"),
         pytest.param("userId" + "_" * (MAX_MISTYPED - 6), "userId", id="as long as is compared, but for separators"),
         pytest.param("userId" + "_" * (MAX_MISTYPED - 5), None, id="longer than is compared"),
