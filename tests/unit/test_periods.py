@@ -114,3 +114,7 @@ def test_an_anchor_that_is_no_day_is_refused(anchor: int) -> None:
 def test_an_empty_period_holds_nothing() -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     assert moment not in Period(moment, moment)
+
+
+def test_periods_turn_on_the_first_of_the_month_unless_told_otherwise() -> None:
+    assert MonthlyCycle() == MonthlyCycle(1)

@@ -1,6 +1,6 @@
 """What a quantity costs: the included units, the first one beyond them, rounding, currencies."""
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 import pytest
@@ -148,3 +148,9 @@ def test_terms_are_the_quota_without_what_may_change() -> None:
 def test_a_quota_in_no_currency_says_so() -> None:
     with pytest.raises(ValidationError, match="must be an ISO 4217 currency code such as USD"):
         Quota(plan_id="p", usage_type="t", monthly_limit=1, unit_price="1", unit_name="u", currency="XXX")
+
+
+def test_money_has_at_most_a_hundred_digits() -> None:
+    assert str(rounded(Decimal("9" * 98), "USD")) == "9" * 98 + ".00"
+    with pytest.raises(InvalidOperation):
+        rounded(Decimal("9" * 99), "USD")

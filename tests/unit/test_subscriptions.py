@@ -1,10 +1,12 @@
 """A subscription's periods, also when its anchor day is changed: what has begun stays as it is."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from usage_billing.subscriptions.model import SPREAD, Subscription, SubscriptionStatus
 
@@ -91,6 +93,22 @@ def test_an_anchor_day_that_takes_over_within_the_spread_has_taken_over() -> Non
     """A moment earlier it can still be replaced: every function will know in time."""
     turn = datetime(2026, 12, 1, tzinfo=UTC)
     once = anchored(1).with_anchor_day(15, NOW)
-    kept, replaced = (once.with_anchor_day(20, turn - SPREAD - early) for early in (timedelta(0), timedelta.resolution))
+    kept, replaced = (
+        once.with_anchor_day(20, turn - timedelta(minutes=2) - early) for early in (timedelta(0), timedelta.resolution)
+    )
     assert [each.day for each in kept.earlier_anchors] == [1, 15]
     assert [each.day for each in replaced.earlier_anchors] == [1]
+
+
+def test_a_new_subscription_is_active_from_the_first_of_the_month() -> None:
+    subscription = Subscription(subscription_id="sub-1", user_id="user-1", plan_id="business")
+    assert subscription == anchored(1)
+    assert subscription.is_active
+    assert "earlier_anchors" not in subscription.with_anchor_day(15, NOW).model_dump()
+
+
+@pytest.mark.parametrize("day", [0, 32, True, "1", 1.0])
+def test_an_anchor_day_is_a_whole_number_from_1_to_31(day: Any) -> None:
+    assert [anchored(1).billing_anchor_day, anchored(31).billing_anchor_day] == [1, 31]
+    with pytest.raises(ValidationError):
+        anchored(day)

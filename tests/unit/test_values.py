@@ -153,6 +153,12 @@ def test_plain_is_the_same_number_as_short_as_it_goes(number: Decimal) -> None:
     assert plain(number).as_tuple().exponent <= 0
 
 
+def test_exact_arithmetic_takes_a_hundred_digits() -> None:
+    assert as_text(add(Decimal("9" * 99), Decimal(1))) == "1" + "0" * 99
+    with pytest.raises(Inexact):
+        add(Decimal("9" * 100), Decimal(2))
+
+
 def test_plain_takes_as_many_digits_as_exact_arithmetic() -> None:
     assert as_text(plain(Decimal("1E+99"))) == "1" + "0" * 99
 
@@ -252,6 +258,10 @@ def test_an_event_id_begins_with_no_prefix_of_ours(prefix: str) -> None:
 @pytest.mark.parametrize("value", ["", "x" * 129, "a\tb", "a\u200bb", "\ud800", "\u202e"])
 def test_printable_text_refuses(value: str) -> None:
     assert message(TypeAdapter(PrintableText), value)
+
+
+def test_printable_text_has_at_most_128_characters() -> None:
+    assert TypeAdapter(PrintableText).validate_python("ä" * 128) == "ä" * 128
 
 
 def test_printable_text_says_why_it_refuses() -> None:
@@ -378,3 +388,76 @@ def test_instants_of_different_zones_are_compared_as_instants() -> None:
     paris, utc = map(adapter.validate_python, ("2026-11-01T13:00:00+01:00", "2026-11-01T12:00:00Z"))
     assert paris == utc
     assert paris.utcoffset() == timedelta(0)
+
+
+def test_an_error_of_a_strict_value_does_not_show_what_was_sent() -> None:
+    class Point(fields.Strict):
+        the_x: int
+
+    with pytest.raises(ValidationError) as refused:
+        Point.model_validate({"theX": "a secret"})
+    assert "a secret" not in str(refused.value)
+
+
+AMOUNT = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["10.00"]}
+PLACES = "at most 9 digits after the point"
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema"),
+    [
+        pytest.param(
+            Quantity,
+            {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "exclusiveMaximum": 10**12,
+                "description": PLACES,
+                "examples": [1],
+            },
+            id="a quantity",
+        ),
+        pytest.param(
+            Limit,
+            {"type": "number", "minimum": 0, "exclusiveMaximum": 10**12, "description": PLACES, "examples": [50]},
+            id="a limit",
+        ),
+        pytest.param(
+            UnitPrice,
+            {
+                "anyOf": [
+                    {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,9})?$"},
+                    {"type": "number", "minimum": 0, "exclusiveMaximum": 10**12},
+                ],
+                "examples": ["10.00"],
+            },
+            id="a unit price",
+        ),
+        pytest.param(fields.Amount, AMOUNT, id="an amount"),
+        pytest.param(fields.Total, {"type": "number"}, id="a total"),
+        pytest.param(Instant, {"type": "string", "format": "date-time"}, id="an instant"),
+        pytest.param(
+            PrintableText,
+            {"type": "string", "minLength": 1, "maxLength": 128, "description": "printable characters"},
+            id="printable text",
+        ),
+        pytest.param(
+            Metadata,
+            {
+                "type": "object",
+                "additionalProperties": True,
+                "maxProperties": 50,
+                "description": "at most 2048 bytes as JSON, 50 keys, 3 levels",
+            },
+            id="metadata",
+        ),
+    ],
+)
+def test_the_schema_of_a_type_says_what_it_takes(kind: Any, schema: dict[str, Any]) -> None:
+    assert TypeAdapter(kind).json_schema() == schema
+
+
+def test_a_unit_price_is_written_as_text() -> None:
+    adapter: TypeAdapter[Decimal] = TypeAdapter(UnitPrice)
+    assert adapter.json_schema(mode="serialization") == AMOUNT
+    assert adapter.dump_json(Decimal("10.00")) == b'"10.00"'
