@@ -39,7 +39,10 @@ status: setup ## Show where the local cloud and its API answer, and the key
 	@$(CLOUD) status
 
 ##@ Work on it
-.PHONY: test soak lint format requirements clean
+.PHONY: check test soak lint format requirements clean
+check: lint ## Run the linters and the unit tests, in less than a minute: the pure modules must be covered in full
+	@$(RUN) pytest tests/unit -q -n 2 --cov
+
 test: setup ## Run all tests (ARGS="-k record -x" is handed to pytest)
 	@$(RUN) pytest -n 2 $(ARGS)
 
