@@ -39,7 +39,7 @@ status: setup ## Show where the local cloud and its API answer, and the key
 	@$(CLOUD) status
 
 ##@ Work on it
-.PHONY: check test soak lint format requirements clean
+.PHONY: check test soak mutants lint format requirements clean
 check: lint ## Run the linters and the unit tests, in less than a minute: the pure modules must be covered in full
 	@$(RUN) pytest tests/unit -q -n 2 --cov
 
@@ -53,6 +53,9 @@ soak: setup ## Let the state machines and the chaos run on: make soak MINUTES=30
 		MACHINE_EXAMPLES=200 CHAOS_SEED=$$round$$$$ $(RUN) pytest -q --hypothesis-seed=$$round$$$$ \
 			tests/integration/test_invariants.py tests/integration/test_faulty_machine.py tests/e2e/test_chaos.py; \
 	done; echo "  $$round rounds passed"
+
+mutants: setup .local/mutmut/.installed ## List changes to the pure modules that no unit test notices (MODULE=pricing.terms narrows)
+	@$(RUN) scripts.mutants $(if $(MODULE),--module "$(MODULE)")
 
 lint: setup ## Check spelling, style, types and templates
 	@$(MAKE) -k -j2 $(OUTPUT_SYNC) lint/types lint/sam lint/templates lint/style lint/spelling
@@ -84,6 +87,7 @@ requirements: .local/uv/.installed ## Pin pyproject.toml's dependencies (UPGRADE
 	$(COMPILE) --group ministack --output-file requirements/ministack.txt
 	$(COMPILE) --group sam --output-file requirements/sam.txt
 	$(COMPILE) --group lambda --output-file requirements/lambda.txt
+	$(COMPILE) --group mutmut --constraint requirements/dev.txt --output-file requirements/mutmut.txt
 	$(COMPILE) --group uv --output-file requirements/uv.txt
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file layers/dependencies/requirements.txt
 	$(COMPILE) --no-universal layers/usage_recorder/pyproject.toml --constraint requirements/dev.txt \
@@ -154,6 +158,8 @@ INSTALL = @for each in .venv .local $(@D); do if [ -L $$each ]; then \
 .local/sam/.installed: requirements/sam.txt
 	$(INSTALL)
 .local/lambda/.installed: requirements/lambda.txt
+	$(INSTALL)
+.local/mutmut/.installed: requirements/mutmut.txt
 	$(INSTALL)
 .local/uv/.installed: requirements/uv.txt
 	$(INSTALL)
