@@ -61,10 +61,12 @@ def _name(path: Path) -> str:
 
 
 def _tests_only(path: Path, pure: list[Path]) -> bool:
-    """Whether a test imports pure modules and nothing else of the package: what else it may need is not in the copy."""
+    """Whether a test imports pure modules, and nothing that would need what is not in the copy."""
     names = {_name(each) for each in pure}
     packages = {name.rpartition(".")[0] for name in names} - {PACKAGE.name}
-    imported = set(re.findall(r"^from (usage_billing[\w.]*) import", path.read_text(), re.MULTILINE))
+    imported = set(
+        re.findall(r"^from ((?:usage_billing|scripts|tests\.template)[\w.]*) import", path.read_text(), re.MULTILINE)
+    )
     return bool(imported) and imported <= names | packages
 
 

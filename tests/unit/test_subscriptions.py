@@ -1,12 +1,11 @@
 """A subscription's periods, also when its anchor day is changed: what has begun stays as it is."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from usage_billing.subscriptions.model import SPREAD, Subscription, SubscriptionStatus
 
@@ -86,7 +85,7 @@ def test_what_held_before_is_kept(count: int) -> None:
 
 @pytest.mark.parametrize("status", SubscriptionStatus)
 def test_only_an_active_subscription_is_active(status: SubscriptionStatus) -> None:
-    assert anchored(1).model_copy(update={"status": status}).is_active == (status == "active")
+    assert replace(anchored(1), status=status).is_active == (status == "active")
 
 
 def test_an_anchor_day_that_takes_over_within_the_spread_has_taken_over() -> None:
@@ -104,11 +103,3 @@ def test_a_new_subscription_is_active_from_the_first_of_the_month() -> None:
     subscription = Subscription(subscription_id="sub-1", user_id="user-1", plan_id="business")
     assert subscription == anchored(1)
     assert subscription.is_active
-    assert "earlier_anchors" not in subscription.with_anchor_day(15, NOW).model_dump()
-
-
-@pytest.mark.parametrize("day", [0, 32, True, "1", 1.0])
-def test_an_anchor_day_is_a_whole_number_from_1_to_31(day: Any) -> None:
-    assert [anchored(1).billing_anchor_day, anchored(31).billing_anchor_day] == [1, 31]
-    with pytest.raises(ValidationError):
-        anchored(day)
