@@ -33,7 +33,7 @@ def main() -> int:
     if not chosen:
         print(f"{module} is no pure module; they are listed in pyproject.toml under [tool.coverage.report].")
         return 1
-    _copy(chosen, [path for path in sorted((ROOT / "tests/unit").glob("test_*.py")) if _tests_only(path, pure)])
+    _copy(chosen, [path for path in sorted((ROOT / "tests/unit").glob("test_*.py")) if _tests(path, pure)])
     print(f"  Testing the mutants of {len(chosen)} modules ...", flush=True)
     with (COPY / "mutmut.log").open("w") as log:
         finished = subprocess.run(
@@ -60,14 +60,14 @@ def _name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
-def _tests_only(path: Path, pure: list[Path]) -> bool:
-    """Whether a test imports pure modules, and nothing that would need what is not in the copy."""
+def _tests(path: Path, pure: list[Path]) -> bool:
+    """Whether a file of tests imports pure modules, and nothing that would need what is not in the copy."""
     names = {_name(each) for each in pure}
-    packages = {name.rpartition(".")[0] for name in names} - {PACKAGE.name}
-    imported = set(
-        re.findall(r"^from ((?:usage_billing|scripts|tests\.template)[\w.]*) import", path.read_text(), re.MULTILINE)
+    packages = {name.rpartition(".")[0] for name in names}
+    imported = set(re.findall(r"^from ([\w.]+) import", path.read_text(), re.MULTILINE))
+    return bool(imported & (names | packages)) and not any(
+        each.startswith(("bench", "functions", "scripts", "tests.template")) for each in imported
     )
-    return bool(imported) and imported <= names | packages
 
 
 def _copy(chosen: list[Path], tests: list[Path]) -> None:
