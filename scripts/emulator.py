@@ -268,7 +268,7 @@ def _free_port(wanted: int) -> int:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Whether the group was there to be signalled."""
+    """Whether the group was there to be signaled."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from botocore.exceptions import ClientError
-from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+from samtranslator.yaml_helper import yaml_parse
 
 from scripts.credentials import ApiKeys, sha256, signed
 from scripts.emulator import ACCOUNT, REGION, ROOT, Emulator

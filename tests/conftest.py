@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 REGION = "us-east-1"
@@ -22,6 +23,10 @@ os.environ |= {
     "POWERTOOLS_METRICS_NAMESPACE": "UsageBilling",
     "POWERTOOLS_LOG_LEVEL": "INFO",
 }
+
+# How long an example takes tells how busy the machine is, and coverage doubles it.
+settings.register_profile("unhurried", parent=settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

@@ -152,7 +152,7 @@ def test_a_batch_of_ninety_nine_fits_dynamodb(ready: Api) -> None:
         pytest.param(event("b", metadata={"\ud800": 1}), "", id="half a character in the metadata"),
     ],
 )
-def test_a_bad_event_never_fails_its_neighbours(ready: Api, bad: Any, fault: str) -> None:
+def test_a_bad_event_never_fails_its_neighbors(ready: Api, bad: Any, fault: str) -> None:
     answer = send(ready, event("a"), bad, event("c"))
     assert statuses(answer) == ["recorded", "rejected", "recorded"]
     rejected = answer.json["results"][1]

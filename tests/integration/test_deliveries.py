@@ -168,7 +168,7 @@ def test_a_copy_of_what_stands_is_a_replay_even_behind_one_that_conflicts(ready:
     assert [r["problem"]["code"] for r in answer.json["results"] if r["problem"]] == ["event_id_conflict"] * 2
 
 
-def test_a_refusal_is_not_the_copys(ready: Api) -> None:
+def test_a_refused_event_does_not_refuse_the_next_one_with_its_id(ready: Api) -> None:
     answer = send(ready, event("a", userId="user-2"), event("a"))
     assert statuses(answer) == ["rejected", "recorded"]
 
@@ -275,7 +275,7 @@ def test_a_request_of_ours_that_is_wrong_stops_no_other_subscription(ready: Api)
     assert used() == {"sub-0": 1, "sub-1": 1, "sub-2": 1}
 
 
-def test_a_request_of_ours_that_is_wrong_leaves_its_neighbours_their_answers(ready: Api) -> None:
+def test_a_request_of_ours_that_is_wrong_leaves_its_neighbors_their_answers(ready: Api) -> None:
     ready.subscribe("sub-2")
     with watched() as calls:
         calls.fail_where(writes_to("sub-1"), validation_exception)

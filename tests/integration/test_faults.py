@@ -255,7 +255,7 @@ def test_what_is_said_to_be_kept_is_kept_and_counted(
         f"unreadable {number}" for number in range(1, 7)
     }
     written.flush_metrics()
-    # Killed after a write, before it was counted: counted when the message comes again, perhaps with its neighbours.
+    # Killed after a write, before it was counted: counted when the message comes again, perhaps with its neighbors.
     assert metrics()["EventsDead"] >= 6 * 4
 
 

@@ -150,7 +150,7 @@ def test_only_operators_learn_what_does_not_exist(
     }
 
 
-def test_a_user_cannot_tell_what_is_anothers_from_what_does_not_exist(api: Api, invoice: str) -> None:
+def test_a_user_cannot_tell_what_belongs_to_another_user_from_what_does_not_exist(api: Api, invoice: str) -> None:
     for theirs, nothing in [
         ("/api/usage/subscription/sub-1", "/api/usage/subscription/nothing"),
         ("/api/usage/subscription/sub-1/records", "/api/usage/subscription/nothing/records"),

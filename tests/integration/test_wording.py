@@ -118,7 +118,7 @@ def test_every_pattern_is_told_in_words() -> None:
         ("user_id", "userId"),
         ("UserID", "userId"),
         ("subscription", "subscriptionId"),
-        ("ocurredAt", "occurredAt"),
+        ("ocurredAt", "occurredAt"),  # codespell:ignore ocurred
         ("quantities", "quantity"),
         ("x" * 10_000, None),
         ("price", None),

@@ -45,39 +45,39 @@ def test_when_the_clock_is_set_back_claims_are_void(tmp_path: Path) -> None:
 
 
 def test_in_a_forked_process_only_its_own_events_are_held(tmp_path: Path) -> None:
-    parents, childs = Spool(tmp_path / "spool", 10), Spool(tmp_path / "spool", 10, own_only=True)
-    add_events(parents, "a")
-    assert not childs.holds_up_to(childs.last_number())
-    [own] = add_events(childs, "b")
-    mark = childs.last_number()
-    [later] = add_events(childs, "c")
-    assert childs.holds_up_to(mark)
-    assert not childs.holds_up_to(own.number - 1)
-    parents.settle([own])  # another process may settle it
-    assert not childs.holds_up_to(mark)
-    assert childs.holds_up_to(later.number)
-    childs.settle([later])
+    parent, child = Spool(tmp_path / "spool", 10), Spool(tmp_path / "spool", 10, own_only=True)
+    add_events(parent, "a")
+    assert not child.holds_up_to(child.last_number())
+    [own] = add_events(child, "b")
+    mark = child.last_number()
+    [later] = add_events(child, "c")
+    assert child.holds_up_to(mark)
+    assert not child.holds_up_to(own.number - 1)
+    parent.settle([own])  # another process may settle it
+    assert not child.holds_up_to(mark)
+    assert child.holds_up_to(later.number)
+    child.settle([later])
     for _ in range(50):
-        childs.settle(add_events(childs, "d"))
-    assert childs._own is not None
-    assert len(childs._own) <= 20
-    assert not childs.holds_up_to(childs.last_number())
-    parents.close()
-    childs.close()
+        child.settle(add_events(child, "d"))
+    assert child._own is not None
+    assert len(child._own) <= 20
+    assert not child.holds_up_to(child.last_number())
+    parent.close()
+    child.close()
 
 
 def test_in_a_forked_process_only_its_own_events_are_postponed(tmp_path: Path) -> None:
-    parents, childs = Spool(tmp_path / "spool", 10), Spool(tmp_path / "spool", 10, own_only=True)
-    add_events(parents, "a")
-    parents.park([as_parked(each, time.time() + 60) for each in parents.take(1, 1000, FOREVER)])
-    assert not childs.postpones_up_to(childs.last_number())
-    add_events(childs, "b")
-    childs.park([as_parked(each, time.time() + 60) for each in childs.take(1, 1000, FOREVER)])
-    assert childs.postpones_up_to(childs.last_number())
-    parents.drop([each.number for each in parents.parked()])
-    assert not childs.postpones_up_to(childs.last_number())
-    parents.close()
-    childs.close()
+    parent, child = Spool(tmp_path / "spool", 10), Spool(tmp_path / "spool", 10, own_only=True)
+    add_events(parent, "a")
+    parent.park([as_parked(each, time.time() + 60) for each in parent.take(1, 1000, FOREVER)])
+    assert not child.postpones_up_to(child.last_number())
+    add_events(child, "b")
+    child.park([as_parked(each, time.time() + 60) for each in child.take(1, 1000, FOREVER)])
+    assert child.postpones_up_to(child.last_number())
+    parent.drop([each.number for each in parent.parked()])
+    assert not child.postpones_up_to(child.last_number())
+    parent.close()
+    child.close()
 
 
 def test_a_spool_is_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.kernel.cursors import decode, encode
-from usage_billing.kernel.errors import ValidationFailed
+from usage_billing.kernel.cursors import behind, decode, encode
+from usage_billing.kernel.errors import FieldError, ValidationFailed
 
+NOT_OURS = FieldError("cursor", "invalid", "must be the nextCursor of the previous page")
 POSITIONS = st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.integers(0, 10**15), min_size=1, max_size=4)
 
 
@@ -46,6 +47,9 @@ def test_a_cursor_reads_back_its_position_and_fits_into_a_query(position: list[s
         pytest.param(b64(b'["a", 1.0]'), id="no whole number"),
         pytest.param(b64(b'["a", null]'), id="null"),
         pytest.param(b64(b'["a", -1]'), id="a negative position"),
+        pytest.param(encode("a", -1), id="a negative position as encode would write it"),
+        pytest.param(b64(b'["a", 1]').rstrip("="), id="a space that encode does not write"),
+        pytest.param(encode("a", 1) + "=", id="padding that encode does not write"),
         pytest.param(b64(json.dumps(["\ud800", 1]).encode()), id="half a character"),
         pytest.param(b64(b"[" * 700), id="deeply nested"),
         pytest.param(b64(b'["a", ' + b"1" * 5000 + b"]"), id="a number of 5000 digits"),
@@ -55,10 +59,36 @@ def test_what_no_list_gave_out_is_refused(cursor: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
         decode(cursor, str, int)
     [fault] = refused.value.fields
-    assert (fault.field, fault.code) == ("cursor", "invalid")
+    assert fault == NOT_OURS
 
 
 @given(st.text())
 def test_any_text_is_a_cursor_or_refused(text: str) -> None:
     with suppress(ValidationFailed):
         assert encode(*decode(text, str)) == text
+
+
+def test_a_position_may_be_zero() -> None:
+    assert decode(encode("a", 0), str, int) == ["a", 0]
+
+
+@pytest.mark.parametrize("scope", [(), ("sub-1",), ("sub-1", "report")], ids=len)
+def test_a_list_goes_on_behind_the_text_of_its_cursor(scope: tuple[str, ...]) -> None:
+    assert behind(encode(*scope, "e1"), *scope) == "e1"
+    assert behind(None, *scope) is None
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        pytest.param(encode("sub-2", "e1"), id="another subscription's"),
+        pytest.param(encode("e1"), id="another list's"),
+        pytest.param(encode("sub-1", "x", "e1"), id="a longer scope"),
+        pytest.param(encode("sub-1", 1), id="a number"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_a_list_refuses_the_cursor_of_another_one(cursor: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        behind(cursor, "sub-1")
+    assert refused.value.fields == (NOT_OURS,)

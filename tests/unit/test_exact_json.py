@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.kernel.exact_json import dumps, loads
+from usage_billing.kernel.exact_json import MAX_DIGITS, dumps, loads
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text() | st.decimals(-(10**15), 10**15, places=9)
@@ -101,3 +101,51 @@ def test_text_is_written_as_it_is_and_compactly() -> None:
 
 def test_keys_can_be_sorted_on_every_level() -> None:
     assert dumps({"b": {"d": 1, "c": 2}, "a": 3}, sort_keys=True) == '{"a":3,"b":{"c":2,"d":1}}'
+    assert dumps({"b": 1, "a": 2}) == '{"b":1,"a":2}'
+
+
+def test_other_characters_than_ascii_can_be_escaped() -> None:
+    assert dumps({"ä": 1}, ascii_only=True) == '{"\\u00e4":1}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("9" * MAX_DIGITS, id="a whole number"),
+        pytest.param("-" + "9" * MAX_DIGITS, id="a negative one"),
+        pytest.param(f"1e{MAX_DIGITS}", id="an exponent"),
+        pytest.param(f"1e-{MAX_DIGITS}", id="a negative exponent"),
+    ],
+)
+def test_the_longest_numbers_are_read(text: str) -> None:
+    assert loads(text) == Decimal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("9" * (MAX_DIGITS + 1), "a number has more than 4300 digits", id="a digit more"),
+        pytest.param("-" + "9" * (MAX_DIGITS + 1), "a number has more than 4300 digits", id="a digit more, negative"),
+        pytest.param(f"1e{MAX_DIGITS + 1}", "a number has more than 4300 digits", id="the next exponent"),
+        pytest.param(f"1e-{MAX_DIGITS + 1}", "a number has more than 4300 digits", id="the next negative exponent"),
+        pytest.param("1e99999999999999999999", "a number has more than 4300 digits", id="no exponent of a Decimal"),
+        pytest.param("NaN", "NaN is not a JSON number", id="NaN"),
+        pytest.param('{"a": -Infinity}', "-Infinity is not a JSON number", id="infinity"),
+        pytest.param('{"a": 1, "a": 1}', "the key 'a' occurs twice in one object", id="a key twice"),
+        pytest.param(
+            '{{"{0}": 1, "{0}": 1}}'.format("k" * 65),
+            f"the key {'k' * 64!r} occurs twice in one object",
+            id="a long key twice: cut off",
+        ),
+    ],
+)
+def test_a_refusal_says_why(text: str, reason: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - compared in full below
+        loads(text)
+    assert str(refused.value) == reason
+
+
+def test_a_type_without_json_form_is_named() -> None:
+    with pytest.raises(TypeError) as refused:
+        dumps({"a": {1, 2}})
+    assert str(refused.value) == "set has no JSON form"

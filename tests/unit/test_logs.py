@@ -68,7 +68,7 @@ def test_a_request_to_the_api(said: dict[str, str], expected: str) -> None:
         pytest.param({"_aws": {"Timestamp": 1}, "EventsRecorded": [1.0]}, id="metrics"),
         pytest.param("START RequestId: 1 Version: 12", id="start"),
         pytest.param("END RequestId: 1", id="end"),
-        pytest.param("INIT_START Runtime Version: python:3.13.v50", id="initialisation"),
+        pytest.param("INIT_START Runtime Version: python:3.13.v50", id="initialization"),
         pytest.param("RESTORE_REPORT Restore Duration: 210.00 ms", id="restored snapshot"),
         pytest.param("", id="empty"),
     ],

@@ -1,6 +1,6 @@
 """What a quantity costs: the included units, the first one beyond them, rounding, currencies."""
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 import pytest
@@ -50,8 +50,8 @@ def test_a_price_of_zero_charges_nothing() -> None:
     [
         pytest.param("0.004999999999", "USD", "0.00", id="just below half a cent goes down"),
         pytest.param("0.005", "USD", "0.01", id="half a cent goes up"),
-        pytest.param("0.015", "USD", "0.02", id="half goes up, not to the even neighbour below"),
-        pytest.param("0.025", "USD", "0.03", id="half goes up, not to the even neighbour"),
+        pytest.param("0.015", "USD", "0.02", id="half goes up, not to the even neighbor below"),
+        pytest.param("0.025", "USD", "0.03", id="half goes up, not to the even neighbor"),
         pytest.param("1.005", "USD", "1.01", id="what a float would round down"),
         pytest.param("0.5", "JPY", "1", id="no minor unit: half a yen"),
         pytest.param("0.49", "JPY", "0", id="no minor unit: less than half a yen"),
@@ -129,7 +129,7 @@ def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, c
         pytest.param("currency", "usd", id="currency in small letters"),
         pytest.param("currency", "XXX", id="no currency"),
         pytest.param("plan_id", "a/b", id="plan that does not fit into a path"),
-        pytest.param("colour", "red", id="unknown field"),
+        pytest.param("color", "red", id="unknown field"),
     ],
 )
 def test_a_quota_refuses(field: str, value: object) -> None:
@@ -143,3 +143,14 @@ def test_a_quota_refuses(field: str, value: object) -> None:
 def test_terms_are_the_quota_without_what_may_change() -> None:
     quota = model.Quota("p", "t", Decimal(5), Decimal("0.5"), "u", "EUR")
     assert quota.terms == Terms("p", Decimal(5), Decimal("0.50"), "u", "EUR")
+
+
+def test_a_quota_in_no_currency_says_so() -> None:
+    with pytest.raises(ValidationError, match="must be an ISO 4217 currency code such as USD"):
+        Quota(plan_id="p", usage_type="t", monthly_limit=1, unit_price="1", unit_name="u", currency="XXX")
+
+
+def test_money_has_at_most_a_hundred_digits() -> None:
+    assert str(rounded(Decimal("9" * 98), "USD")) == "9" * 98 + ".00"
+    with pytest.raises(InvalidOperation):
+        rounded(Decimal("9" * 99), "USD")

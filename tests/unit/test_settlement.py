@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from usage_billing.billing.settlement import settle
 from usage_billing.invoices.ids import invoice_id, item_id, last_item_id, parse_invoice_id
-from usage_billing.invoices.model import InvoiceItem, line_of
+from usage_billing.invoices.model import InvoiceItem, InvoiceLine, line_of
 from usage_billing.kernel.money import MINOR_UNIT_DIGITS
 from usage_billing.pricing.terms import Terms
 from usage_billing.subscriptions.cycles import MonthlyCycle
@@ -192,3 +192,20 @@ def test_an_invoice_id_that_nothing_was_made_from_is_none(text: str) -> None:
 )
 def test_what_is_nearly_an_invoice_id_is_none(text: str) -> None:
     assert parse_invoice_id(text) is None
+
+
+def test_a_line_names_everything_that_its_items_charge() -> None:
+    assert line_of(settle(used(head(), "45", "15"), "run-1", NOW).after) == InvoiceLine(
+        usage_type="assessment",
+        period=PERIOD,
+        quantity=Decimal(10),
+        unit_name="assessment",
+        unit_price=Decimal("10.00"),
+        amount=Decimal("100.00"),
+        currency="USD",
+        item_count=1,
+    )
+
+
+def test_an_unrated_ledger_has_no_line() -> None:
+    assert line_of(used(head(None), "60")) is None

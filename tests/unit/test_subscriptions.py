@@ -1,12 +1,13 @@
 """A subscription's periods, also when its anchor day is changed: what has begun stays as it is."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.subscriptions.model import SPREAD, Subscription
+from usage_billing.subscriptions.model import SPREAD, Subscription, SubscriptionStatus
 
 DAYS = st.integers(1, 31)
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -80,3 +81,25 @@ def test_what_held_before_is_kept(count: int) -> None:
         subscription = subscription.with_anchor_day(2 + number, NOW + timedelta(days=40 * number))
     assert len(subscription.earlier_anchors) == count
     assert starts(subscription, NOW) == ["2026-11-01"]
+
+
+@pytest.mark.parametrize("status", SubscriptionStatus)
+def test_only_an_active_subscription_is_active(status: SubscriptionStatus) -> None:
+    assert replace(anchored(1), status=status).is_active == (status == "active")
+
+
+def test_an_anchor_day_that_takes_over_within_the_spread_has_taken_over() -> None:
+    """A moment earlier it can still be replaced: every function will know in time."""
+    turn = datetime(2026, 12, 1, tzinfo=UTC)
+    once = anchored(1).with_anchor_day(15, NOW)
+    kept, replaced = (
+        once.with_anchor_day(20, turn - timedelta(minutes=2) - early) for early in (timedelta(0), timedelta.resolution)
+    )
+    assert [each.day for each in kept.earlier_anchors] == [1, 15]
+    assert [each.day for each in replaced.earlier_anchors] == [1]
+
+
+def test_a_new_subscription_is_active_from_the_first_of_the_month() -> None:
+    subscription = Subscription(subscription_id="sub-1", user_id="user-1", plan_id="business")
+    assert subscription == anchored(1)
+    assert subscription.is_active

@@ -1,7 +1,7 @@
 """The small types: exact numbers, instants, identifiers, metadata."""
 
 import tracemalloc
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, Inexact, InvalidOperation
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from usage_billing.kernel import fields
 from usage_billing.kernel import numbers as kernel_numbers
-from usage_billing.kernel.fields import Instant, Limit, PrintableText, Quantity, UnitPrice
+from usage_billing.kernel.fields import INSTANT_RULE, Instant, Limit, PrintableText, Quantity, UnitPrice
 from usage_billing.kernel.identifiers import EventId, Identifier
 from usage_billing.kernel.instants import instant, iso
 from usage_billing.kernel.numbers import add, as_text, multiply, plain, subtract
@@ -27,7 +27,7 @@ def message(adapter: TypeAdapter[Any], value: object) -> str:
     with pytest.raises(ValidationError) as refused:
         adapter.validate_python(value)
     [fault] = refused.value.errors()
-    return str(fault["msg"])
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,7 @@ def message(adapter: TypeAdapter[Any], value: object) -> str:
         pytest.param(Decimal("0.1"), "0.1", id="a fraction"),
         pytest.param(Decimal("0.000000001"), "0.000000001", id="nine decimal places"),
         pytest.param(Decimal("1.500000000000"), "1.5", id="zeros behind it do not count as places"),
+        pytest.param(Decimal("1." + "0" * 41), "1", id="as many zeros as are read"),
         pytest.param(Decimal("1E+5"), "100000", id="with an exponent"),
         pytest.param(Decimal("1e-9"), "0.000000001", id="with a negative exponent"),
         pytest.param(Decimal("999999999999.999999999"), "999999999999.999999999", id="all digits there may be"),
@@ -50,39 +51,48 @@ def test_a_quantity_is_taken_exactly(value: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        pytest.param(0, "greater than 0", id="zero"),
-        pytest.param(Decimal("-0.0"), "greater than 0", id="negative zero"),
-        pytest.param(Decimal("0E-999999999"), "greater than 0", id="zero with a huge negative exponent"),
-        pytest.param(Decimal("0E+999999999"), "greater than 0", id="zero with a huge exponent"),
-        pytest.param(-1, "greater than 0", id="negative"),
-        pytest.param(Decimal("-0.5"), "greater than 0", id="a negative fraction"),
-        pytest.param(1_000_000_000_000, "12 digits before", id="thirteen digits"),
-        pytest.param(Decimal("1e12"), "12 digits before", id="thirteen digits by an exponent"),
-        pytest.param(Decimal("1e999999999"), "12 digits before", id="an exponent that would fill the memory"),
-        pytest.param(Decimal("-1e999999999"), "12 digits before", id="the same, negative"),
-        pytest.param(Decimal("1e-999999999"), "9 digits after", id="a negative one"),
-        pytest.param(Decimal("0.0000000001"), "9 digits after", id="ten decimal places"),
-        pytest.param(Decimal("1.0000000001"), "9 digits after", id="ten decimal places behind a one"),
-        pytest.param(Decimal("0." + "1" * 5000), "too many digits", id="5000 decimal places"),
-        pytest.param(10**4000, "12 digits before", id="4001 digits"),
-        pytest.param(Decimal("NaN"), "finite", id="NaN"),
-        pytest.param(Decimal("sNaN"), "finite", id="a signalling NaN"),
-        pytest.param(Decimal("-Infinity"), "finite", id="infinity"),
-        pytest.param(True, "JSON number", id="true is not 1"),
-        pytest.param("1", "JSON number", id="text"),
-        pytest.param(1.5, "JSON number", id="a float never comes in"),
-        pytest.param(None, "JSON number", id="null"),
-        pytest.param([1], "JSON number", id="a list"),
+        pytest.param(0, "must be greater than 0", id="zero"),
+        pytest.param(Decimal("-0.0"), "must be greater than 0", id="negative zero"),
+        pytest.param(Decimal("0E-999999999"), "must be greater than 0", id="zero with a huge negative exponent"),
+        pytest.param(Decimal("0E+999999999"), "must be greater than 0", id="zero with a huge exponent"),
+        pytest.param(-1, "must be greater than 0", id="negative"),
+        pytest.param(Decimal("-0.5"), "must be greater than 0", id="a negative fraction"),
+        pytest.param(1_000_000_000_000, "must have at most 12 digits before the point", id="thirteen digits"),
+        pytest.param(
+            Decimal("1e12"), "must have at most 12 digits before the point", id="thirteen digits by an exponent"
+        ),
+        pytest.param(
+            Decimal("1e999999999"),
+            "must have at most 12 digits before the point",
+            id="an exponent that would fill the memory",
+        ),
+        pytest.param(Decimal("-1e999999999"), "must have at most 12 digits before the point", id="the same, negative"),
+        pytest.param(Decimal("1e-999999999"), "must have at most 9 digits after the point", id="a negative one"),
+        pytest.param(Decimal("0.0000000001"), "must have at most 9 digits after the point", id="ten decimal places"),
+        pytest.param(
+            Decimal("1.0000000001"), "must have at most 9 digits after the point", id="ten decimal places behind a one"
+        ),
+        pytest.param(Decimal("0." + "1" * 5000), "has too many digits", id="5000 decimal places"),
+        pytest.param(Decimal("1." + "0" * 42), "has too many digits", id="43 digits, all of them zeros but one"),
+        pytest.param(10**4000, "must have at most 12 digits before the point", id="4001 digits"),
+        pytest.param(Decimal("NaN"), "must be a finite number", id="NaN"),
+        pytest.param(Decimal("sNaN"), "must be a finite number", id="a signaling NaN"),
+        pytest.param(Decimal("-Infinity"), "must be a finite number", id="infinity"),
+        pytest.param(True, "must be a JSON number", id="true is not 1"),
+        pytest.param("1", "must be a JSON number", id="text"),
+        pytest.param(1.5, "must be a JSON number", id="a float never comes in"),
+        pytest.param(None, "must be a JSON number", id="null"),
+        pytest.param([1], "must be a JSON number", id="a list"),
     ],
 )
 def test_a_quantity_refuses(value: object, reason: str) -> None:
-    assert reason in message(QUANTITY, value)
+    assert message(QUANTITY, value) == reason
 
 
 def test_a_limit_may_be_zero_but_not_negative() -> None:
     adapter: TypeAdapter[Decimal] = TypeAdapter(Limit)
-    assert adapter.validate_python(0) == adapter.validate_python(Decimal("-0")) == 0
-    assert "negative" in message(adapter, Decimal("-0.000000001"))
+    assert [as_text(adapter.validate_python(zero)) for zero in (0, Decimal("-0"), Decimal("0.00"))] == ["0", "0", "0"]
+    assert message(adapter, Decimal("-0.000000001")) == "must not be negative"
 
 
 @pytest.mark.parametrize("value", ["10.00", "10", "010.0", 10, Decimal("10.0"), Decimal("1e1")])
@@ -97,6 +107,26 @@ def test_a_unit_price_comes_as_text_or_number(value: object) -> None:
 )  # fmt: skip
 def test_a_unit_price_refuses(value: object) -> None:
     assert message(TypeAdapter(UnitPrice), value)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param("ten", 'must be a decimal number such as "10.00"', id="a word"),
+        pytest.param("1" * 33, 'must be a decimal number such as "10.00"', id="33 digits"),
+        pytest.param("1." + "1" * 33, 'must be a decimal number such as "10.00"', id="33 decimal places"),
+        pytest.param("1" * 13, "must have at most 12 digits before the point", id="13 digits"),
+        pytest.param("0.0000000001", "must have at most 9 digits after the point", id="ten decimal places"),
+        pytest.param("-1", "must not be negative", id="negative"),
+        pytest.param(None, "must be a JSON number", id="null"),
+    ],
+)
+def test_a_unit_price_says_why_it_refuses(value: object, reason: str) -> None:
+    assert message(TypeAdapter(UnitPrice), value) == reason
+
+
+def test_a_unit_price_may_have_zeros_around_it() -> None:
+    assert TypeAdapter(UnitPrice).validate_python("0" * 31 + "1." + "0" * 9) == 1
 
 
 @given(EXACT_NUMBERS, EXACT_NUMBERS)
@@ -121,6 +151,16 @@ def test_plain_is_the_same_number_as_short_as_it_goes(number: Decimal) -> None:
     assert "E" not in text
     assert not ("." in text and text.endswith("0"))
     assert plain(number).as_tuple().exponent <= 0
+
+
+def test_exact_arithmetic_takes_a_hundred_digits() -> None:
+    assert as_text(add(Decimal("9" * 99), Decimal(1))) == "1" + "0" * 99
+    with pytest.raises(Inexact):
+        add(Decimal("9" * 100), Decimal(2))
+
+
+def test_plain_takes_as_many_digits_as_exact_arithmetic() -> None:
+    assert as_text(plain(Decimal("1E+99"))) == "1" + "0" * 99
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
@@ -169,6 +209,24 @@ def test_an_instant_refuses(value: object) -> None:
     assert message(TypeAdapter(Instant), value)
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param(1793534400, INSTANT_RULE, id="seconds"),
+        pytest.param("2026-11-01", INSTANT_RULE, id="a day"),
+        pytest.param("0001-01-01T00:00:00+05:00", "must be a year from 1 to 9999 in UTC", id="before the first year"),
+    ],
+)
+def test_an_instant_says_why_it_refuses(value: object, reason: str) -> None:
+    assert message(TypeAdapter(Instant), value) == reason
+
+
+def test_an_instant_may_come_as_one() -> None:
+    moment = TypeAdapter(Instant).validate_python(datetime(2026, 11, 1, 13, tzinfo=timezone(timedelta(hours=1))))
+    assert moment == datetime(2026, 11, 1, 12, tzinfo=UTC)
+    assert moment.tzinfo is UTC
+
+
 @pytest.mark.parametrize("text", ["a", "sub-456", "A.b_c~d:e@f|g+h=i,j", "x" * 128])
 def test_an_identifier_is(text: str) -> None:
     assert TypeAdapter(Identifier).validate_python(text) == text
@@ -191,9 +249,23 @@ def test_an_event_id_is_not(value: object) -> None:
     assert message(TypeAdapter(EventId), value)
 
 
+@pytest.mark.parametrize("prefix", ["customer:", "reversal:", "rating:", "closing:"])
+def test_an_event_id_begins_with_no_prefix_of_ours(prefix: str) -> None:
+    assert message(TypeAdapter(EventId), prefix + "1") == f"must not begin with {prefix}, which is reserved"
+    assert TypeAdapter(EventId).validate_python("x" + prefix) == "x" + prefix
+
+
 @pytest.mark.parametrize("value", ["", "x" * 129, "a\tb", "a\u200bb", "\ud800", "\u202e"])
 def test_printable_text_refuses(value: str) -> None:
     assert message(TypeAdapter(PrintableText), value)
+
+
+def test_printable_text_has_at_most_128_characters() -> None:
+    assert TypeAdapter(PrintableText).validate_python("ä" * 128) == "ä" * 128
+
+
+def test_printable_text_says_why_it_refuses() -> None:
+    assert message(TypeAdapter(PrintableText), "a\tb") == "must consist of printable characters"
 
 
 def test_printable_text_may_be_of_any_language() -> None:
@@ -222,21 +294,31 @@ def test_metadata_may_be(value: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        pytest.param(nested(4), "nested deeper", id="four levels"),
-        pytest.param({"a": [[[]]]}, "nested deeper", id="an empty list on the fourth level"),
-        pytest.param({f"k{n}": n for n in range(51)}, "50 keys", id="fifty-one keys"),
-        pytest.param({"a": [{f"k{n}": n} for n in range(50)]}, "50 keys", id="keys inside a list count"),
-        pytest.param({"a": "x" * (2049 - len('{"a":""}'))}, "takes 2049", id="one byte beyond 2 KB"),
-        pytest.param({"a": "ä" * 1021}, "takes 2050", id="bytes are counted, not characters"),
-        pytest.param({"a": "\ud800"}, "Unicode", id="half a character"),
-        pytest.param({"\ud800": 1}, "Unicode", id="half a character in a key"),
-        pytest.param([], "dictionary", id="a list"),
-        pytest.param("a", "dictionary", id="text"),
-        pytest.param(None, "dictionary", id="null"),
+        pytest.param(nested(4), "must not be nested deeper than 3 levels", id="four levels"),
+        pytest.param({"a": [[[]]]}, "must not be nested deeper than 3 levels", id="an empty list on the fourth level"),
+        pytest.param({f"k{n}": n for n in range(51)}, "must have at most 50 keys", id="fifty-one keys"),
+        pytest.param(
+            {"a": [{f"k{n}": n} for n in range(50)]}, "must have at most 50 keys", id="keys inside a list count"
+        ),
+        pytest.param(
+            {"a": "x" * (2049 - len('{"a":""}'))},
+            "must take at most 2048 bytes as JSON, takes 2049",
+            id="one byte beyond 2 KB",
+        ),
+        pytest.param(
+            {"a": "ä" * 1021},
+            "must take at most 2048 bytes as JSON, takes 2050",
+            id="bytes are counted, not characters",
+        ),
+        pytest.param({"a": "\ud800"}, "must be valid Unicode text", id="half a character"),
+        pytest.param({"\ud800": 1}, "must be valid Unicode text", id="half a character in a key"),
+        pytest.param([], "Input should be a valid dictionary", id="a list"),
+        pytest.param("a", "Input should be a valid dictionary", id="text"),
+        pytest.param(None, "Input should be a valid dictionary", id="null"),
     ],
 )
 def test_metadata_refuses(value: object, reason: str) -> None:
-    assert reason in message(TypeAdapter(Metadata), value)
+    assert message(TypeAdapter(Metadata), value) == reason
 
 
 def test_metadata_of_any_depth_is_refused_and_never_overflows_the_stack() -> None:
@@ -266,6 +348,25 @@ def test_metadata_of_short_numbers_that_are_long_when_written_out_is_refused_bef
     assert peak < 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        pytest.param([Decimal("1e2048")], ", takes 2057", id="one that alone is just within the limit"),
+        pytest.param([Decimal("1e2049")], "", id="one that is not"),
+        pytest.param([Decimal("1e1024"), Decimal("1e1024")], ", takes 2059", id="two that are together"),
+        pytest.param([Decimal("1e1024"), Decimal("1e1025")], "", id="two that are not"),
+        pytest.param([Decimal("1e2048"), Decimal("1e1")], "", id="the last one is too much"),
+        pytest.param([[Decimal("1e1024")], {"b": Decimal("1e1025")}], "", id="on another level"),
+        pytest.param([1] * 3000, ", takes 6007", id="whole numbers, which are as long as they are written"),
+        pytest.param([[1]] * 3000, ", takes 12007", id="the same, on another level"),
+    ],
+)
+def test_metadata_is_written_out_and_measured_unless_its_numbers_are_too_long_for_that(
+    numbers: list[Any], told: str
+) -> None:
+    assert message(TypeAdapter(Metadata), {"a": numbers}) == f"must take at most 2048 bytes as JSON{told}"
+
+
 def test_metadata_may_hold_a_long_number() -> None:
     value = {"a": Decimal("1e2000")}
     assert TypeAdapter(Metadata).validate_python(value) == value
@@ -287,3 +388,76 @@ def test_instants_of_different_zones_are_compared_as_instants() -> None:
     paris, utc = map(adapter.validate_python, ("2026-11-01T13:00:00+01:00", "2026-11-01T12:00:00Z"))
     assert paris == utc
     assert paris.utcoffset() == timedelta(0)
+
+
+def test_an_error_of_a_strict_value_does_not_show_what_was_sent() -> None:
+    class Point(fields.Strict):
+        the_x: int
+
+    with pytest.raises(ValidationError) as refused:
+        Point.model_validate({"theX": "a secret"})
+    assert "a secret" not in str(refused.value)
+
+
+AMOUNT = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["10.00"]}
+PLACES = "at most 9 digits after the point"
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema"),
+    [
+        pytest.param(
+            Quantity,
+            {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "exclusiveMaximum": 10**12,
+                "description": PLACES,
+                "examples": [1],
+            },
+            id="a quantity",
+        ),
+        pytest.param(
+            Limit,
+            {"type": "number", "minimum": 0, "exclusiveMaximum": 10**12, "description": PLACES, "examples": [50]},
+            id="a limit",
+        ),
+        pytest.param(
+            UnitPrice,
+            {
+                "anyOf": [
+                    {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,9})?$"},
+                    {"type": "number", "minimum": 0, "exclusiveMaximum": 10**12},
+                ],
+                "examples": ["10.00"],
+            },
+            id="a unit price",
+        ),
+        pytest.param(fields.Amount, AMOUNT, id="an amount"),
+        pytest.param(fields.Total, {"type": "number"}, id="a total"),
+        pytest.param(Instant, {"type": "string", "format": "date-time"}, id="an instant"),
+        pytest.param(
+            PrintableText,
+            {"type": "string", "minLength": 1, "maxLength": 128, "description": "printable characters"},
+            id="printable text",
+        ),
+        pytest.param(
+            Metadata,
+            {
+                "type": "object",
+                "additionalProperties": True,
+                "maxProperties": 50,
+                "description": "at most 2048 bytes as JSON, 50 keys, 3 levels",
+            },
+            id="metadata",
+        ),
+    ],
+)
+def test_the_schema_of_a_type_says_what_it_takes(kind: Any, schema: dict[str, Any]) -> None:
+    assert TypeAdapter(kind).json_schema() == schema
+
+
+def test_a_unit_price_is_written_as_text() -> None:
+    adapter: TypeAdapter[Decimal] = TypeAdapter(UnitPrice)
+    assert adapter.json_schema(mode="serialization") == AMOUNT
+    assert adapter.dump_json(Decimal("10.00")) == b'"10.00"'

@@ -253,7 +253,7 @@ BODIES: dict[str, dict[str, Any]] = {
             {
                 "subscriptionId": "sub-456",
                 "periodStart": "2026-11-01T00:00:00Z",
-                "usageType": "assesment",
+                "usageType": "assesment",  # codespell:ignore assesment - misspelled, so no quota has it
                 "planId": "business",
             }
         ],

@@ -19,7 +19,7 @@ MAX_FIELDS = 20
 
 
 def take(batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: bool, deadline: Deadline) -> BatchResults:
-    """What became of each event of `batch`, in the order sent. A bad event never fails its neighbours."""
+    """What became of each event of `batch`, in the order sent. A bad event never fails its neighbors."""
     taken: dict[int, Taken] = {}
     events: dict[int, UsageEvent] = {}
     for number, report in enumerate(batch.events):

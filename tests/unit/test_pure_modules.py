@@ -1,0 +1,51 @@
+"""The list of pure modules, by which coverage and `make mutants` find them, keeps up with the code."""
+
+import ast
+import dataclasses
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.template import ROOT
+from usage_billing.billing.model import RunTotals
+
+PACKAGE = ROOT / "layers/usage_billing/usage_billing"
+PATTERNS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]["report"]["include"]
+
+
+def listed() -> set[Path]:
+    return {path for pattern in PATTERNS for path in ROOT.glob(pattern)}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_pattern_of_the_list_finds_a_module(pattern: str) -> None:
+    assert list(ROOT.glob(pattern))
+
+
+def test_every_module_that_calls_itself_pure_is_on_the_list() -> None:
+    docstrings = {path: ast.get_docstring(ast.parse(path.read_text())) or "" for path in PACKAGE.rglob("*.py")}
+    pure = {path for path, text in docstrings.items() if re.search(r"\bPure\b[.:]", text)}
+    assert pure
+    assert pure <= listed()
+
+
+def classes() -> list[type]:
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in sorted(listed())]
+    return [
+        each
+        for name in names
+        for each in vars(importlib.import_module(name)).values()
+        if isinstance(each, type) and each.__module__ == name
+    ]
+
+
+VALUES = [each for each in classes() if dataclasses.is_dataclass(each) and each is not RunTotals]  # it counts
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda each: each.__qualname__)
+def test_a_value_is_frozen_and_has_no_attributes_but_its_fields(value: type) -> None:
+    assert value.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert "__slots__" in vars(value)
