@@ -57,13 +57,13 @@ soak: setup ## Let the state machines and the chaos run on: make soak MINUTES=30
 mutants: setup .local/mutmut/.installed ## List changes to the pure modules that no unit test notices (MODULE=pricing.terms narrows)
 	@$(RUN) scripts.mutants $(if $(MODULE),--module "$(MODULE)")
 
-lint: setup ## Check spelling, style, types and templates
-	@$(MAKE) -k -j2 $(OUTPUT_SYNC) lint/types lint/sam lint/templates lint/style lint/spelling
+lint: setup ## Check spelling, style, types, imports and templates
+	@$(MAKE) -k -j2 $(OUTPUT_SYNC) lint/types lint/sam lint/templates lint/style lint/spelling lint/imports
 
 # Two at a time, the slowest first, and each prints what it found in one piece. Make before 4.0 cannot keep them apart.
 OUTPUT_SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: lint/types lint/sam lint/templates lint/style lint/spelling
+.PHONY: lint/types lint/sam lint/templates lint/style lint/spelling lint/imports
 lint/types:
 	@.venv/bin/mypy
 # What SAM's transform makes of the template. It prints what is wrong to stderr.
@@ -77,6 +77,9 @@ lint/style:
 	@.venv/bin/ruff format --check
 lint/spelling:
 	@.venv/bin/codespell
+# Which package may import which. It prints what it analyzed to stdout, so only its verdict is shown.
+lint/imports:
+	@PYTHONPATH=layers/usage_billing .venv/bin/lint-imports --no-cache --no-logo >.local/imports.log || { cat .local/imports.log; exit 1; }
 
 format: setup ## Format the code and apply automatic fixes
 	@.venv/bin/ruff check --fix --quiet || true

@@ -13,7 +13,8 @@ from tests.template import ROOT
 from usage_billing.billing.model import RunTotals
 
 PACKAGE = ROOT / "layers/usage_billing/usage_billing"
-PATTERNS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]["report"]["include"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+PATTERNS = SETTINGS["coverage"]["report"]["include"]
 
 
 def listed() -> set[Path]:
@@ -30,6 +31,21 @@ def test_every_module_that_calls_itself_pure_is_on_the_list() -> None:
     pure = {path for path, text in docstrings.items() if re.search(r"\bPure\b[.:]", text)}
     assert pure
     assert pure <= listed()
+
+
+def test_the_linter_keeps_these_modules_and_no_others_pure() -> None:
+    [contract] = [each for each in SETTINGS["importlinter"]["contracts"] if each["name"].startswith("Pure modules")]
+    places = [PACKAGE.parent.joinpath(*name.split(".")) for name in contract["source_modules"]]
+    kept = {
+        path for place in places for path in (place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")])
+    }
+    assert kept == listed()
+
+
+def test_a_pure_module_asks_no_clock() -> None:
+    """Its import cannot tell: the class that reads the clock is the one that is an instant."""
+    asking = re.compile(r"\b(now|utcnow|today|monotonic)\(\)")
+    assert [path.name for path in sorted(listed()) if asking.search(path.read_text())] == []
 
 
 def classes() -> list[type]:

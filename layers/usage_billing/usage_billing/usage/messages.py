@@ -1,7 +1,7 @@
 """The messages of the event queue: some accepted events as JSON, in a format of their own.
 
 A message may wait for days and be read by a later version of this code, so the format changes only with its version.
-Dead events keep the same JSON of an event.
+Dead events keep the same JSON of an event. Pure.
 """
 
 from collections.abc import Iterable

@@ -1,11 +1,12 @@
 """Dead events: accepted events that cannot be recorded. Pure."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from usage_billing.kernel import cursors, errors
-from usage_billing.kernel.exact_json import loads
+from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import iso
 from usage_billing.usage.events import UsageEvent
 
@@ -22,6 +23,10 @@ NO_SUBSCRIPTION: Final = "#unreadable"
 """The partition of unreadable messages. No subscription has this id: identifiers hold no `#`."""
 
 
+MAX_DETAIL = 1000
+"""Maximum characters kept of the text of a reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """What is to be kept, and why: an event, or the body of a message without events. `message_id` brought it."""
@@ -31,6 +36,26 @@ class DeadLetter:
     detail: str
     event: UsageEvent | None = None
     body: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The key of its dead event. The same content has the same one, whenever it was accepted."""
+        event = self.event
+        if event is None:
+            return NO_SUBSCRIPTION, hashlib.sha256(self.body.encode()).hexdigest()
+        compared = {
+            "userId": event.user_id,
+            "usageType": event.usage_type,
+            "quantity": event.quantity,
+            "occurredAt": event.occurred_at and iso(event.occurred_at),
+            "metadata": event.metadata,
+        }
+        digest = hashlib.sha256(dumps(compared, sort_keys=True, ascii_only=True).encode()).hexdigest()
+        return event.subscription_id, f"{event.event_id} {digest[:32]}"
+
+    @property
+    def stored_detail(self) -> str:
+        return self.detail[:MAX_DETAIL].encode("ascii", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pynamodb.exceptions import DeleteError
-
+from usage_billing.kernel.errors import DatabaseUnavailable
 from usage_billing.kernel.instants import iso
 from usage_billing.platform.deadline import NEVER, Deadline
+from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger
-from usage_billing.platform.tables import DeadEventTable, error_code
 from usage_billing.usage.dead_events import store
 from usage_billing.usage.dead_events.model import DeadEvent, Position, Selection
 from usage_billing.usage.queue import requeue
@@ -46,20 +45,21 @@ def drop(dead: Sequence[DeadEvent], deadline: Deadline = NEVER) -> Moved:
 
 
 def _remove(dead: DeadEvent, done: LogEvent, deadline: Deadline) -> bool:
-    """Remove a row if it still is as it was read, or is gone already; whether it is gone."""
+    """Remove a dead event unless it died again since it was read. Return whether it is gone."""
     if deadline.has_passed:
         return False
-    row = DeadEventTable
-    unchanged = row.subscription_id.does_not_exist() | (row.version == dead.version)
-    named: dict[str, Any] = {"event_id": dead.event_id, "subscription_id": dead.subscription_id, "dead_event": dead.id}
+    about: dict[str, Any] = {"event_id": dead.event_id, "subscription_id": dead.subscription_id, "dead_event": dead.id}
     try:
-        row(dead.subscription_id, dead.event_key).delete(condition=unchanged)
-    except DeleteError as error:
-        if error_code(error) != "ConditionalCheckFailedException":
-            logger.error(LogEvent.DEAD_EVENT_NOT_REMOVED, **named, wanted=done, cause=repr(error))
+        removed = store.remove(dead)
+    except Exception as error:
+        failure = as_billing_error(error)
+        if not isinstance(failure, DatabaseUnavailable):
+            raise
+        logger.error(LogEvent.DEAD_EVENT_NOT_REMOVED, **about, wanted=done, cause=repr(error))
         return False
-    logger.warning(done, **named, code=dead.code)
-    return True
+    if removed:
+        logger.warning(done, **about, code=dead.code)
+    return removed
 
 
 def chosen(

@@ -1,15 +1,56 @@
-"""Read dead events."""
+"""Load, save and remove dead events.
+
+A row per event and content. Saving it again changes nothing but its reason, its last time and its count, so every write
+here can fail, be repeated or race. A row is removed only as it was read: an event that died again meanwhile stays.
+"""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
-from pynamodb.exceptions import DoesNotExist
+from pynamodb.exceptions import DeleteError, DoesNotExist
 from pynamodb.expressions.condition import Condition
 
 from usage_billing.kernel import cursors, errors
 from usage_billing.kernel.instants import instant, iso
-from usage_billing.platform.tables import DeadEventTable
-from usage_billing.usage.dead_events.model import CODES, DeadEvent, Position, Selection
+from usage_billing.platform.tables import DeadEventTable, error_code
+from usage_billing.usage.dead_events.model import CODES, UNDELIVERED, DeadEvent, DeadLetter, Position, Selection
+
+
+def save(letter: DeadLetter, content: str, now: datetime) -> tuple[DeadEvent, str]:
+    """Save a dead letter's event, and return it with the id of the message that first brought it."""
+    row, undelivered = DeadEventTable, letter.code == UNDELIVERED
+    code, detail, event = letter.code, letter.stored_detail, letter.event
+    stored = row(*letter.key)
+    stored.update(
+        [
+            # Its message had other events: why this one died may be known from an earlier delivery.
+            row.code.set(row.code | code if undelivered else code),
+            row.detail.set(row.detail | detail if undelivered else detail),
+            row.last_dead_at.set(iso(now)),
+            row.version.set(uuid4().hex),
+            row.attempts.add(1),
+            row.dead_at.set(row.dead_at | iso(now)),
+            row.message_id.set(row.message_id | letter.message_id),
+            row.content.set(row.content | content),
+            *([row.event_id.set(event.event_id), row.user_id.set(event.user_id)] if event else []),
+        ]
+    )
+    return _dead_event(stored), stored.message_id
+
+
+def remove(dead: DeadEvent) -> bool:
+    """Remove a dead event if it still is as it was read, or is gone already. Return whether it is gone."""
+    row = DeadEventTable
+    unchanged = row.subscription_id.does_not_exist() | (row.version == dead.version)
+    try:
+        row(dead.subscription_id, dead.event_key).delete(condition=unchanged)
+    except DeleteError as error:
+        if error_code(error) != "ConditionalCheckFailedException":
+            raise
+        return False
+    return True
 
 
 def of_event(subscription_id: str, event_id: str) -> list[DeadEvent]:
