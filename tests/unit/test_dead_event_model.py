@@ -2,13 +2,24 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from usage_billing.kernel import cursors
 from usage_billing.kernel.errors import ValidationFailed
-from usage_billing.usage.dead_events.model import CODES, NO_SUBSCRIPTION, DeadEvent, Position, Selection
+from usage_billing.kernel.instants import instant, sortable
+from usage_billing.usage.dead_events.model import (
+    CODES,
+    MAX_DETAIL,
+    NO_SUBSCRIPTION,
+    DeadEvent,
+    DeadLetter,
+    Position,
+    Selection,
+)
+from usage_billing.usage.events import UsageEvent
 
 DEAD_AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DEAD = DeadEvent(
@@ -119,3 +130,58 @@ def test_the_cursor_of_another_list_is_refused(change: dict[str, Any], selection
 def test_a_cursor_of_another_shape_is_refused(position: list[str | int]) -> None:
     with pytest.raises(ValidationFailed):
         Position.parse(cursors.encode(*position), Selection())
+
+
+EVENT = UsageEvent("e1", "user-1", "sub-1", "report", Decimal(1), occurred_at=DEAD_AT)
+LETTER = DeadLetter("m1", "ledger_busy", "Busy.", EVENT)
+
+
+def test_the_same_event_has_the_same_key_whenever_it_was_accepted_and_why_ever_it_died() -> None:
+    again = DeadLetter("m2", "subscription_not_found", "", replace(EVENT, accepted_at=DEAD_AT, reported_at=DEAD_AT))
+    assert again.key == LETTER.key
+    assert LETTER.key[0] == "sub-1"
+    assert LETTER.key[1].startswith("e1 ")
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"event_id": "e2"},
+        {"user_id": "user-2"},
+        {"subscription_id": "sub-2"},
+        {"usage_type": "analysis"},
+        {"quantity": Decimal(2)},
+        {"occurred_at": None},
+        {"metadata": {"page": 1}},
+    ],
+    ids=lambda difference: next(iter(difference)),
+)
+def test_another_content_has_another_key(difference: dict[str, Any]) -> None:
+    assert replace(LETTER, event=replace(EVENT, **difference)).key != LETTER.key
+
+
+def test_a_message_without_events_is_named_by_its_body() -> None:
+    unreadable = DeadLetter("m1", "unreadable", "not JSON", body="{")
+    assert unreadable.key[0] == NO_SUBSCRIPTION
+    assert unreadable.key == replace(unreadable, message_id="m2").key
+    assert unreadable.key != replace(unreadable, body="[").key
+
+
+def test_a_detail_is_kept_short_and_in_ascii() -> None:
+    assert replace(LETTER, detail="caf\u00e9").stored_detail == "caf\\xe9"
+    assert len(replace(LETTER, detail="x" * 2000).stored_detail) == MAX_DETAIL
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        pytest.param("2026-11-20T12:00:00.7Z", "2026-11-20T12:00:00.712Z", id="fewer digits first"),
+        pytest.param("2026-11-20T12:00:00Z", "2026-11-20T12:00:00.001Z", id="a whole second first"),
+    ],
+)
+def test_instants_that_are_sorted_as_text_are_in_order(earlier: str, later: str) -> None:
+    first, second = instant(earlier), instant(later)
+    assert sortable(first) < sortable(second)
+    assert (instant(sortable(first)), instant(sortable(second))) == (first, second)
+    assert Position(before=sortable(second)).takes(replace(DEAD, dead_at=first))
+    assert not Position(before=sortable(first)).takes(replace(DEAD, dead_at=second))

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from usage_billing.usage import messages
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.messages import VERSION, body_of, event_json, events_in
 
@@ -53,10 +54,19 @@ def test_a_message_says_its_version() -> None:
         pytest.param('{"version":2,"events":[]}', "version: literal_error", id="a later version"),
         pytest.param('{"events":[{}]}', "events.0.eventId: missing; events.0.userId: missing", id="no event"),
         pytest.param('{"events":[],"secret":1}', "the message: extra_forbidden", id="an unknown field is not named"),
-        pytest.param('{"events":' + "[" * 5000 + "]" * 5000 + "}", "not JSON", id="nested too deeply"),
+        pytest.param('{"events":' + "[" * 5000 + "]" * 5000 + "}", "not JSON", id="nested beyond what is JSON here"),
     ],
 )
 def test_what_is_no_message_says_why_without_its_content(body: str, reason: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - the text is compared below
         events_in(body)
     assert str(refused.value).startswith(reason)
+
+
+def test_a_message_that_is_nested_deeper_than_its_fields_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_deep(_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(messages._Message, "model_validate", too_deep)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        events_in('{"events":[]}')

@@ -15,6 +15,11 @@ def iso(moment: datetime) -> str:
     return f"{seconds}.{fraction}Z" if fraction else f"{seconds}Z"
 
 
+def sortable(moment: datetime) -> str:
+    """Return ISO 8601 in UTC to the millisecond, always as long: such texts sort like their instants."""
+    return utc(moment).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
 def instant(text: str) -> datetime:
-    """The inverse of `iso`."""
+    """The inverse of `iso` and `sortable`."""
     return datetime.fromisoformat(text)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from usage_billing.kernel import cursors, errors
 from usage_billing.kernel.exact_json import dumps, loads
-from usage_billing.kernel.instants import iso
+from usage_billing.kernel.instants import iso, sortable
 from usage_billing.usage.events import UsageEvent
 
 UNREADABLE = "unreadable"
@@ -119,7 +119,7 @@ class Position:
 
     def takes(self, dead: DeadEvent) -> bool:
         """Whether it died soon enough for a list that goes on here."""
-        return not self.before or iso(dead.dead_at) <= self.before
+        return not self.before or sortable(dead.dead_at) <= self.before
 
     @property
     def cursor(self) -> str:

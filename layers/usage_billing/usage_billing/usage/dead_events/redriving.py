@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from usage_billing.kernel.errors import DatabaseUnavailable
-from usage_billing.kernel.instants import iso
+from usage_billing.kernel.instants import sortable
 from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.log_events import LogEvent
@@ -74,7 +74,7 @@ def chosen(
     """
     if ids is not None:
         return [dead for dead in store.named(ids) if selection.takes(dead)], None
-    after = Position.parse(cursor, selection) if cursor else Position(before=iso(now))
+    after = Position.parse(cursor, selection) if cursor else Position(before=sortable(now))
     found, rest = store.page(selection, MAX_PER_CALL, after)
     if selection.subscription_id is None:
         # They come from an index, which lags behind the table: one that was just dropped must not be sent back.

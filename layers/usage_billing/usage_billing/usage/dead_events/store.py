@@ -13,7 +13,7 @@ from pynamodb.exceptions import DeleteError, DoesNotExist
 from pynamodb.expressions.condition import Condition
 
 from usage_billing.kernel import cursors, errors
-from usage_billing.kernel.instants import instant, iso
+from usage_billing.kernel.instants import instant, iso, sortable
 from usage_billing.platform.tables import DeadEventTable, error_code
 from usage_billing.usage.dead_events.model import CODES, UNDELIVERED, DeadEvent, DeadLetter, Position, Selection
 
@@ -31,7 +31,7 @@ def save(letter: DeadLetter, content: str, now: datetime) -> tuple[DeadEvent, st
             row.last_dead_at.set(iso(now)),
             row.version.set(uuid4().hex),
             row.attempts.add(1),
-            row.dead_at.set(row.dead_at | iso(now)),
+            row.dead_at.set(row.dead_at | sortable(now)),
             row.message_id.set(row.message_id | letter.message_id),
             row.content.set(row.content | content),
             *([row.event_id.set(event.event_id), row.user_id.set(event.user_id)] if event else []),
@@ -97,7 +97,9 @@ def page(selection: Selection, limit: int, after: Position) -> tuple[list[DeadEv
             return found, _position(after, rest)
         if len(found) == limit:
             last = found[-1]
-            return found, Position(after.before, last.code, iso(last.dead_at), last.subscription_id, last.event_key)
+            return found, Position(
+                after.before, last.code, sortable(last.dead_at), last.subscription_id, last.event_key
+            )
     return found, None
 
 
