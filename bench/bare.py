@@ -87,7 +87,7 @@ def head(used: int) -> dict[str, Any]:
     terms = {
         "plan_id": {"S": PLAN},
         "included": {"N": "5"},
-        "unit_price": {"N": str(UNIT_PRICE)},
+        "price": {"S": f'{{"kind":"unit","unitPrice":{UNIT_PRICE}}}'},
         "unit_name": {"S": USAGE_TYPE},
         "currency": {"S": "USD"},
     }

@@ -61,6 +61,7 @@ def subscribe(*names: str) -> None:
     """Subscriptions of those names, all of one user and on one plan."""
     from usage_billing.plans import store as quota_store  # noqa: PLC0415 - after `enter`
     from usage_billing.plans.model import Quota  # noqa: PLC0415
+    from usage_billing.pricing.unit import UnitPriced  # noqa: PLC0415
     from usage_billing.subscriptions import store as subscription_store  # noqa: PLC0415 - after `enter`
     from usage_billing.subscriptions.model import Subscription  # noqa: PLC0415
 
@@ -69,7 +70,7 @@ def subscribe(*names: str) -> None:
             plan_id=PLAN,
             usage_type=USAGE_TYPE,
             monthly_limit=INCLUDED,
-            unit_price=UNIT_PRICE,
+            price=UnitPriced(UNIT_PRICE),
             unit_name=USAGE_TYPE,
         )
     )

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from scripts.client import Client, entirely, target
 from scripts.progress import Failure
 from usage_billing.kernel.exact_json import loads
-from usage_billing.plans.api import Quota
+from usage_billing.kernel.identifiers import Identifier
+from usage_billing.plans.api import QuotaTerms
 from usage_billing.subscriptions.api import Subscription
 from usage_billing.web.field_errors import field_error, field_names
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from usage_billing.kernel.fields import Strict
+
+
+class Quota(QuotaTerms):
+    """A quota as the API takes it. A file has no path, so plan and usage type stand in each entry."""
+
+    plan_id: Identifier
+    usage_type: Identifier
+
 
 ModelT = TypeVar("ModelT", Quota, Subscription)
 

@@ -13,6 +13,8 @@ from usage_billing.access.callers import Caller, Role
 from usage_billing.kernel.periods import Period
 from usage_billing.plans.model import Quota
 from usage_billing.pricing.terms import Terms
+from usage_billing.pricing.unit import UnitPriced
+from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.subscriptions.model import Subscription, SubscriptionStatus
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.ledger import Head, LedgerKey
@@ -62,7 +64,7 @@ def make_subscription(
         user_id=user_id,
         plan_id=plan_id,
         status=status,
-        billing_anchor_day=billing_anchor_day,
+        latest_cycle=MonthlyCycle(billing_anchor_day),
     )
 
 
@@ -80,7 +82,7 @@ def make_quota(
         plan_id=plan_id,
         usage_type=usage_type,
         monthly_limit=Decimal(monthly_limit),
-        unit_price=Decimal(unit_price),
+        price=UnitPriced(Decimal(unit_price)),
         unit_name=unit_name or usage_type,
         currency=currency,
     )
@@ -97,7 +99,7 @@ def make_terms(
     return Terms(
         plan_id=plan_id,
         included=Decimal(included),
-        unit_price=Decimal(unit_price),
+        price=UnitPriced(Decimal(unit_price)),
         unit_name=unit_name,
         currency=currency,
     )

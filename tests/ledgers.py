@@ -63,10 +63,17 @@ class Ledger:
 
     def charge(self, total: Decimal) -> Fraction:
         terms = self.head["terms"]
-        return max(Fraction(0), Fraction(total) - Fraction(terms["included"])) * Fraction(terms["unit_price"])
+        return max(Fraction(0), Fraction(total) - Fraction(terms["included"])) * Fraction(unit_price(terms))
 
     def total_at(self, sequence: int) -> Decimal:
         return self.entries[sequence - 1]["cumulative"] if sequence else Decimal(0)
+
+
+def unit_price(terms: Item) -> Decimal:
+    price = json.loads(terms["price"], parse_float=Decimal, parse_int=Decimal)
+    assert price.keys() == {"kind", "unitPrice"}
+    assert price["kind"] == "unit"
+    return Decimal(price["unitPrice"])
 
 
 def half_up(amount: Fraction, digits: int) -> Fraction:
@@ -166,7 +173,7 @@ def _check_billing(ledger: Ledger) -> None:
     assert head["billed_items"] == len(ledger.items), ledger.name
     included = Fraction(head["terms"]["included"])
     assert Fraction(head["billed_quantity"]) == max(Fraction(0), Fraction(ledger.total_at(through)) - included)
-    if head["terms"]["unit_price"]:
+    if unit_price(head["terms"]):
         assert sum((Fraction(i["quantity"]) for i in ledger.items), Fraction(0)) == Fraction(head["billed_quantity"])
 
 

@@ -29,6 +29,7 @@ from usage_billing.billing import runner
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import consumer
@@ -162,7 +163,7 @@ def bill_until(over: Event) -> None:
 
 
 def test_whatever_fails_nothing_is_lost_or_doubled() -> None:
-    terms = {"monthly_limit": Decimal(20), "unit_price": Decimal("0.333"), "unit_name": "assessment"}
+    terms = {"monthly_limit": Decimal(20), "price": UnitPriced(Decimal("0.333")), "unit_name": "assessment"}
     quota_store.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
     for name in ("sub-0", "sub-1"):
         subscription_store.save_subscription(Subscription(subscription_id=name, user_id="user-1", plan_id="business"))

@@ -15,6 +15,7 @@ from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel.errors import LedgerBusy, PlanCurrencyMismatch
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.events import UsageEvent
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("account")
 def subscribe(name: str) -> Subscription:
     subscription = Subscription(subscription_id=name, user_id="user-1", plan_id="business")
     subscription_store.save_subscription(subscription)
-    terms = {"monthly_limit": Decimal(20), "unit_price": Decimal("0.333"), "unit_name": "assessment"}
+    terms = {"monthly_limit": Decimal(20), "price": UnitPriced(Decimal("0.333")), "unit_name": "assessment"}
     quota_store.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
     return subscription
 
@@ -128,7 +129,7 @@ def test_an_invoice_that_is_read_while_runs_add_to_it_always_adds_up() -> None:
 
 @pytest.mark.parametrize("plan_is_new", [True, False])
 def test_two_currencies_at_once_never_get_into_a_plan(plan_is_new: bool) -> None:
-    terms = {"plan_id": "plan", "monthly_limit": Decimal(1), "unit_price": Decimal(1), "unit_name": "unit"}
+    terms = {"plan_id": "plan", "monthly_limit": Decimal(1), "price": UnitPriced(Decimal(1)), "unit_name": "unit"}
     if not plan_is_new:
         quota_store.save_quota(Quota(usage_type="first", currency="USD", **terms))
 

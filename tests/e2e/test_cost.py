@@ -14,6 +14,7 @@ from usage_billing.billing import invocation, model, report_store, runner, settl
 from usage_billing.kernel import shards as kernel_shards
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import store as ledger_store
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("account")
 def subscribe(name: str = "sub-1") -> Subscription:
     subscription = Subscription(subscription_id=name, user_id="user-1", plan_id="business")
     subscription_store.save_subscription(subscription)
-    terms = {"monthly_limit": Decimal(5), "unit_price": Decimal("2.5"), "unit_name": "assessment"}
+    terms = {"monthly_limit": Decimal(5), "price": UnitPriced(Decimal("2.5")), "unit_name": "assessment"}
     quota_store.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
     return subscription
 
@@ -152,7 +153,11 @@ def test_a_head_and_an_ordinary_entry_stay_below_a_kilobyte() -> None:
     long = "i" * 40
     subscription = Subscription(subscription_id=long, user_id=long, plan_id=long)
     subscription_store.save_subscription(subscription)
-    terms = {"monthly_limit": Decimal(999999999999), "unit_price": Decimal("123456.123456789"), "unit_name": long}
+    terms = {
+        "monthly_limit": Decimal(999999999999),
+        "price": UnitPriced(Decimal("123456.123456789")),
+        "unit_name": long,
+    }
     quota_store.save_quota(Quota(plan_id=long, usage_type=long, **terms))
     quantity = Decimal("999999999999.999999999")
     record(UsageEvent(long, long, long, long, quantity, NOW, METADATA), subscription, NOW)

@@ -26,6 +26,7 @@ from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
 from usage_billing.platform import retries, tables
 from usage_billing.platform.observability import metrics as written
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import queue as usage_queue
@@ -53,7 +54,7 @@ def plan(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def save_quota(usage_type: str) -> None:
-    terms = {"monthly_limit": Decimal(5), "unit_price": Decimal("2.5"), "unit_name": usage_type}
+    terms = {"monthly_limit": Decimal(5), "price": UnitPriced(Decimal("2.5")), "unit_name": usage_type}
     quota_store.save_quota(Quota(plan_id="business", usage_type=usage_type, **terms))
 
 
@@ -377,7 +378,7 @@ def test_terms_are_pinned_once_when_recording_and_billing_both_find_the_quota() 
             plan_id="business",
             usage_type="unrated",
             monthly_limit=Decimal(0),
-            unit_price=Decimal(100),
+            price=UnitPriced(Decimal(100)),
             unit_name="unit",
         )
     )

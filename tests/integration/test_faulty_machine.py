@@ -40,7 +40,9 @@ from usage_billing.kernel.errors import (
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
 from usage_billing.platform import clock, failures, recent, retries
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import hot_ledgers
 from usage_billing.usage.dead_events import model, redriving
@@ -85,7 +87,9 @@ class Faulty(RuleBasedStateMachine):
     @rule(anchor=st.sampled_from([1, 2, 15, 30, 31]))
     def set_anchor(self, anchor: int) -> None:
         new = Subscription(subscription_id=self.name, user_id="user-1", plan_id=self.name)
-        subscription_store.change_subscription(self.name, lambda seen: (seen or new).with_anchor_day(anchor, self.now))
+        subscription_store.change_subscription(
+            self.name, lambda seen: (seen or new).with_cycle(MonthlyCycle(anchor), self.now)
+        )
         subscription_store.recent.clear()
 
     @rule(usage_type=st.sampled_from(TYPES), trouble=TROUBLE)
@@ -104,7 +108,7 @@ class Faulty(RuleBasedStateMachine):
 
     def quota(self, usage_type: str, currency: str) -> Quota:
         limit, price = PRICES[usage_type]
-        terms = {"monthly_limit": Decimal(limit), "unit_price": Decimal(price), "unit_name": usage_type}
+        terms = {"monthly_limit": Decimal(limit), "price": UnitPriced(Decimal(price)), "unit_name": usage_type}
         return Quota(plan_id=self.name, usage_type=usage_type, currency=currency, **terms)
 
     @rule(trouble=TROUBLE)

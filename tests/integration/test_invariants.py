@@ -18,7 +18,9 @@ from usage_billing.billing import model, runner
 from usage_billing.kernel.errors import EventIdConflict, SubscriptionInactive
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.subscriptions.model import Subscription, SubscriptionStatus
 from usage_billing.usage.events import UsageEvent
 
@@ -46,7 +48,7 @@ class Billing(RuleBasedStateMachine):
         self.known: dict[str, UsageEvent] = {}
         self.now = NOON
         self.subscription = Subscription(
-            subscription_id=self.name, user_id="user-1", plan_id=self.plan, billing_anchor_day=anchor
+            subscription_id=self.name, user_id="user-1", plan_id=self.plan, latest_cycle=MonthlyCycle(anchor)
         )
         subscription_store.save_subscription(self.subscription)
         self.add_quota("assessment")
@@ -60,7 +62,7 @@ class Billing(RuleBasedStateMachine):
                 plan_id=self.plan,
                 usage_type=usage_type,
                 monthly_limit=Decimal(limit),
-                unit_price=Decimal(price),
+                price=UnitPriced(Decimal(price)),
                 unit_name=usage_type,
                 currency=currency,
             )
@@ -74,7 +76,7 @@ class Billing(RuleBasedStateMachine):
                     plan_id=self.plan,
                     usage_type=usage_type,
                     monthly_limit=Decimal(limit),
-                    unit_price=Decimal(price),
+                    price=UnitPriced(Decimal(price)),
                     unit_name=usage_type,
                 )
             )

@@ -17,6 +17,7 @@ from usage_billing.billing.settlement import Settlement, settle
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform import retries
 from usage_billing.pricing.terms import Terms
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.events import UsageEvent
@@ -26,8 +27,8 @@ from usage_billing.usage.store import EventsExist, HeadMoved
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)
 KEY = LedgerKey.of("sub-1", PERIOD, "assessment")
-TERMS = Terms("business", Decimal(50), Decimal("10.00"), "assessment", "USD")
-OTHER_TERMS = Terms("enterprise", Decimal(0), Decimal("99.00"), "assessment", "USD")
+TERMS = Terms("business", Decimal(50), UnitPriced(Decimal("10.00")), "assessment", "USD")
+OTHER_TERMS = Terms("enterprise", Decimal(0), UnitPriced(Decimal("99.00")), "assessment", "USD")
 UNRATED = Head(KEY, "user-1", PERIOD)
 EMPTY = UNRATED.rated(TERMS)
 

@@ -15,6 +15,7 @@ from usage_billing.kernel import cursors
 from usage_billing.kernel.exact_json import dumps
 from usage_billing.platform import recent
 from usage_billing.pricing.terms import Terms
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.statements.api import SubscriptionUsage
 from usage_billing.statements.usage import UsagePage
 from usage_billing.subscriptions.model import Subscription
@@ -164,7 +165,7 @@ def test_the_largest_answers_fit_through_lambda() -> None:
     subscription = Subscription(subscription_id="s" * 128, user_id="u" * 128, plan_id="p" * 128)
     period = subscription.cycle.period_of(datetime.fromisoformat(NOON))
     nines = Decimal("999999999999.999999999")
-    terms = Terms("p" * 128, nines, nines, "\U0001f600" * 128, "CLF")
+    terms = Terms("p" * 128, nines, UnitPriced(nines), "\U0001f600" * 128, "CLF")
     head = Head(LedgerKey.of("s" * 128, period, "t" * 128), "u" * 128, period, terms, 10**12, nines * 10**9,
                 10**12, nines * 10**9, nines * 10**18)  # fmt: skip
 

@@ -19,6 +19,7 @@ from usage_billing.kernel import shards as kernel_shards
 from usage_billing.kernel.errors import InvoiceNotDraft
 from usage_billing.platform.deadline import BILL_RESERVE
 from usage_billing.pricing.terms import Terms
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.events import UsageEvent
@@ -33,7 +34,7 @@ def key(number: int, subscription: str = "sub") -> LedgerKey:
 
 
 def settlement(ledger: LedgerKey, currency: str = "USD", quantity: int = 1) -> Settlement:
-    terms = Terms("p", Decimal(0), Decimal(10), "unit", currency)
+    terms = Terms("p", Decimal(0), UnitPriced(Decimal(10)), "unit", currency)
     _, head = Head(ledger, "user-1", PERIOD, terms).append(
         UsageEvent("e", "user-1", ledger.subscription_id, "assessment", Decimal(quantity)), NOW
     )

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage_billing.pricing.terms import Terms
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage.events import UsageEvent, timely
 from usage_billing.usage.ledger import Entry, Head, LedgerKey, QuotaState
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)
-TERMS = Terms("business", Decimal(50), Decimal("10.00"), "assessment", "USD")
+TERMS = Terms("business", Decimal(50), UnitPriced(Decimal("10.00")), "assessment", "USD")
 QUANTITIES = st.decimals("0.000000001", "999999999999.999999999", places=9)
 
 

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from usage_billing.kernel.money import MINOR_UNIT_DIGITS, in_minor_units, rounded
 from usage_billing.kernel.numbers import as_text
 from usage_billing.plans import model
-from usage_billing.plans.api import Quota
+from usage_billing.plans.api import Quota, QuotaTerms
 from usage_billing.pricing.terms import Terms
+from usage_billing.pricing.unit import UnitPriced
 
 
 def terms(included: str = "50", price: str = "10.00", currency: str = "USD") -> Terms:
-    return Terms("business", Decimal(included), Decimal(price), "assessment", currency)
+    return Terms("business", Decimal(included), UnitPriced(Decimal(price)), "assessment", currency)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_money_is_rounded_half_up_to_the_minor_unit(exact: str, currency: str, e
 
 @given(st.decimals("0", "999999999999", places=9), st.decimals("0", "999999999999", places=9))
 def test_the_charge_is_exact_for_every_quantity_and_price(used: Decimal, price: Decimal) -> None:
-    charge = Terms("p", Decimal(0), price, "unit", "USD").charge(used)
+    charge = Terms("p", Decimal(0), UnitPriced(price), "unit", "USD").charge(used)
     assert Fraction(charge) == Fraction(used) * Fraction(price)
 
 
@@ -103,11 +104,12 @@ def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, c
         plan_id="p",
         usage_type="t",
         monthly_limit=Decimal(1),
-        unit_price=Decimal(price),
+        price=UnitPriced(Decimal(price)),
         unit_name="unit",
         currency=currency,
     )
     quota = Quota.of(stored)
+    assert quota.unit_price
     assert as_text(quota.unit_price) == quota.model_dump()["unit_price"] == shown
 
 
@@ -134,15 +136,15 @@ def test_prices_show_at_least_the_minor_unit_and_are_never_rounded(price: str, c
 )
 def test_a_quota_refuses(field: str, value: object) -> None:
     good = {"plan_id": "p", "usage_type": "t", "monthly_limit": 1, "unit_price": "1", "unit_name": "u"}
-    assert Quota.model_validate(good)
+    assert QuotaTerms.model_validate(good, by_alias=False, by_name=True)
     with pytest.raises(ValidationError) as refused:
-        Quota.model_validate(good | {field: value})
+        QuotaTerms.model_validate(good | {field: value}, by_alias=False, by_name=True)
     assert len(refused.value.errors()) == 1
 
 
 def test_terms_are_the_quota_without_what_may_change() -> None:
-    quota = model.Quota("p", "t", Decimal(5), Decimal("0.5"), "u", "EUR")
-    assert quota.terms == Terms("p", Decimal(5), Decimal("0.50"), "u", "EUR")
+    quota = model.Quota("p", "t", Decimal(5), UnitPriced(Decimal("0.5")), "u", "EUR")
+    assert quota.terms == Terms("p", Decimal(5), UnitPriced(Decimal("0.50")), "u", "EUR")
 
 
 def test_a_quota_in_no_currency_says_so() -> None:

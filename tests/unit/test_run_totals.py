@@ -17,6 +17,7 @@ from usage_billing.billing.model import (
 )
 from usage_billing.billing.settlement import Settlement, settle
 from usage_billing.pricing.terms import Terms
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage.ledger import Head, LedgerKey
 
@@ -27,7 +28,7 @@ MANY = [replace(KEY, usage_type=f"type-{number}") for number in range(101)]
 
 
 def settlement(used: int, currency: str = "USD") -> Settlement:
-    terms = Terms("business", Decimal(10), Decimal("2.50"), "report", currency)
+    terms = Terms("business", Decimal(10), UnitPriced(Decimal("2.50")), "report", currency)
     head = Head(key=KEY, user_id="user-1", period=PERIOD, terms=terms, last_sequence=1, used=Decimal(used))
     return settle(head, "run-1", NOW)
 

@@ -14,6 +14,7 @@ from usage_billing.invoices.ids import invoice_id, item_id, last_item_id, parse_
 from usage_billing.invoices.model import InvoiceItem, InvoiceLine, line_of
 from usage_billing.kernel.money import MINOR_UNIT_DIGITS
 from usage_billing.pricing.terms import Terms
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.ledger import Head, LedgerKey
@@ -21,7 +22,7 @@ from usage_billing.usage.ledger import Head, LedgerKey
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PERIOD = MonthlyCycle(1).period_of(NOW)
 KEY = LedgerKey.of("sub-1", PERIOD, "assessment")
-TERMS = Terms("business", Decimal(50), Decimal("10.00"), "assessment", "USD")
+TERMS = Terms("business", Decimal(50), UnitPriced(Decimal("10.00")), "assessment", "USD")
 
 
 def head(terms: Terms | None = TERMS) -> Head:
@@ -64,7 +65,7 @@ def test_an_item_names_everything_that_is_charged() -> None:
     ("terms", "quantity"),
     [
         pytest.param(TERMS, "50", id="within the plan"),
-        pytest.param(replace(TERMS, unit_price=Decimal(0)), "60", id="beyond it, at no price"),
+        pytest.param(replace(TERMS, price=UnitPriced(Decimal(0))), "60", id="beyond it, at no price"),
     ],
 )
 def test_a_range_that_charges_nothing_is_settled_without_an_item(terms: Terms, quantity: str) -> None:
@@ -82,7 +83,7 @@ def test_the_next_item_begins_behind_the_watermark() -> None:
 
 
 def test_fractions_of_a_cent_are_carried_to_the_item_that_completes_the_cent() -> None:
-    current, amounts = head(replace(TERMS, included=Decimal(0), unit_price=Decimal("0.004"))), []
+    current, amounts = head(replace(TERMS, included=Decimal(0), price=UnitPriced(Decimal("0.004")))), []
     for run in range(5):
         settlement = settle(used(current, "1"), f"run-{run}", NOW)
         amounts.append(str(settlement.item.amount))
@@ -111,7 +112,7 @@ def test_a_settled_ledger_cannot_be_settled_again(current: Head) -> None:
 def test_items_are_disjoint_and_sum_to_the_rounded_charge_however_often_billing_runs(
     runs: list[list[Decimal]], included: Decimal, price: Decimal, currency: str
 ) -> None:
-    current = head(Terms("p", included, price, "unit", currency))
+    current = head(Terms("p", included, UnitPriced(price), "unit", currency))
     charged, billed, settled_to, items = Fraction(0), Fraction(0), 0, 0
     for number, quantities in enumerate(runs):
         before = current

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.subscriptions.model import SPREAD, Subscription, SubscriptionStatus
 
 DAYS = st.integers(1, 31)
@@ -15,7 +16,7 @@ YEARS = st.datetimes(datetime(2025, 1, 1), datetime(2029, 1, 1), timezones=st.ju
 
 
 def anchored(day: int) -> Subscription:
-    return Subscription(subscription_id="sub-1", user_id="user-1", plan_id="business", billing_anchor_day=day)
+    return Subscription(subscription_id="sub-1", user_id="user-1", plan_id="business", latest_cycle=MonthlyCycle(day))
 
 
 def starts(subscription: Subscription, *moments: datetime) -> list[str]:
@@ -23,27 +24,27 @@ def starts(subscription: Subscription, *moments: datetime) -> list[str]:
 
 
 def test_another_anchor_day_holds_from_the_end_of_the_current_period() -> None:
-    changed = anchored(1).with_anchor_day(15, NOW)
-    assert changed.billing_anchor_day == 15
+    changed = anchored(1).with_cycle(MonthlyCycle(15), NOW)
+    assert changed.latest_cycle == MonthlyCycle(15)
     days = [datetime(2026, month, day, tzinfo=UTC) for month, day in ((11, 14), (11, 30), (12, 1), (12, 14), (12, 15))]
     assert starts(changed, *days) == ["2026-11-01", "2026-11-01", "2026-12-01", "2026-12-01", "2026-12-15"]
     assert changed.cycle.period_of(days[2]).end == days[4]
 
 
 def test_a_change_that_has_not_taken_over_is_replaced() -> None:
-    once = anchored(1).with_anchor_day(15, NOW)
-    assert once.with_anchor_day(20, NOW) == anchored(1).with_anchor_day(20, NOW)
-    assert once.with_anchor_day(1, NOW) == anchored(1)
+    once = anchored(1).with_cycle(MonthlyCycle(15), NOW)
+    assert once.with_cycle(MonthlyCycle(20), NOW) == anchored(1).with_cycle(MonthlyCycle(20), NOW)
+    assert once.with_cycle(MonthlyCycle(1), NOW) == anchored(1)
 
 
 def test_the_same_day_again_changes_nothing() -> None:
-    assert anchored(7).with_anchor_day(7, NOW) == anchored(7)
+    assert anchored(7).with_cycle(MonthlyCycle(7), NOW) == anchored(7)
 
 
 def test_a_change_at_the_very_turn_waits_until_every_function_knows() -> None:
     """A function that still remembers the old day a minute after the turn must not be wrong."""
     turn = datetime(2026, 12, 1, tzinfo=UTC)
-    changed = anchored(1).with_anchor_day(15, turn - timedelta(seconds=30))
+    changed = anchored(1).with_cycle(MonthlyCycle(15), turn - timedelta(seconds=30))
     assert changed.cycle.period_of(turn + timedelta(seconds=30)) == anchored(1).cycle.period_of(turn)
 
 
@@ -53,7 +54,7 @@ def test_every_instant_lies_in_exactly_one_period(
 ) -> None:
     subscription = anchored(first)
     for when, day in sorted(changes, key=lambda change: change[0]):
-        subscription = subscription.with_anchor_day(day, when)
+        subscription = subscription.with_cycle(MonthlyCycle(day), when)
     period = subscription.cycle.period_of(moment)
     assert moment in period
     assert subscription.cycle.period_of(period.start) == period
@@ -66,7 +67,7 @@ def test_a_change_leaves_every_period_that_has_begun_as_it_is(
     first: int, day: int, now: datetime, moment: datetime
 ) -> None:
     before = anchored(first)
-    after = before.with_anchor_day(day, now)
+    after = before.with_cycle(MonthlyCycle(day), now)
     turn = before.cycle.period_of(now + SPREAD).end
     if moment < turn:
         assert after.cycle.period_of(moment) == before.cycle.period_of(moment)
@@ -78,8 +79,8 @@ def test_a_change_leaves_every_period_that_has_begun_as_it_is(
 def test_what_held_before_is_kept(count: int) -> None:
     subscription = anchored(1)
     for number in range(count):
-        subscription = subscription.with_anchor_day(2 + number, NOW + timedelta(days=40 * number))
-    assert len(subscription.earlier_anchors) == count
+        subscription = subscription.with_cycle(MonthlyCycle(2 + number), NOW + timedelta(days=40 * number))
+    assert len(subscription.earlier_cycles) == count
     assert starts(subscription, NOW) == ["2026-11-01"]
 
 
@@ -91,12 +92,13 @@ def test_only_an_active_subscription_is_active(status: SubscriptionStatus) -> No
 def test_an_anchor_day_that_takes_over_within_the_spread_has_taken_over() -> None:
     """A moment earlier it can still be replaced: every function will know in time."""
     turn = datetime(2026, 12, 1, tzinfo=UTC)
-    once = anchored(1).with_anchor_day(15, NOW)
+    once = anchored(1).with_cycle(MonthlyCycle(15), NOW)
     kept, replaced = (
-        once.with_anchor_day(20, turn - timedelta(minutes=2) - early) for early in (timedelta(0), timedelta.resolution)
+        once.with_cycle(MonthlyCycle(20), turn - timedelta(minutes=2) - early)
+        for early in (timedelta(0), timedelta.resolution)
     )
-    assert [each.day for each in kept.earlier_anchors] == [1, 15]
-    assert [each.day for each in replaced.earlier_anchors] == [1]
+    assert [each.cycle for each in kept.earlier_cycles] == [MonthlyCycle(1), MonthlyCycle(15)]
+    assert [each.cycle for each in replaced.earlier_cycles] == [MonthlyCycle(1)]
 
 
 def test_a_new_subscription_is_active_from_the_first_of_the_month() -> None:

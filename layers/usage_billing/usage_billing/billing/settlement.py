@@ -35,7 +35,7 @@ def settle(head: Head, run_id: str, now: datetime) -> Settlement:
         raise ValueError(f"{head.key.ledger_id} is settled")
     quantity = subtract(terms.billable(head.used), head.billed_quantity)
     amount = EXACT.subtract(terms.amount(head.used), head.billed_amount)
-    charges = bool(quantity and terms.unit_price)
+    charges = terms.charge(head.used) != terms.price.charge(head.billed_quantity)
     after = replace(
         head,
         billed_through=head.last_sequence,
@@ -52,7 +52,7 @@ def settle(head: Head, run_id: str, now: datetime) -> Settlement:
         period=head.period,
         description=f"{as_text(quantity)} x {terms.unit_name} beyond the {as_text(terms.included)} included",
         quantity=quantity,
-        unit_price=terms.unit_price,
+        unit_price=terms.price.unit_price,
         amount=amount,
         currency=terms.currency,
         from_sequence=head.billed_through + 1,

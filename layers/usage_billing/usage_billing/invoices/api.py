@@ -4,7 +4,7 @@ from typing import Any
 
 from usage_billing.invoices.model import Invoice, InvoiceItem, InvoiceLine
 from usage_billing.kernel.fields import Amount, Instant, Strict, Total
-from usage_billing.kernel.money import in_minor_units, rounded
+from usage_billing.kernel.money import rounded, shown_price
 from usage_billing.web.shapes import Page
 
 
@@ -34,7 +34,7 @@ class LineOfInvoice(Strict):
     period_end: Instant
     unit_name: str
     quantity: Total
-    unit_price: Amount
+    unit_price: Amount | None
     amount: Amount
     item_count: int
 
@@ -46,7 +46,7 @@ class LineOfInvoice(Strict):
             period_end=line.period.end,
             unit_name=line.unit_name,
             quantity=line.quantity,
-            unit_price=in_minor_units(line.unit_price, line.currency),
+            unit_price=shown_price(line.unit_price, line.currency),
             amount=rounded(line.amount, line.currency),
             item_count=line.item_count,
         )
@@ -75,7 +75,7 @@ class ItemOfInvoice(Strict):
     period_end: Instant
     description: str
     quantity: Total
-    unit_price: Amount
+    unit_price: Amount | None
     amount: Amount
     from_sequence: int
     to_sequence: int
@@ -91,7 +91,7 @@ class ItemOfInvoice(Strict):
             period_end=item.period.end,
             description=item.description,
             quantity=item.quantity,
-            unit_price=in_minor_units(item.unit_price, item.currency),
+            unit_price=shown_price(item.unit_price, item.currency),
             amount=item.amount,
             from_sequence=item.from_sequence,
             to_sequence=item.to_sequence,

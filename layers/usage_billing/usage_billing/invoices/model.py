@@ -21,7 +21,7 @@ class InvoiceItem:
     period: Period
     description: str
     quantity: Decimal
-    unit_price: Decimal
+    unit_price: Decimal | None
     amount: Decimal
     currency: str
     from_sequence: int
@@ -38,7 +38,7 @@ class InvoiceLine:
     period: Period
     quantity: Decimal
     unit_name: str
-    unit_price: Decimal
+    unit_price: Decimal | None
     amount: Decimal
     currency: str
     item_count: int
@@ -50,14 +50,14 @@ def line_of(head: Head) -> InvoiceLine | None:
     Settling moves the head in the transaction that writes the item, so what is billed according to the head is what
     the items sum to, however many there are.
     """
-    if head.terms is None or not (head.billed_quantity and head.terms.unit_price):
+    if head.terms is None or not head.terms.price.charge(head.billed_quantity):
         return None
     return InvoiceLine(
         usage_type=head.key.usage_type,
         period=head.period,
         quantity=head.billed_quantity,
         unit_name=head.terms.unit_name,
-        unit_price=head.terms.unit_price,
+        unit_price=head.terms.price.unit_price,
         amount=head.billed_amount,
         currency=head.terms.currency,
         item_count=head.billed_items,

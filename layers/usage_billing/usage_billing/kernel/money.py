@@ -42,6 +42,11 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
     return amount.quantize(Decimal(1).scaleb(-MINOR_UNIT_DIGITS[currency]), context=_ROUNDING)
 
 
+def shown_price(price: Decimal | None, currency: str) -> Decimal | None:
+    """Return a price as it is shown, if there is one: see `in_minor_units`."""
+    return None if price is None else in_minor_units(price, currency)
+
+
 def in_minor_units(price: Decimal, currency: str) -> Decimal:
     """The same price with at least the digits of the currency's minor unit: 10 -> 10.00, 0.125 stays."""
     digits = MINOR_UNIT_DIGITS[currency]

@@ -1,15 +1,12 @@
 """Quotas in requests and responses."""
 
-from typing import Self
-
-from pydantic import model_validator
-
-from usage_billing.kernel.fields import Limit, PrintableText, Strict, UnitPrice
+from usage_billing.kernel.fields import Amount, Limit, PrintableText, Strict, UnitPrice
 from usage_billing.kernel.identifiers import (
     Identifier,
 )
-from usage_billing.kernel.money import Currency, in_minor_units
+from usage_billing.kernel.money import Currency, shown_price
 from usage_billing.plans import model
+from usage_billing.pricing.unit import UnitPriced
 from usage_billing.web.shapes import Page, Request, require_same
 
 
@@ -30,7 +27,7 @@ class QuotaTerms(Request):
             plan_id=plan_id,
             usage_type=usage_type,
             monthly_limit=self.monthly_limit,
-            unit_price=self.unit_price,
+            price=UnitPriced(self.unit_price),
             unit_name=self.unit_name,
             currency=self.currency,
         )
@@ -42,14 +39,9 @@ class Quota(Strict):
     plan_id: Identifier
     usage_type: Identifier
     monthly_limit: Limit
-    unit_price: UnitPrice
+    unit_price: Amount | None
     unit_name: PrintableText
     currency: Currency = "USD"
-
-    @model_validator(mode="after")
-    def _show_minor_units(self) -> Self:
-        object.__setattr__(self, "unit_price", in_minor_units(self.unit_price, self.currency))
-        return self
 
     @classmethod
     def of(cls, stored: model.Quota) -> "Quota":
@@ -57,7 +49,7 @@ class Quota(Strict):
             plan_id=stored.plan_id,
             usage_type=stored.usage_type,
             monthly_limit=stored.monthly_limit,
-            unit_price=stored.unit_price,
+            unit_price=shown_price(stored.price.unit_price, stored.currency),
             unit_name=stored.unit_name,
             currency=stored.currency,
         )

@@ -1,19 +1,20 @@
-"""Quotas: what a plan includes of a usage type, and the price of each unit beyond. Pure."""
+"""Quotas: what a plan includes of a usage type, and the price of the units beyond. Pure."""
 
 from dataclasses import dataclass
 from decimal import Decimal
 
+from usage_billing.pricing.models import PriceModel
 from usage_billing.pricing.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A plan's terms for a usage type: the units included each month and the price of each one beyond."""
+    """A plan's terms for a usage type: the units included each month, and the price of those beyond."""
 
     plan_id: str
     usage_type: str
     monthly_limit: Decimal
-    unit_price: Decimal
+    price: PriceModel
     unit_name: str
     currency: str = "USD"
 
@@ -22,7 +23,7 @@ class Quota:
         return Terms(
             plan_id=self.plan_id,
             included=self.monthly_limit,
-            unit_price=self.unit_price,
+            price=self.price,
             unit_name=self.unit_name,
             currency=self.currency,
         )

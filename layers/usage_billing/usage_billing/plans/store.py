@@ -8,6 +8,7 @@ from usage_billing.platform.recent import Recent
 from usage_billing.platform.retries import attempts
 from usage_billing.platform.tables import UsageQuotaTable
 from usage_billing.platform.transactions import cancellation, old_item, write
+from usage_billing.pricing.models import PRICE_MODELS
 from usage_billing.pricing.terms import Terms
 
 recent = Recent[tuple[str, str | None, int], list[Quota]](100)
@@ -59,7 +60,7 @@ def save_quota(new: Quota) -> None:
     quota = row(new.plan_id, new.usage_type).change(
         [
             row.monthly_limit.set(new.monthly_limit),
-            row.unit_price.set(new.unit_price),
+            row.price.set(PRICE_MODELS.dumps(new.price)),
             row.unit_name.set(new.unit_name),
             row.currency.set(new.currency),
         ]
@@ -84,7 +85,7 @@ def _quota(row: UsageQuotaTable) -> Quota:
         plan_id=row.plan_id,
         usage_type=row.usage_type,
         monthly_limit=row.monthly_limit,
-        unit_price=row.unit_price,
+        price=PRICE_MODELS.loads(row.price),
         unit_name=row.unit_name,
         currency=row.currency,
     )

@@ -1,4 +1,4 @@
-"""PynamoDB models: keys, indexes and attributes of the seven tables, and what puts or changes an item in a transaction.
+"""PynamoDB models: keys, indexes and attributes of the eight tables, and what puts or changes an item in a transaction.
 
 The names of the attributes are the names in DynamoDB. All models share one botocore client.
 """
@@ -143,7 +143,7 @@ class UsageTable(Table):
 class TermsAttribute(MapAttribute[str, Any]):
     plan_id = UnicodeAttribute()
     included = DecimalAttribute()
-    unit_price = DecimalAttribute()
+    price = UnicodeAttribute()
     unit_name = UnicodeAttribute()
     currency = UnicodeAttribute()
 
@@ -196,7 +196,7 @@ class UsageQuotaTable(Table):
     plan_id = UnicodeAttribute(hash_key=True)
     usage_type = UnicodeAttribute(range_key=True)
     monthly_limit = DecimalAttribute()
-    unit_price = DecimalAttribute()
+    price = UnicodeAttribute()
     unit_name = UnicodeAttribute()
     currency = UnicodeAttribute()
 
@@ -216,7 +216,7 @@ class UsageInvoiceItemTable(Table):
     period_end = UnicodeAttribute()
     description = UnicodeAttribute()
     quantity = DecimalAttribute()
-    unit_price = DecimalAttribute()
+    unit_price = DecimalAttribute(null=True)
     amount = DecimalAttribute()
     currency = UnicodeAttribute()
     from_sequence = IntegerAttribute()
@@ -248,8 +248,8 @@ class SubscriptionTable(Table):
     user_id = UnicodeAttribute()
     plan_id = UnicodeAttribute()
     status = UnicodeAttribute()
-    billing_anchor_day = IntegerAttribute()
-    earlier_anchors = UnicodeAttribute(null=True)
+    cycle = UnicodeAttribute()
+    earlier_cycles = UnicodeAttribute(null=True)
     user_index = SubscriptionUserIndex()
 
 

@@ -1,30 +1,36 @@
-"""Terms: what a quantity costs in a ledger. Pure."""
+"""Terms: what a ledger's quantity costs, as pinned into the ledger when it gets them. Pure."""
 
 from dataclasses import dataclass
 from decimal import Decimal
 
 from usage_billing.kernel.money import rounded
-from usage_billing.kernel.numbers import ZERO, multiply, subtract
+from usage_billing.kernel.numbers import ZERO, subtract
+from usage_billing.pricing.lines import PriceLine
+from usage_billing.pricing.models import PriceModel
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A quota as pinned into a ledger when it opens: `unit_price` for every unit beyond `included`."""
+    """A quota as pinned into a ledger: `included` units cost nothing, and `price` says what all others cost."""
 
     plan_id: str
     included: Decimal
-    unit_price: Decimal
+    price: PriceModel
     unit_name: str
     currency: str
 
     def billable(self, total: Decimal) -> Decimal:
-        """The part of a ledger's `total` that lies beyond the included units."""
+        """Return the part of a ledger's `total` that lies beyond the included units."""
         return max(ZERO, subtract(total, self.included))
 
     def charge(self, total: Decimal) -> Decimal:
-        """What a ledger's `total` costs, exact and not rounded."""
-        return multiply(self.billable(total), self.unit_price)
+        """Return what a ledger's `total` costs, exact and not rounded."""
+        return self.price.charge(self.billable(total))
 
     def amount(self, total: Decimal) -> Decimal:
-        """What a ledger's `total` costs, in the currency's minor units."""
+        """Return what a ledger's `total` costs, in the currency's minor units."""
         return rounded(self.charge(total), self.currency)
+
+    def lines(self, total: Decimal) -> tuple[PriceLine, ...]:
+        """Return the parts that a ledger's `total` is charged in; their exact amounts sum to its charge."""
+        return self.price.lines(self.billable(total))

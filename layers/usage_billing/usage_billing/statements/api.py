@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from usage_billing.kernel.fields import Amount, Instant, Strict, Total
-from usage_billing.kernel.money import in_minor_units
+from usage_billing.kernel.money import shown_price
 from usage_billing.statements.records import Record
 from usage_billing.statements.usage import UsagePage
 from usage_billing.usage.dead_events.model import DeadEvent
@@ -39,7 +39,7 @@ class UsageOfType(Strict):
             exceeded=quota.exceeded,
             billable_quantity=head.billable,
             billed_quantity=head.billed_quantity,
-            unit_price=terms and in_minor_units(terms.unit_price, terms.currency),
+            unit_price=terms and shown_price(terms.price.unit_price, terms.currency),
             charge=head.charge,
             currency=terms and terms.currency,
         )

@@ -13,6 +13,7 @@ from usage_billing.kernel.identifiers import (
     Identifier,
 )
 from usage_billing.subscriptions import model
+from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.subscriptions.model import SubscriptionStatus
 from usage_billing.web.shapes import Request, require_same
 
@@ -49,12 +50,13 @@ class SubscriptionTerms(Request):
                 user_id=self.user_id,
                 plan_id=self.plan_id,
                 status=self.status or SubscriptionStatus.ACTIVE,
-                billing_anchor_day=self.billing_anchor_day or 1,
+                latest_cycle=MonthlyCycle(self.billing_anchor_day or 1),
             )
         if current.user_id != self.user_id:
             raise SubscriptionUserFixed("A subscription keeps its user; cancel it and create one for the other user.")
         changed = replace(current, plan_id=self.plan_id, status=self.status or current.status)
-        return changed.with_anchor_day(self.billing_anchor_day or current.billing_anchor_day, now)
+        cycle = MonthlyCycle(self.billing_anchor_day) if self.billing_anchor_day else current.latest_cycle
+        return changed.with_cycle(cycle, now)
 
 
 class Subscription(Strict):
@@ -68,14 +70,15 @@ class Subscription(Strict):
     user_id: Identifier
     plan_id: Identifier
     status: SubscriptionStatus = SubscriptionStatus.ACTIVE
-    billing_anchor_day: Annotated[int, Field(strict=True, ge=1, le=31)] = 1
+    billing_anchor_day: Annotated[int | None, Field(strict=True, ge=1, le=31)] = 1
 
     @classmethod
     def of(cls, stored: model.Subscription) -> "Subscription":
+        cycle = stored.latest_cycle
         return cls(
             subscription_id=stored.subscription_id,
             user_id=stored.user_id,
             plan_id=stored.plan_id,
             status=stored.status,
-            billing_anchor_day=stored.billing_anchor_day,
+            billing_anchor_day=cycle.anchor_day if isinstance(cycle, MonthlyCycle) else None,
         )

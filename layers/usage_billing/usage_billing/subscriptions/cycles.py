@@ -1,22 +1,28 @@
 """Billing cycles and the half-open periods they cut time into.
 
 Everything else asks a cycle for the period of an instant and looks at nothing else, so another cycle or time zone
-is another class with the same `period_of`. Pure: no AWS, no clock, no environment.
+is another class with the same `period_of`, and one line of the registry at the end of this file. Pure.
 """
 
 from calendar import monthrange
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from usage_billing.kernel.instants import utc
 from usage_billing.kernel.periods import Period
+from usage_billing.kernel.registry import Registered, Registry
 
 
-class BillingCycle(Protocol):
+class Periodic(Protocol):
     """Cuts time into periods: every instant lies in exactly one."""
 
     def period_of(self, moment: datetime) -> Period: ...
+
+
+class BillingCycle(Registered, Periodic, Protocol):
+    """A cycle that a subscription can have. It is stored with the name of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,8 @@ class MonthlyCycle:
     """
 
     anchor_day: int = 1
+
+    kind: ClassVar[str] = "monthly"
 
     def __post_init__(self) -> None:
         if not 1 <= self.anchor_day <= 31:
@@ -48,14 +56,21 @@ class MonthlyCycle:
         last_day = monthrange(year, index + 1)[1]
         return datetime(year, index + 1, min(self.anchor_day, last_day), tzinfo=UTC)
 
+    def parameters(self) -> dict[str, Any]:
+        return {"anchorDay": self.anchor_day}
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Self:
+        return cls(parameters["anchorDay"])
+
 
 @dataclass(frozen=True, slots=True)
 class SwitchedCycle:
     """`before` until the instant `at`, `after` from then on; a period that holds the switch is cut there."""
 
-    before: BillingCycle
+    before: Periodic
     at: datetime
-    after: BillingCycle
+    after: Periodic
 
     def period_of(self, moment: datetime) -> Period:
         if moment < self.at:
@@ -63,3 +78,8 @@ class SwitchedCycle:
             return Period(period.start, min(period.end, self.at))
         period = self.after.period_of(moment)
         return Period(max(period.start, self.at), period.end)
+
+
+CYCLES: Registry[BillingCycle] = Registry(
+    MonthlyCycle,
+)

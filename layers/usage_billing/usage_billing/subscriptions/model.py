@@ -1,11 +1,11 @@
 """A subscription: whose it is, on which plan, and when its periods turn. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
-from usage_billing.subscriptions.cycles import BillingCycle, MonthlyCycle, SwitchedCycle
+from usage_billing.subscriptions.cycles import BillingCycle, MonthlyCycle, Periodic, SwitchedCycle
 
 
 class SubscriptionStatus(StrEnum):
@@ -15,10 +15,10 @@ class SubscriptionStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class EarlierAnchor:
-    """An anchor day that held until the instant `until`, at which another one took over."""
+class EarlierCycle:
+    """A cycle that held until the instant `until`, at which another one took over."""
 
-    day: int
+    cycle: BillingCycle
     until: datetime
 
 
@@ -30,7 +30,7 @@ SPREAD = timedelta(minutes=2)
 class Subscription:
     """Only an active subscription takes new usage; what was recorded before is billed whatever the status.
 
-    Periods that have begun never change: another anchor day holds from the end of the current period on, and what held
+    Periods that have begun never change: another cycle holds from the end of the current period on, and what held
     before is kept, so that an instant lies in the same period whenever it is asked for.
     """
 
@@ -38,31 +38,31 @@ class Subscription:
     user_id: str
     plan_id: str
     status: SubscriptionStatus = SubscriptionStatus.ACTIVE
-    billing_anchor_day: int = 1
-    earlier_anchors: tuple[EarlierAnchor, ...] = ()
+    latest_cycle: BillingCycle = field(default_factory=MonthlyCycle)
+    """The cycle that was asked for last. It may take over later."""
+    earlier_cycles: tuple[EarlierCycle, ...] = ()
 
     @property
-    def cycle(self) -> BillingCycle:
-        cycle: BillingCycle = MonthlyCycle(self.billing_anchor_day)
-        for earlier in reversed(self.earlier_anchors):
-            cycle = SwitchedCycle(MonthlyCycle(earlier.day), earlier.until, cycle)
+    def cycle(self) -> Periodic:
+        cycle: Periodic = self.latest_cycle
+        for earlier in reversed(self.earlier_cycles):
+            cycle = SwitchedCycle(earlier.cycle, earlier.until, cycle)
         return cycle
 
-    def with_anchor_day(self, day: int, now: datetime) -> Self:
-        """This subscription with another anchor day from the end of its current period on.
+    def with_cycle(self, cycle: BillingCycle, now: datetime) -> Self:
+        """Return this subscription with another cycle from the end of its current period on.
 
         A change that was asked for before and has not taken over yet is replaced.
         """
         soon = now + SPREAD
-        in_force = tuple(earlier for earlier in self.earlier_anchors if earlier.until <= soon)
-        coming = self.earlier_anchors[len(in_force) :]
-        current = coming[0].day if coming else self.billing_anchor_day
-        running = replace(self, billing_anchor_day=current, earlier_anchors=in_force)
-        if day == current:
+        in_force = tuple(earlier for earlier in self.earlier_cycles if earlier.until <= soon)
+        coming = self.earlier_cycles[len(in_force) :]
+        current = coming[0].cycle if coming else self.latest_cycle
+        running = replace(self, latest_cycle=current, earlier_cycles=in_force)
+        if cycle == current:
             return running
         until = running.cycle.period_of(soon).end
-        earlier_anchors = (*in_force, EarlierAnchor(day=current, until=until))
-        return replace(running, billing_anchor_day=day, earlier_anchors=earlier_anchors)
+        return replace(running, latest_cycle=cycle, earlier_cycles=(*in_force, EarlierCycle(current, until)))
 
     @property
     def is_active(self) -> bool:

@@ -10,7 +10,8 @@ from usage_billing.kernel.instants import instant, iso
 from usage_billing.platform.recent import Recent
 from usage_billing.platform.retries import attempts
 from usage_billing.platform.tables import SubscriptionTable, SubscriptionUserIndex, error_code
-from usage_billing.subscriptions.model import EarlierAnchor, Subscription, SubscriptionStatus
+from usage_billing.subscriptions.cycles import CYCLES
+from usage_billing.subscriptions.model import EarlierCycle, Subscription, SubscriptionStatus
 
 
 def subscription(subscription_id: str) -> Subscription:
@@ -75,9 +76,9 @@ def save_subscription(new: Subscription, seen: Subscription | None = None) -> bo
     if seen:
         before = _row(seen)
         condition = (table.user_id == before.user_id) & (table.plan_id == before.plan_id)
-        condition &= (table.status == before.status) & (table.billing_anchor_day == before.billing_anchor_day)
-        anchors = table.earlier_anchors
-        condition &= anchors == before.earlier_anchors if before.earlier_anchors else anchors.does_not_exist()
+        condition &= (table.status == before.status) & (table.cycle == before.cycle)
+        earlier = table.earlier_cycles
+        condition &= earlier == before.earlier_cycles if before.earlier_cycles else earlier.does_not_exist()
     try:
         row.save(condition=condition)
     except PutError as error:
@@ -89,14 +90,14 @@ def save_subscription(new: Subscription, seen: Subscription | None = None) -> bo
 
 
 def _row(subscription: Subscription) -> SubscriptionTable:
-    anchors = [[earlier.day, iso(earlier.until)] for earlier in subscription.earlier_anchors]
+    earlier = [[CYCLES.dumps(each.cycle), iso(each.until)] for each in subscription.earlier_cycles]
     return SubscriptionTable(
         subscription.subscription_id,
         user_id=subscription.user_id,
         plan_id=subscription.plan_id,
         status=subscription.status.value,
-        billing_anchor_day=subscription.billing_anchor_day,
-        earlier_anchors=dumps(anchors) if anchors else None,
+        cycle=CYCLES.dumps(subscription.latest_cycle),
+        earlier_cycles=dumps(earlier) if earlier else None,
     )
 
 
@@ -106,8 +107,8 @@ def _subscription(row: SubscriptionTable) -> Subscription:
         user_id=row.user_id,
         plan_id=row.plan_id,
         status=SubscriptionStatus(row.status),
-        billing_anchor_day=row.billing_anchor_day,
-        earlier_anchors=tuple(
-            EarlierAnchor(day=day, until=instant(until)) for day, until in loads(row.earlier_anchors or "[]")
+        latest_cycle=CYCLES.loads(row.cycle),
+        earlier_cycles=tuple(
+            EarlierCycle(CYCLES.loads(cycle), instant(until)) for cycle, until in loads(row.earlier_cycles or "[]")
         ),
     )

@@ -13,6 +13,7 @@ from usage_billing.platform.tables import (
     UsageTable,
 )
 from usage_billing.platform.transactions import old_item
+from usage_billing.pricing.models import PRICE_MODELS
 from usage_billing.pricing.terms import Terms
 from usage_billing.usage.ledger import Entry, Head, LedgerKey
 
@@ -79,7 +80,7 @@ def _terms(pinned: TermsAttribute | None) -> Terms | None:
     return Terms(
         plan_id=pinned.plan_id,
         included=pinned.included,
-        unit_price=pinned.unit_price,
+        price=PRICE_MODELS.loads(pinned.price),
         unit_name=pinned.unit_name,
         currency=pinned.currency,
     )
@@ -91,7 +92,7 @@ def terms_attribute(rated: Head) -> TermsAttribute:
     return TermsAttribute(  # type: ignore[no-untyped-call]
         plan_id=pinned.plan_id,
         included=pinned.included,
-        unit_price=pinned.unit_price,
+        price=PRICE_MODELS.dumps(pinned.price),
         unit_name=pinned.unit_name,
         currency=pinned.currency,
     )

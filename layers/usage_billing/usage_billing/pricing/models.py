@@ -1,0 +1,30 @@
+"""Price models: what a charged quantity costs. Each is one file, and one line of the registry here. Pure.
+
+Nothing outside this package knows which price models there are.
+"""
+
+from decimal import Decimal
+from typing import Protocol
+
+from usage_billing.kernel.registry import Registered, Registry
+from usage_billing.pricing.lines import PriceLine
+from usage_billing.pricing.unit import UnitPriced
+
+
+class PriceModel(Registered, Protocol):
+    """What a charged quantity costs, in the currency of the terms. A quantity of 0 costs nothing."""
+
+    @property
+    def unit_price(self) -> Decimal | None:
+        """The price of each unit; None where it depends on the quantity."""
+
+    def charge(self, quantity: Decimal) -> Decimal:
+        """Return the price of `quantity`, exact and not rounded."""
+
+    def lines(self, quantity: Decimal) -> tuple[PriceLine, ...]:
+        """Return the parts that `quantity` is charged in; their amounts sum to its charge."""
+
+
+PRICE_MODELS: Registry[PriceModel] = Registry(
+    UnitPriced,
+)
