@@ -1,0 +1,68 @@
+"""A price model that did not exist yesterday: one class, one entry in the registry, and everything bills by it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from typing import Any, ClassVar, Self
+
+import pytest
+
+from tests.api import Api
+from usage_billing.plans import store as quota_store
+from usage_billing.plans.model import Quota
+from usage_billing.pricing.lines import PriceLine
+from usage_billing.pricing.models import PRICE_MODELS
+
+
+@dataclass(frozen=True, slots=True)
+class PricedByDozen:
+    """Each dozen that was begun is paid whole."""
+
+    dozen_price: Decimal
+
+    kind: ClassVar[str] = "dozen"
+    unit_price: ClassVar[None] = None
+
+    def charge(self, quantity: Decimal) -> Decimal:
+        return (quantity / 12).to_integral_value(ROUND_CEILING) * self.dozen_price
+
+    def lines(self, quantity: Decimal) -> tuple[PriceLine, ...]:
+        raise NotImplementedError("nothing shows lines yet")
+
+    def parameters(self) -> dict[str, Any]:
+        return {"dozenPrice": self.dozen_price}
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Self:
+        return cls(Decimal(parameters["dozenPrice"]))
+
+
+@pytest.fixture
+def by_dozen(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """The plan `business` includes 2 eggs and charges 3.50 USD for each dozen begun beyond."""
+    monkeypatch.setitem(PRICE_MODELS._kinds, PricedByDozen.kind, PricedByDozen)
+    price = PricedByDozen(Decimal("3.50"))
+    quota_store.save_quota(Quota("business", "egg", Decimal(2), price, "egg", "USD"))
+    return ready
+
+
+def test_usage_is_charged_and_billed_by_the_new_model(by_dozen: Api) -> None:
+    by_dozen.record("a", quantity=3, usageType="egg")
+    assert by_dozen.bill().json["totals"] == {"USD": "3.50"}
+    by_dozen.record("b", quantity=11, usageType="egg")
+    assert by_dozen.bill().json["itemsCreated"] == 0, "still the first dozen"
+    by_dozen.record("c", quantity=1, usageType="egg")
+    assert by_dozen.bill().json["totals"] == {"USD": "3.50"}
+    [invoice] = by_dozen.get("/api/invoices?subscriptionId=sub-1").json["invoices"]
+    path = f"/api/invoices/{invoice['invoiceId']}"
+    [line] = by_dozen.get(path).json["lines"]
+    assert (line["amount"], line["quantity"], line["unitPrice"]) == ("7.00", 13, None)
+    items = by_dozen.get(f"{path}/items").json["items"]
+    assert [(item["amount"], item["unitPrice"]) for item in items] == [("3.50", None), ("3.50", None)]
+
+
+def test_usage_and_quotas_show_no_unit_price(by_dozen: Api) -> None:
+    by_dozen.record("a", quantity=3, usageType="egg")
+    usage = {each["usageType"]: each for each in by_dozen.get("/api/usage/subscription/sub-1").json["usage"]}
+    assert (usage["egg"]["charge"], usage["egg"]["unitPrice"]) == ("3.50", None)
+    assert by_dozen.get("/api/usage/quotas/business/egg").json["unitPrice"] is None
