@@ -44,6 +44,10 @@ def test_a_message_from_before_there_were_versions_still_reads() -> None:
     assert events_in(body) == [EVENT]
 
 
+def test_a_message_is_ascii() -> None:
+    assert body_of([event_json(EVENT, NOW)]).isascii()
+
+
 def test_a_message_says_its_version() -> None:
     assert body_of([]) == f'{{"version":{VERSION},"events":[]}}'
 
@@ -69,7 +73,7 @@ def test_a_message_that_is_nested_deeper_than_its_fields_says_so(monkeypatch: py
         raise RecursionError
 
     monkeypatch.setattr(messages._Message, "model_validate", too_deep)
-    with pytest.raises(ValueError, match="nested too deeply"):
+    with pytest.raises(ValueError, match=r"^nested too deeply$"):
         events_in('{"events":[]}')
 
 
