@@ -1,9 +1,11 @@
 """A local cloud of the tests' own: the deployed stack over HTTP, and empty accounts for code run in this process."""
 
+import gc
 import itertools
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,6 +17,24 @@ from tests import cloud
 from usage_billing.platform import memory
 
 _accounts = itertools.count(200_000_000_000)
+
+UNCLOSED = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A boto3 client keeps its connections until it is collected, which warns in whichever test is running."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(UNCLOSED)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """No client of these tests is left for the tests of other folders, where an unclosed connection is an error."""
+    yield
+    memory.forget()
+    boto3.DEFAULT_SESSION = None
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from usage_billing.kernel.exact_json import dumps
 from usage_billing.usage import messages
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.messages import VERSION, body_of, event_json, events_in
@@ -43,6 +44,10 @@ def test_a_message_from_before_there_were_versions_still_reads() -> None:
     assert events_in(body) == [EVENT]
 
 
+def test_a_message_is_ascii() -> None:
+    assert body_of([event_json(EVENT, NOW)]).isascii()
+
+
 def test_a_message_says_its_version() -> None:
     assert body_of([]) == f'{{"version":{VERSION},"events":[]}}'
 
@@ -68,5 +73,27 @@ def test_a_message_that_is_nested_deeper_than_its_fields_says_so(monkeypatch: py
         raise RecursionError
 
     monkeypatch.setattr(messages._Message, "model_validate", too_deep)
-    with pytest.raises(ValueError, match="nested too deeply"):
+    with pytest.raises(ValueError, match=r"^nested too deeply$"):
         events_in('{"events":[]}')
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        pytest.param([{}], "; and 1 more", id="six faults: five are named"),
+        pytest.param([{"userId": "user-1"}], "", id="five faults"),
+        pytest.param([{}, {}], "; and 7 more", id="twelve faults"),
+    ],
+)
+def test_of_many_faults_the_first_five_are_named(events: list[dict[str, str]], told: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - the text is compared below
+        events_in(dumps({"events": events}))
+    text = str(refused.value)
+    assert text.count(": missing") == 5
+    assert text.endswith(f": missing{told}")
+
+
+def test_an_unknown_field_of_an_event_is_told_by_its_event() -> None:
+    fields = event_json(EVENT, NOW)
+    with pytest.raises(ValueError, match=r"^events\.0: extra_forbidden$"):
+        events_in(f'{{"events":[{fields[:-1]},"secret":1}}]}}')

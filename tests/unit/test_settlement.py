@@ -210,3 +210,7 @@ def test_a_line_names_everything_that_its_items_charge() -> None:
 
 def test_an_unrated_ledger_has_no_line() -> None:
     assert line_of(used(head(None), "60")) is None
+
+
+def test_the_last_item_id_of_a_ledger_has_the_largest_number() -> None:
+    assert last_item_id(KEY) == "2026-11-01T00:00:00Z#assessment#999999999999999"
