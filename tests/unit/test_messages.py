@@ -49,7 +49,7 @@ def test_a_message_contains_its_version() -> None:
         pytest.param('{"version":2,"events":[]}', "version: literal_error", id="a later version"),
         pytest.param('{"events":[{}]}', "events.0.eventId: missing; events.0.userId: missing", id="not an event"),
         pytest.param('{"events":[],"secret":1}', "the message: extra_forbidden", id="an unknown field is not named"),
-        pytest.param('{"events":' + "[" * 5000 + "]" * 5000 + "}", "not JSON", id="nested beyond what is JSON here"),
+        pytest.param('{"events":' + "[" * 5000 + "]" * 5000 + "}", "not JSON", id="JSON nested too deeply"),
     ],
 )
 def test_an_invalid_message_is_refused_with_a_reason_that_reveals_no_content(body: str, reason: str) -> None:
@@ -58,7 +58,7 @@ def test_an_invalid_message_is_refused_with_a_reason_that_reveals_no_content(bod
     assert str(refused.value).startswith(reason)
 
 
-def test_a_message_that_is_nested_deeper_than_its_fields_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_nested_too_deeply_for_validation_is_refused_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def too_deep(_: object) -> None:
         raise RecursionError
 
