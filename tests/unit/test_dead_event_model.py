@@ -170,7 +170,7 @@ def test_the_key_of_an_unreadable_message_depends_on_its_body_only() -> None:
 
 
 def test_the_stored_detail_is_truncated_and_ascii() -> None:
-    assert replace(LETTER, detail="caf\u00e9").stored_detail == "caf\\xe9"
+    assert replace(LETTER, detail="pr\u00fcfung").stored_detail == "pr\\xfcfung"
     assert len(replace(LETTER, detail="x" * 2000).stored_detail) == MAX_DETAIL
 
 
