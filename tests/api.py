@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from tests import contract
 from tests.builders import event_body, quota_body, subscription_body
 from tests.cloud import API_KEY, AUDIENCE, ISSUER, JWT_SECRET
-from tests.template import functions
+from tests.template import functions, handler_module
 
 INTERNAL = {"x-api-key": API_KEY}
 
@@ -76,8 +76,7 @@ def routes() -> dict[tuple[str, str], str]:
         for event in function["Properties"].get("Events", {}).values():
             if event["Type"] == "HttpApi" and "Path" in event["Properties"]:  # $default has no path
                 route = event["Properties"]
-                module = function["Properties"]["Handler"].removesuffix(".handler")
-                found[route["Method"].upper(), route["Path"].replace("+}", "}")] = module
+                found[route["Method"].upper(), route["Path"].replace("+}", "}")] = handler_module(function)
     return found
 
 

@@ -1,4 +1,4 @@
-"""A deadline whose time passes as a test says."""
+"""Deadlines whose remaining time is set by a test."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from usage_billing.platform.deadline import Deadline
 
 @dataclass(frozen=True, slots=True)
 class Scripted(Deadline):
-    """`seconds` says how much time is left, each time somebody asks."""
+    """A deadline that calls `seconds` for the time left."""
 
     seconds: Callable[[], float]
 
@@ -21,5 +21,5 @@ def scripted(seconds: Callable[[], float]) -> Scripted:
 
 
 def stopped(seconds: float) -> Scripted:
-    """Return a deadline that stays so many seconds away."""
+    """Return a deadline that always has so many seconds left."""
     return scripted(lambda: seconds)

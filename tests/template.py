@@ -41,6 +41,12 @@ def functions() -> dict[str, Any]:
     return {k: v for k, v in template()["Resources"].items() if v["Type"] == "AWS::Serverless::Function"}
 
 
+def handler_module(function: dict[str, Any]) -> str:
+    """The name of the module that holds the handler of a function."""
+    handler: str = function["Properties"]["Handler"]
+    return handler.removesuffix(".handler")
+
+
 def variables() -> dict[str, Any]:
     """The environment variables of all functions."""
     found: dict[str, Any] = template()["Globals"]["Function"]["Environment"]["Variables"]

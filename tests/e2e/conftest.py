@@ -1,4 +1,4 @@
-"""A local cloud of the tests' own: the deployed stack over HTTP, and empty accounts for code run in this process."""
+"""A local cloud for the tests: the deployed stack over HTTP, and empty accounts for code that runs in this process."""
 
 import gc
 import itertools
@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import httpx
@@ -14,6 +15,7 @@ import pytest
 
 from scripts.local_cloud import LocalCloud
 from tests import cloud
+from tests.builders import quota_body
 from usage_billing.platform import memory
 
 _accounts = itertools.count(200_000_000_000)
@@ -39,9 +41,9 @@ def collected() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def local_cloud() -> Iterator[LocalCloud]:
-    """A cloud on a port of its own, with the stack of template.yaml deployed; it ends with the tests.
+    """A cloud on a port of its own with template.yaml deployed. It stops when the tests end.
 
-    It enforces IAM: a call that a function's policy does not name fails here as it would on AWS.
+    It enforces IAM: a call that a function's policy does not allow fails here as it would on AWS.
     """
     running = LocalCloud(".local/test", enforce_iam=True)
     running.stop()
@@ -55,7 +57,10 @@ def local_cloud() -> Iterator[LocalCloud]:
 
 
 def _allow_batches(running: LocalCloud) -> None:
-    """Who may do it to one message may do it to ten: on AWS one action says both, MiniStack asks for two names."""
+    """Allow the batch form of the SQS actions that a role may call.
+
+    On AWS one action covers both forms. MiniStack checks each form under a name of its own.
+    """
     iam = running.session.client("iam", endpoint_url=running.url)
     for role in iam.list_roles(MaxItems=1000)["Roles"]:
         for policy in iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]:
@@ -74,15 +79,25 @@ def stack(local_cloud: LocalCloud) -> dict[str, Any]:
 
 @pytest.fixture
 def http(stack: dict[str, Any]) -> Iterator[httpx.Client]:
-    """Calls the deployed API as an internal service."""
+    """A client that calls the deployed API with the API key of an internal service."""
     headers = {"x-api-key": stack["internalApiKey"]}
     with httpx.Client(base_url=stack["apiUrl"], headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture
+def subscription(http: httpx.Client) -> str:
+    """A new subscription of a new user on the plan `business`, which includes 50 assessments per month."""
+    assert http.put("/api/usage/quotas/business/assessment", json=quota_body()).status_code == 200
+    name = f"sub-{uuid4().hex[:8]}"
+    body = {"userId": f"user-of-{name}", "planId": "business"}
+    assert http.put(f"/api/subscriptions/{name}", json=body).status_code == 200
+    return name
+
+
+@pytest.fixture
 def account(local_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty account with the stack's tables; the code under test runs in this process against it."""
+    """An empty account with the stack's tables. The code under test runs in this process against it."""
     number = str(next(_accounts))
     monkeypatch.setenv("AWS_ENDPOINT_URL", local_cloud.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", number)

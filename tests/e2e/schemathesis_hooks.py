@@ -1,4 +1,4 @@
-"""What a schema cannot say, told to Schemathesis. It loads this file by itself, in a process of its own."""
+"""Hooks that teach Schemathesis the rules that a schema cannot express. It loads this file in its own process."""
 
 from typing import Any
 
@@ -6,40 +6,40 @@ import schemathesis
 
 
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
-    """Take from valid requests what no schema could make valid; invalid ones stay as they are."""
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
+    """Remove from valid requests the fields whose rules no schema can express. Leave invalid requests unchanged."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    case.query.pop("cursor", None)  # only the answer before knows one
+    case.query.pop("cursor", None)  # only comes from an earlier response
     if isinstance(case.body, dict):
         for name in case.path_parameters:
-            case.body.pop(name, None)  # may be repeated in the body, and then must be the same
+            case.body.pop(name, None)  # may be repeated in the body, but must then be equal
         for name in ("occurredAt", "reportedAt"):
-            case.body.pop(name, None)  # of the last year
+            case.body.pop(name, None)  # must lie within the last year
         case.body.pop("cursor", None)
         if "eventId" in case.body:
-            case.headers.pop("Idempotency-Key", None)  # says the same, and then must be the same
+            case.headers.pop("Idempotency-Key", None)  # may be sent as well, but must then be equal
 
 
 @schemathesis.hook
 def filter_failure(
     context: schemathesis.HookContext,
     failure: Exception,
-    case: schemathesis.Case,
+    case: schemathesis.Case[Any],
     response: schemathesis.Response,
 ) -> bool:
-    """Leave out what is rightly refused, for a reason that JSON Schema has no words for.
+    """Ignore refusals that are right, but follow from rules that JSON Schema cannot express.
 
-    Decimal places: `multipleOf` is not exact for numbers that binary cannot hold. Printable characters: a pattern
-    would need Unicode's categories, which few validators know.
+    Decimal places: `multipleOf` is inexact for numbers without a finite binary representation. Printable characters:
+    a pattern would need Unicode categories, which few validators support.
     """
     if type(failure).__name__ != "RejectedPositiveData" or response.status_code != 422:
         return True
-    faults = {(fault["field"], fault["message"]) for fault in response.json()["errors"]}
-    too_fine = "must have at most 9 digits after the point"
-    return not faults <= {
-        ("quantity", too_fine),
-        ("monthlyLimit", too_fine),
-        ("unitPrice", too_fine),
+    errors = {(error["field"], error["message"]) for error in response.json()["errors"]}
+    too_precise = "must have at most 9 digits after the point"
+    return not errors <= {
+        ("quantity", too_precise),
+        ("monthlyLimit", too_precise),
+        ("unitPrice", too_precise),
         ("unitName", "must consist of printable characters"),
     }

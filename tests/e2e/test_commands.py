@@ -1,4 +1,4 @@
-"""The commands of the Makefile for a stack that is named: the local cloud plays AWS and knows it by name."""
+"""The Makefile's commands with STACK set. The local cloud stands in for AWS."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from scripts.local_cloud import LocalCloud
-from tests.e2e.test_stack import eventually
+from tests.e2e.stack import eventually
 from tests.template import ROOT
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -17,7 +17,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def command(local_cloud: LocalCloud) -> Command:
-    """Run a script as `make` does with STACK=... and AWS_REGION, and nothing else that names a cloud."""
+    """Run a script as `make` does with STACK and AWS_REGION set, and with no other variable that names a cloud."""
     environment = local_cloud.environment() | {"STACK": local_cloud.stack()["stackName"]}
     del environment["AWS_DEFAULT_REGION"]
 
@@ -29,8 +29,8 @@ def command(local_cloud: LocalCloud) -> Command:
     return run
 
 
-def test_the_files_of_the_examples_go_to_the_stack_and_smoke_passes(command: Command, stack: dict[str, Any]) -> None:
-    """The lines of the README, in their order."""
+def test_the_examples_are_imported_and_then_smoke_passes(command: Command, stack: dict[str, Any]) -> None:
+    """The commands and their order are those of the README."""
     for kind in ("quotas", "subscriptions"):
         ran = command("import_file", kind, f"examples/{kind}.json")
         assert ran.returncode == 0, ran.stderr
@@ -41,7 +41,7 @@ def test_the_files_of_the_examples_go_to_the_stack_and_smoke_passes(command: Com
     assert smoke.stdout.count("  pass  ") == 8, smoke.stdout
 
 
-def test_smoke_says_which_subscription_it_needs(command: Command) -> None:
+def test_smoke_names_the_variables_that_it_needs(command: Command) -> None:
     ran = command("smoke")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert "TEST_USER_ID" in ran.stderr
@@ -49,7 +49,7 @@ def test_smoke_says_which_subscription_it_needs(command: Command) -> None:
     assert "TEST_AUTH_TOKEN" not in ran.stderr
 
 
-def test_a_token_and_a_key_of_the_stack(command: Command, stack: dict[str, Any]) -> None:
+def test_tokens_are_issued_and_api_keys_are_created_listed_and_revoked(command: Command, stack: dict[str, Any]) -> None:
     def status(headers: dict[str, str]) -> int:
         url = f"{stack['apiUrl']}/api/usage/quotas/business"
         return httpx.get(url, headers=headers, timeout=60, trust_env=False).status_code
@@ -63,7 +63,7 @@ def test_a_token_and_a_key_of_the_stack(command: Command, stack: dict[str, Any])
     assert "reports" not in command("api_key", "--list").stdout.split()
 
 
-def test_logs_of_the_stack(command: Command, http: httpx.Client) -> None:
+def test_logs_shows_a_refused_request(command: Command, http: httpx.Client) -> None:
     http.get("/api/usage/user/user-1", headers={"x-api-key": "wrong"})
 
     def seen() -> bool:
@@ -74,13 +74,13 @@ def test_logs_of_the_stack(command: Command, http: httpx.Client) -> None:
     eventually(seen)
 
 
-def test_dead_events_of_the_stack(command: Command) -> None:
+def test_dead_events_lists_the_dead_events(command: Command) -> None:
     ran = command("dead_events")
     assert (ran.returncode, "dead events" in ran.stdout) == (0, True), ran.stderr
 
 
 @pytest.mark.parametrize("script", [["token", "--user", "u"], ["api_key", "--list"], ["dead_events"], ["logs"]])
-def test_a_stack_that_is_not_there(command: Command, script: list[str]) -> None:
+def test_a_command_names_a_stack_that_it_cannot_find(command: Command, script: list[str]) -> None:
     ran = command(*script, STACK="usage-billing-prod")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert "usage-billing-prod cannot be described in us-east-1" in ran.stderr

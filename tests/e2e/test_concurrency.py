@@ -1,43 +1,34 @@
-"""Many at once on the local cloud, whose transactions are exact under threads: nothing is lost, nothing doubles."""
+"""Concurrent recorders and billing runs on the local cloud, whose transactions are exact under threads."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
 
 import pytest
 
 from tests import ledgers
-from tests.deadlines import stopped
+from tests.builders import NOW, make_event, make_quota
+from tests.e2e import in_process
+from tests.e2e.in_process import bill
 from tests.recording import record
-from usage_billing.billing import model, runner
 from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel.errors import LedgerBusy, PlanCurrencyMismatch
 from usage_billing.plans import store as quota_store
-from usage_billing.plans.model import Quota
-from usage_billing.pricing.unit import UnitPriced
-from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
-from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.recording import Recorded
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 THREADS = 16
 
 pytestmark = pytest.mark.usefixtures("account")
 
 
-def subscribe(name: str) -> Subscription:
-    subscription = Subscription(subscription_id=name, user_id="user-1", plan_id="business")
-    subscription_store.save_subscription(subscription)
-    terms = {"monthly_limit": Decimal(20), "price": UnitPriced(Decimal("0.333")), "unit_name": "assessment"}
-    quota_store.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
-    return subscription
+def subscribe(subscription_id: str) -> Subscription:
+    return in_process.subscribe(subscription_id, monthly_limit=20, unit_price="0.333")
 
 
 def report(subscription: Subscription, name: str, quantity: Decimal = Decimal(1)) -> Recorded:
-    """Report an event as a patient caller does: a busy ledger is tried again."""
-    event = UsageEvent(name, "user-1", subscription.subscription_id, "assessment", quantity)
+    """Record an event like a patient caller, who tries again while the ledger is busy."""
+    event = make_event(name, quantity, subscription_id=subscription.subscription_id)
     while True:
         try:
             return record(event, subscription, NOW)
@@ -45,13 +36,9 @@ def report(subscription: Subscription, name: str, quantity: Decimal = Decimal(1)
             continue
 
 
-def bill() -> model.RunTotals:
-    return runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=pytest.fail)
-
-
-def test_sixteen_threads_on_one_ledger_lose_and_double_nothing() -> None:
+def test_sixteen_threads_record_each_event_of_one_ledger_exactly_once() -> None:
     subscription = subscribe("sub-1")
-    # Every event is reported twice, by different threads and in another order.
+    # Every event is reported twice, in random order and by any of the threads.
     names = [f"event-{number % 160}" for number in range(320)]
     Random(1).shuffle(names)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -62,7 +49,7 @@ def test_sixteen_threads_on_one_ledger_lose_and_double_nothing() -> None:
     assert sum(not answer.replayed for answer in answers) == 160
 
 
-def test_one_event_reported_by_sixteen_threads_at_once_counts_once() -> None:
+def test_an_event_reported_by_sixteen_threads_at_once_counts_once() -> None:
     subscription = subscribe("sub-1")
     with ThreadPoolExecutor(THREADS) as pool:
         answers = list(pool.map(lambda _: report(subscription, "event"), range(THREADS)))
@@ -71,7 +58,7 @@ def test_one_event_reported_by_sixteen_threads_at_once_counts_once() -> None:
     ledgers.check()
 
 
-def test_six_runs_at_once_make_one_set_of_items() -> None:
+def test_six_concurrent_runs_create_each_item_once() -> None:
     for number in range(25):
         report(subscribe(f"sub-{number}"), "event", Decimal(21))
     with ThreadPoolExecutor(6) as pool:
@@ -84,7 +71,7 @@ def test_six_runs_at_once_make_one_set_of_items() -> None:
     assert bill().settled == 0
 
 
-def test_runs_while_events_pour_in_settle_all_of_it_in_the_end() -> None:
+def test_runs_concurrent_with_recorders_leave_nothing_that_a_later_run_cannot_settle() -> None:
     subscriptions = [subscribe(f"sub-{number}") for number in range(3)]
     with ThreadPoolExecutor(THREADS) as pool:
         recording = [pool.submit(report, subscriptions[n % 3], f"event-{n}", Decimal("0.7")) for n in range(240)]
@@ -98,13 +85,13 @@ def test_runs_while_events_pour_in_settle_all_of_it_in_the_end() -> None:
     assert sum(len(ledger.entries) for ledger in found) == 240
 
 
-def test_an_invoice_that_is_read_while_runs_add_to_it_always_adds_up() -> None:
+def test_an_invoice_read_while_runs_add_to_it_always_equals_the_sum_of_its_lines() -> None:
     subscription = subscribe("sub-1")
     report(subscription, "first", Decimal(30))
     bill()
     [named] = invoice_store.invoices("sub-1", None, 1)
 
-    def bill_on(worker: int) -> int:
+    def bill_repeatedly(worker: int) -> int:
         made = 0
         for number in range(20):
             report(subscription, f"event-{worker}-{number}", Decimal("0.7"))
@@ -113,30 +100,29 @@ def test_an_invoice_that_is_read_while_runs_add_to_it_always_adds_up() -> None:
 
     read: list[int] = []
     with ThreadPoolExecutor(3) as pool:
-        billing_on = [pool.submit(bill_on, worker) for worker in range(3)]
-        while not all(each.done() for each in billing_on):
+        billing = [pool.submit(bill_repeatedly, worker) for worker in range(3)]
+        while not all(each.done() for each in billing):
             invoice, lines = invoice_store.with_lines(named)
             assert sum(line.amount for line in lines) == invoice.total
             assert sum(line.item_count for line in lines) == invoice.item_count
             read.append(invoice.item_count)
-    assert len(set(read)) >= 3, "it grew while it was read"
+    assert len(set(read)) >= 3, "the invoice did not grow while it was read"
     assert read == sorted(read)
     invoice, [line] = invoice_store.with_lines(named)
-    assert line.item_count == 1 + sum(each.result() for each in billing_on)
-    assert invoice_store.invoices("sub-1", None, 1) == [invoice], "what is added up is what is stored"
+    assert line.item_count == 1 + sum(each.result() for each in billing)
+    assert invoice_store.invoices("sub-1", None, 1) == [invoice], "the stored invoice differs from the sum of its lines"
     ledgers.check()
 
 
-@pytest.mark.parametrize("plan_is_new", [True, False])
-def test_two_currencies_at_once_never_get_into_a_plan(plan_is_new: bool) -> None:
-    terms = {"plan_id": "plan", "monthly_limit": Decimal(1), "price": UnitPriced(Decimal(1)), "unit_name": "unit"}
+@pytest.mark.parametrize("plan_is_new", [True, False], ids=["new plan", "existing plan"])
+def test_concurrent_quotas_in_two_currencies_never_both_enter_a_plan(plan_is_new: bool) -> None:
     if not plan_is_new:
-        quota_store.save_quota(Quota(usage_type="first", currency="USD", **terms))
+        quota_store.save_quota(make_quota("first", plan_id="plan", currency="USD"))
 
     def save(number: int) -> str | None:
         currency = ("USD", "EUR")[number % 2]
         try:
-            quota_store.save_quota(Quota(usage_type=f"type-{number}", currency=currency, **terms))
+            quota_store.save_quota(make_quota(f"type-{number}", plan_id="plan", currency=currency))
         except PlanCurrencyMismatch:
             return None
         return currency

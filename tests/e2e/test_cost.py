@@ -1,49 +1,39 @@
-"""What the work costs at DynamoDB, in calls and capacity units: the bounds that the bill rests on."""
-
-from datetime import UTC, datetime
-from decimal import Decimal
+"""Upper bounds for the DynamoDB calls and capacity units of recording, billing and reading usage."""
 
 import pytest
 
 from tests import ledgers
 from tests.api import Context
-from tests.deadlines import stopped
+from tests.builders import NOW, make_event, make_quota, make_subscription
+from tests.e2e import in_process
+from tests.e2e.in_process import bill
 from tests.meter import Meter, metered
 from tests.recording import record
-from usage_billing.billing import invocation, model, report_store, runner, settling
+from usage_billing.billing import invocation, report_store, settling
 from usage_billing.kernel import shards as kernel_shards
 from usage_billing.plans import store as quota_store
-from usage_billing.plans.model import Quota
-from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import store as ledger_store
-from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.recording import Recorded
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 METADATA = {"reportId": "abc123", "source": "report-service", "pages": 12}
 
 pytestmark = pytest.mark.usefixtures("account")
 
 
-def subscribe(name: str = "sub-1") -> Subscription:
-    subscription = Subscription(subscription_id=name, user_id="user-1", plan_id="business")
-    subscription_store.save_subscription(subscription)
-    terms = {"monthly_limit": Decimal(5), "price": UnitPriced(Decimal("2.5")), "unit_name": "assessment"}
-    quota_store.save_quota(Quota(plan_id="business", usage_type="assessment", **terms))
-    return subscription
+def subscribe(subscription_id: str = "sub-1") -> Subscription:
+    return in_process.subscribe(subscription_id, monthly_limit=5, unit_price="2.5")
 
 
 def report(subscription: Subscription, name: str) -> Recorded:
-    event = UsageEvent(
-        name, "user-1", subscription.subscription_id, "assessment", Decimal(1), NOW.replace(hour=11), METADATA
+    event = make_event(
+        name,
+        subscription_id=subscription.subscription_id,
+        occurred_at=NOW.replace(hour=11),
+        metadata=METADATA,
     )
     return record(event, subscription, NOW)
-
-
-def bill() -> model.RunTotals:
-    return runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=pytest.fail)
 
 
 def test_recording_takes_one_read_and_one_transaction_of_five_units() -> None:
@@ -55,7 +45,7 @@ def test_recording_takes_one_read_and_one_transaction_of_five_units() -> None:
     assert (meter.read_units, meter.write_units) == (1, 5)
 
 
-def test_recording_with_a_known_subscription_reads_nothing_more() -> None:
+def test_a_remembered_subscription_is_not_read_again() -> None:
     subscribe()
     subscription_store.recent_subscription("sub-1")
     with metered() as meter:
@@ -63,12 +53,12 @@ def test_recording_with_a_known_subscription_reads_nothing_more() -> None:
     assert not meter.calls
 
 
-def test_opening_a_ledger_counts_the_others_and_reads_the_plan_and_its_quota_afresh() -> None:
+def test_opening_a_ledger_counts_the_ledgers_of_the_period_and_reads_plan_and_quota() -> None:
     subscription = subscribe()
     with metered() as meter:
         report(subscription, "e1")
     assert meter.calls == {"GetItem": 3, "Query": 1, "TransactWriteItems": 1}
-    assert meter.write_units <= 6  # five, and the pending index once
+    assert meter.write_units <= 6  # five as above, and one for the pending index
 
 
 def test_a_replay_writes_nothing() -> None:
@@ -82,18 +72,18 @@ def test_a_replay_writes_nothing() -> None:
 
 
 @pytest.mark.parametrize("entries", [10, 300])
-def test_settling_takes_one_read_and_one_transaction_whatever_the_entries(entries: int) -> None:
+def test_settling_takes_one_read_and_one_transaction_for_any_number_of_entries(entries: int) -> None:
     subscription = subscribe()
     for number in range(entries):
         head = report(subscription, f"e{number}").head
     with metered() as meter:
         assert settling.settle_ledger(head.key, "run", lambda: NOW)
     assert meter.calls == {"GetItem": 1, "TransactWriteItems": 1}
-    # Head, item and invoice twice, each as a part of a transaction; the two sparse indexes once.
+    # Two units each for head, item and invoice, because they are in a transaction, and one for each sparse index.
     assert (meter.read_units, meter.write_units) == (1, 8)
 
 
-def test_the_usage_of_a_subscription_is_one_query() -> None:
+def test_reading_the_usage_of_a_subscription_takes_one_query() -> None:
     subscription = subscribe()
     head = report(subscription, "e1").head
     with metered() as meter:
@@ -102,7 +92,7 @@ def test_the_usage_of_a_subscription_is_one_query() -> None:
 
 
 def run_over(changed: int, idle: int) -> Meter:
-    """What a run costs with so many ledgers that changed since the last one, and so many that did not."""
+    """Measure a run over `changed` ledgers with new usage and `idle` ledgers without."""
     for number in range(idle):
         report(subscribe(f"idle-{number}"), "e1")
     bill()
@@ -114,8 +104,8 @@ def run_over(changed: int, idle: int) -> Meter:
 
 
 @pytest.mark.parametrize("changed", [0, 20, 40])
-def test_a_run_costs_what_changed_and_nothing_else(changed: int) -> None:
-    """Heads are read shard by shard, many with one call; each costs the same unit as if it were read alone."""
+def test_the_cost_of_a_run_depends_only_on_the_ledgers_with_new_usage(changed: int) -> None:
+    """The heads of a shard are read in batches. Each head consumes the same unit as if it were read alone."""
     meter = run_over(changed=changed, idle=30)
     changes = [each.head for each in ledgers.read() if each.head["subscription_id"].startswith("changed")]
     shards = len({kernel_shards.shard_of(f"{head['subscription_id']}#{head['ledger']}") for head in changes})
@@ -124,8 +114,8 @@ def test_a_run_costs_what_changed_and_nothing_else(changed: int) -> None:
 
 
 @pytest.mark.parametrize("changed", [0, 20])
-def test_the_report_of_a_run_costs_the_same_whatever_it_settles(changed: int) -> None:
-    """Beside the run itself: it is listed, begun and ended, one unit each, and read once."""
+def test_the_cost_of_a_run_report_does_not_depend_on_the_number_of_ledgers(changed: int) -> None:
+    """A report is listed, started and finished with one write unit each, and read once."""
     for number in range(changed):
         report(subscribe(f"changed-{number}"), "e1")
     with metered() as meter:
@@ -137,10 +127,10 @@ def test_the_report_of_a_run_costs_the_same_whatever_it_settles(changed: int) ->
     assert (saving.write_units, saving.calls) == (1, {"PutItem": 1})
 
 
-def test_many_ledgers_that_wait_for_one_quota_read_it_once() -> None:
-    """Their heads are read, many with one call, and the plan of each subscription."""
+def test_a_quota_that_many_ledgers_lack_is_read_once() -> None:
+    """The other reads are the heads, in batches, and the plan of each subscription."""
     for number in range(20):
-        subscription = Subscription(subscription_id=f"sub-{number}", user_id="user-1", plan_id="empty")
+        subscription = make_subscription(f"sub-{number}", plan_id="empty")
         subscription_store.save_subscription(subscription)
         report(subscription, "e1")
     with metered() as meter:
@@ -149,18 +139,23 @@ def test_many_ledgers_that_wait_for_one_quota_read_it_once() -> None:
     assert meter.calls["TransactWriteItems"] == 0
 
 
-def test_a_head_and_an_ordinary_entry_stay_below_a_kilobyte() -> None:
+def test_a_head_and_a_typical_entry_take_less_than_a_kilobyte() -> None:
     long = "i" * 40
-    subscription = Subscription(subscription_id=long, user_id=long, plan_id=long)
+    subscription = make_subscription(long, user_id=long, plan_id=long)
     subscription_store.save_subscription(subscription)
-    terms = {
-        "monthly_limit": Decimal(999999999999),
-        "price": UnitPriced(Decimal("123456.123456789")),
-        "unit_name": long,
-    }
-    quota_store.save_quota(Quota(plan_id=long, usage_type=long, **terms))
-    quantity = Decimal("999999999999.999999999")
-    record(UsageEvent(long, long, long, long, quantity, NOW, METADATA), subscription, NOW)
+    quota_store.save_quota(
+        make_quota(long, plan_id=long, monthly_limit=999999999999, unit_price="123456.123456789", unit_name=long)
+    )
+    event = make_event(
+        long,
+        "999999999999.999999999",
+        user_id=long,
+        subscription_id=long,
+        usage_type=long,
+        occurred_at=NOW,
+        metadata=METADATA,
+    )
+    record(event, subscription, NOW)
     bill()
     [ledger] = ledgers.check()
     assert _bytes(ledger.head) < 1024
@@ -168,7 +163,7 @@ def test_a_head_and_an_ordinary_entry_stay_below_a_kilobyte() -> None:
 
 
 def _bytes(value: object) -> int:
-    """More than DynamoDB counts: names and values as text."""
+    """An upper bound of the size in DynamoDB: names and values as text."""
     if isinstance(value, dict):
         return sum(len(name) + _bytes(each) for name, each in value.items())
     return len(str(value))

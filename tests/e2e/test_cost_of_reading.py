@@ -1,4 +1,4 @@
-"""What reading costs at DynamoDB, through the handlers."""
+"""Upper bounds for the DynamoDB calls and capacity units of requests to the API."""
 
 import pytest
 
@@ -10,14 +10,14 @@ pytestmark = pytest.mark.usefixtures("account")
 USAGE = "/api/usage/subscription/sub-1"
 
 
-def test_the_usage_of_a_known_subscription_and_plan_is_one_query_of_one_unit() -> None:
+def test_usage_of_a_remembered_subscription_and_plan_takes_one_query_of_one_unit() -> None:
     api = Api()
     for usage_type in ("report", "assessment", "analysis"):
         api.plan(usage_type=usage_type)
     api.subscribe()
     for usage_type in ("report", "assessment", "analysis"):
         api.record(f"of-{usage_type}", usageType=usage_type)
-    for calls, units in [({"Query": 2}, 2), ({"Query": 1}, 1)]:  # the plan's quotas are remembered
+    for calls, units in [({"Query": 2}, 2), ({"Query": 1}, 1)]:  # the second time the plan's quotas are remembered
         with metered() as meter:
             assert len(api.get(USAGE).json["usage"]) == 3
         assert meter.calls == calls
@@ -25,7 +25,7 @@ def test_the_usage_of_a_known_subscription_and_plan_is_one_query_of_one_unit() -
 
 
 @pytest.mark.parametrize("runs", [1, 30])
-def test_an_invoice_is_one_read_and_one_query_however_often_it_was_billed(runs: int) -> None:
+def test_an_invoice_takes_one_read_and_one_query_however_many_items_it_has(runs: int) -> None:
     api = Api()
     api.plan(limit=0)
     api.subscribe()
@@ -42,7 +42,7 @@ def test_an_invoice_is_one_read_and_one_query_however_often_it_was_billed(runs: 
     assert meter.calls == {"GetItem": 1, "Query": 1}
 
 
-def test_a_users_look_at_their_plan_is_one_query_more() -> None:
+def test_a_user_who_reads_their_plan_takes_one_query_more_than_an_operator() -> None:
     api = Api()
     api.plan()
     api.subscribe()
@@ -51,7 +51,7 @@ def test_a_users_look_at_their_plan_is_one_query_more() -> None:
     assert meter.calls == {"Query": 2}
 
 
-def test_a_replay_through_the_endpoint_is_two_calls_and_writes_nothing() -> None:
+def test_a_replayed_request_takes_two_calls_and_records_nothing() -> None:
     api = Api()
     api.plan()
     api.subscribe()

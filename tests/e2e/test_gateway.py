@@ -1,4 +1,4 @@
-"""What API Gateway itself does for the deployed stack: which route takes a request, and how many it takes."""
+"""API Gateway in front of the deployed stack: unknown routes, bodies that are not text, CORS, throttling."""
 
 import gzip
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from scripts.local_cloud import LocalCloud
-from scripts.local_stack import STACK_NAME
+from tests.e2e.stack import aws_client, processed_template
 
 
 @pytest.fixture
@@ -17,25 +17,25 @@ def anybody(stack: dict[str, Any]) -> httpx.Client:
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/nothing", "/api/usage/record/", "/favicon.ico"])
-def test_an_unknown_path_is_a_problem_too(anybody: httpx.Client, path: str) -> None:
+def test_an_unknown_path_answers_404_with_a_problem(anybody: httpx.Client, path: str) -> None:
     answer = anybody.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-# Not OPTIONS: MiniStack answers every preflight by itself. On AWS an API without CORS settings passes it on.
+# Not OPTIONS: MiniStack answers every preflight by itself. On AWS, an API without CORS settings passes it on.
 @pytest.mark.parametrize("method", ["DELETE", "PATCH", "HEAD", "POST"])
-def test_an_unknown_method_is_told_the_others(anybody: httpx.Client, method: str) -> None:
+def test_an_unknown_method_answers_405_and_names_the_allowed_methods(anybody: httpx.Client, method: str) -> None:
     answer = anybody.request(method, "/api/subscriptions/sub-1")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, PUT")
 
 
-def test_the_root_takes_get_and_nothing_else(anybody: httpx.Client) -> None:
+def test_the_root_allows_only_get(anybody: httpx.Client) -> None:
     answer = anybody.post("/")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
 
 
-def test_the_description_is_served_to_everybody(anybody: httpx.Client) -> None:
+def test_anybody_can_read_the_openapi_document_and_its_page(anybody: httpx.Client) -> None:
     index = anybody.get("/").json()
     document = anybody.get(index["openapi"]).json()
     assert document["info"]["version"] == index["version"]
@@ -44,10 +44,14 @@ def test_the_description_is_served_to_everybody(anybody: httpx.Client) -> None:
     assert all(f">{path}<" in page.text for path in document["paths"])
 
 
-@pytest.mark.parametrize("type_", ["application/json", "application/json; charset=utf-8", ""])
-@pytest.mark.parametrize("raw", [b'{"userId": "\xff"}', b'{"userId": "\xf0\x9f\x92"}'], ids=["no UTF-8", "cut off"])
-def test_bytes_that_are_not_utf_8_are_not_recorded_as_others(http: httpx.Client, raw: bytes, type_: str) -> None:
-    answer = http.post("/api/usage/record", content=raw, headers={"content-type": type_} if type_ else {})
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", ""])
+@pytest.mark.parametrize(
+    "raw", [b'{"userId": "\xff"}', b'{"userId": "\xf0\x9f\x92"}'], ids=["invalid byte", "truncated character"]
+)
+def test_a_body_that_is_not_utf_8_is_refused_and_not_decoded_to_other_characters(
+    http: httpx.Client, raw: bytes, content_type: str
+) -> None:
+    answer = http.post("/api/usage/record", content=raw, headers={"content-type": content_type} if content_type else {})
     assert (answer.status_code, answer.json()["code"]) == (400, "not_json"), answer.text
     assert answer.json()["detail"].startswith("The body is not valid UTF-8")
 
@@ -63,20 +67,21 @@ PAGE, ANOTHER_PAGE = "https://app.example.com", "https://elsewhere.example.com"
 
 
 @pytest.fixture
-def open_to_a_page(local_cloud: LocalCloud) -> Iterator[None]:
-    """The API with AllowedOrigins=PAGE. MiniStack does not read the `Body` in which SAM puts the settings."""
-    formation = local_cloud.session.client("cloudformation", endpoint_url=local_cloud.url)
-    template: Any = formation.get_template(StackName=STACK_NAME, TemplateStage="Processed")["TemplateBody"]
-    body = template["Resources"]["Api"]["Properties"]["Body"]
+def page_allowed(local_cloud: LocalCloud) -> Iterator[None]:
+    """The API as deployed with AllowedOrigins=PAGE.
+
+    MiniStack ignores the `Body` in which SAM puts these settings, so they are applied by hand.
+    """
+    body = processed_template(local_cloud)["Resources"]["Api"]["Properties"]["Body"]
     settings = body["x-amazon-apigateway-cors"]["Fn::If"][1] | {"allowOrigins": [PAGE]}
-    gateway: Any = local_cloud.session.client("apigatewayv2", endpoint_url=local_cloud.url)
+    gateway = aws_client(local_cloud, "apigatewayv2")
     [api] = [each["ApiId"] for each in gateway.get_apis()["Items"]]
     gateway.update_api(ApiId=api, CorsConfiguration={name[0].upper() + name[1:]: v for name, v in settings.items()})
     yield
     gateway.delete_cors_configuration(ApiId=api)
 
 
-def test_a_page_of_an_allowed_origin_may_send_what_the_api_takes(anybody: httpx.Client, open_to_a_page: None) -> None:
+def test_a_page_of_an_allowed_origin_may_send_the_headers_of_the_api(anybody: httpx.Client, page_allowed: None) -> None:
     headers = "authorization,content-type,idempotency-key,prefer,x-api-key"
     asks = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": headers}
     preflight = anybody.options("/api/usage/quotas/business/report", headers=asks | {"Origin": PAGE})
@@ -89,7 +94,7 @@ def test_a_page_of_an_allowed_origin_may_send_what_the_api_takes(anybody: httpx.
     assert "Access-Control-Allow-Origin" not in refused.headers
 
 
-def test_a_page_sees_errors_and_what_they_say_in_headers(anybody: httpx.Client, open_to_a_page: None) -> None:
+def test_a_page_can_read_errors_and_their_headers(anybody: httpx.Client, page_allowed: None) -> None:
     answer = anybody.get("/api/usage/user/user-1", headers={"Origin": PAGE})
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, PAGE)
     exposed = {each.strip() for each in answer.headers["Access-Control-Expose-Headers"].split(",")}
@@ -98,15 +103,14 @@ def test_a_page_sees_errors_and_what_they_say_in_headers(anybody: httpx.Client, 
     assert "Access-Control-Allow-Origin" not in anybody.get("/openapi.json", headers={"Origin": ANOTHER_PAGE}).headers
 
 
-def test_no_page_may_call_by_default(anybody: httpx.Client) -> None:
+def test_by_default_no_page_may_call_the_api(anybody: httpx.Client) -> None:
     assert "Access-Control-Allow-Origin" not in anybody.get("/openapi.json", headers={"Origin": PAGE}).headers
 
 
-def test_the_stage_is_throttled(local_cloud: LocalCloud) -> None:
-    """MiniStack throttles no HTTP API, so only the settings can be looked at. On AWS what is too much gets 429."""
-    formation = local_cloud.session.client("cloudformation", endpoint_url=local_cloud.url)
-    template: Any = formation.get_template(StackName=STACK_NAME, TemplateStage="Processed")["TemplateBody"]
-    [stage] = [each for each in template["Resources"].values() if each["Type"] == "AWS::ApiGatewayV2::Stage"]
+def test_the_stage_and_its_default_route_are_throttled(local_cloud: LocalCloud) -> None:
+    """MiniStack throttles no HTTP API, so only the settings can be checked. On AWS, excess requests get 429."""
+    resources = processed_template(local_cloud)["Resources"].values()
+    [stage] = [each for each in resources if each["Type"] == "AWS::ApiGatewayV2::Stage"]
     settings = stage["Properties"]["DefaultRouteSettings"]
     assert settings["ThrottlingRateLimit"] == {"Ref": "ApiRateLimit"}
     assert settings["ThrottlingBurstLimit"] == {"Ref": "ApiBurstLimit"}

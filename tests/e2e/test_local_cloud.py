@@ -1,4 +1,4 @@
-"""The local cloud of a checkout: what it keeps over a restart, what it forgets, and what it says about itself."""
+"""The local cloud of a checkout: the data it keeps and deletes, its port, and its status."""
 
 import os
 import signal
@@ -15,6 +15,8 @@ import pytest
 from scripts.emulator import _forget_stream_positions
 from scripts.local_cloud import LocalCloud
 from scripts.progress import Failure
+from tests.builders import quota_body
+from tests.e2e.stack import aws_client
 from tests.template import ROOT
 
 Clouds = Callable[[str], LocalCloud]
@@ -22,7 +24,7 @@ Clouds = Callable[[str], LocalCloud]
 
 @pytest.fixture
 def clouds(tmp_path: Path) -> Iterator[Clouds]:
-    """Clouds that keep their data, each as that of another checkout."""
+    """Make clouds that keep their data, each like that of another checkout."""
     made: list[LocalCloud] = []
 
     def cloud(name: str) -> LocalCloud:
@@ -34,29 +36,28 @@ def clouds(tmp_path: Path) -> Iterator[Clouds]:
         each.stop(fresh=True)
 
 
-def queue(cloud: LocalCloud) -> Any:
-    return cloud.session.client("sqs", endpoint_url=cloud.url)
+def create_queue(cloud: LocalCloud, name: str) -> None:
+    aws_client(cloud, "sqs").create_queue(QueueName=name)
 
 
 def queues(cloud: LocalCloud) -> list[str]:
-    return [url.rpartition("/")[2] for url in queue(cloud).list_queues().get("QueueUrls", [])]
+    return [url.rpartition("/")[2] for url in aws_client(cloud, "sqs").list_queues().get("QueueUrls", [])]
 
 
 def kill(cloud: LocalCloud) -> None:
-    """End it as a machine that loses power does."""
+    """Kill the cloud, as if the machine lost power."""
     os.killpg(cloud.state["pid"], signal.SIGKILL)
     assert cloud._child
     cloud._child.wait()
 
 
-def test_the_stack_is_the_same_after_a_restart(clouds: Clouds) -> None:
+def test_a_restart_keeps_the_stack_its_data_and_its_keys(clouds: Clouds) -> None:
     cloud = clouds("one")
     cloud.start()
     before = cloud.deploy()
     headers = {"x-api-key": before["internalApiKey"]}
     with httpx.Client(base_url=before["apiUrl"], headers=headers, timeout=60, trust_env=False) as api:
-        quota = {"monthlyLimit": 50, "unitPrice": 10, "unitName": "assessment"}
-        assert api.put("/api/usage/quotas/business/assessment", json=quota).status_code == 200
+        assert api.put("/api/usage/quotas/business/assessment", json=quota_body()).status_code == 200
     cloud.stop()
     with pytest.raises(Failure, match=r"not running\. Start it with: make local"):
         cloud.stack()
@@ -80,7 +81,7 @@ def test_data_is_kept_until_it_is_deleted(clouds: Clouds) -> None:
     cloud = clouds("one")
     cloud.start()
     port = cloud.state["port"]
-    queue(cloud).create_queue(QueueName="kept")
+    create_queue(cloud, "kept")
     cloud.note(deployed="sources")
     cloud.stop()
     cloud.start()
@@ -90,7 +91,7 @@ def test_data_is_kept_until_it_is_deleted(clouds: Clouds) -> None:
     assert (queues(cloud), cloud.state["port"], cloud.state.get("deployed")) == ([], port, None)
 
 
-def test_what_was_lost_with_a_killed_process_is_deployed_again(clouds: Clouds) -> None:
+def test_a_stack_that_a_killed_process_did_not_save_is_deployed_again(clouds: Clouds) -> None:
     cloud = clouds("one")
     cloud.start()
     cloud.stop()
@@ -105,7 +106,7 @@ def test_two_checkouts_run_side_by_side(clouds: Clouds) -> None:
     one, other = clouds("one"), clouds("other")
     for cloud in (one, other):
         cloud.start()
-    queue(one).create_queue(QueueName="mine")
+    create_queue(one, "mine")
     assert (queues(one), queues(other)) == (["mine"], [])
     one.stop()
     assert other.is_running()
@@ -113,7 +114,7 @@ def test_two_checkouts_run_side_by_side(clouds: Clouds) -> None:
     assert queues(one) == ["mine"]
 
 
-def test_a_port_that_somebody_else_took(clouds: Clouds) -> None:
+def test_start_fails_while_another_process_uses_the_port(clouds: Clouds) -> None:
     cloud = clouds("one")
     cloud.start()
     port = cloud.state["port"]
@@ -130,20 +131,20 @@ def test_a_port_that_somebody_else_took(clouds: Clouds) -> None:
         assert cloud.state["port"] != port
 
 
-def test_a_cloud_of_tests_starts_empty(tmp_path: Path) -> None:
+def test_a_cloud_without_kept_data_starts_empty(tmp_path: Path) -> None:
     cloud = LocalCloud(tmp_path)
     try:
         for _ in range(2):
             cloud.start()
             assert queues(cloud) == []
-            queue(cloud).create_queue(QueueName="gone")
+            create_queue(cloud, "gone")
             cloud.stop()
         assert not (tmp_path / "data").exists()
     finally:
         cloud.stop()
 
 
-def test_streams_are_read_from_their_new_beginning(tmp_path: Path) -> None:
+def test_a_restored_cloud_reads_streams_from_the_beginning(tmp_path: Path) -> None:
     saved = tmp_path / "lambda.json"
     _forget_stream_positions(saved)
     assert not saved.exists()
@@ -154,14 +155,14 @@ def test_streams_are_read_from_their_new_beginning(tmp_path: Path) -> None:
     assert saved.read_text() == '{"format": 2, "payload": {"functions": {"f": 1}, "dynamodb_stream_positions": {}}}'
 
 
-def test_the_status_of_a_stopped_cloud_is_no_error(tmp_path: Path) -> None:
+def test_the_status_of_a_stopped_cloud_is_not_an_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scripts.local_cloud", "status", "--dir", str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "not running. Start it with: make local" in ran.stdout
 
 
-def test_the_status_is_all_that_a_caller_needs(local_cloud: LocalCloud, stack: dict[str, Any]) -> None:
+def test_the_status_shows_the_url_and_the_key_for_callers(local_cloud: LocalCloud, stack: dict[str, Any]) -> None:
     command = [sys.executable, "-m", "scripts.local_cloud", "status", "--dir", str(local_cloud.directory)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     for line in (

@@ -1,7 +1,8 @@
-"""The deployed API against its own description, with every check that Schemathesis knows.
+"""The deployed API against its own OpenAPI document, with all checks of Schemathesis.
 
-Thousands of requests, valid and not, one by one and in sequences: never a 5xx, never a status, a header or a shape
-that is not declared; what is valid is taken, what is not is refused, and nobody gets in without credentials.
+It sends thousands of valid and invalid requests, alone and in sequences. No response may be a 5xx or have an
+undeclared status, header or schema. Valid requests must be accepted, invalid ones refused, and all must need
+credentials.
 """
 
 import os
@@ -20,12 +21,12 @@ from tests.template import ROOT
 from usage_billing.apidocs.examples import BODIES, IDS
 
 SECONDS = 90
-ONLY_FOR_ADMINS = "/dead-events"
+FOR_ADMINS_ONLY = "/dead-events"
 
 
 @pytest.fixture(scope="module")
-def stocked(stack: dict[str, Any]) -> None:
-    """What the examples name exists: a plan, a subscription, and usage beyond the plan on an invoice."""
+def examples_exist(stack: dict[str, Any]) -> None:
+    """The resources that the examples name: a plan, a subscription, an invoice with overage, and a dead event."""
     plan, kind, subscription = IDS["planId"], IDS["usageType"], IDS["subscriptionId"]
     key = {"x-api-key": stack["internalApiKey"]}
     with httpx.Client(base_url=stack["apiUrl"], headers=key, timeout=60, trust_env=False) as http:
@@ -43,7 +44,7 @@ def stocked(stack: dict[str, Any]) -> None:
 
 
 def schemathesis(stack: dict[str, Any], folder: Path, header: str, *arguments: str) -> str:
-    """What a run says. Fails if it finds anything, or does not try every operation."""
+    """Run Schemathesis and return its output. Fail if it finds anything or does not test every operation."""
     url = stack["apiUrl"]
     run = subprocess.run(
         [
@@ -64,16 +65,16 @@ def schemathesis(stack: dict[str, Any], folder: Path, header: str, *arguments: s
     return run.stdout
 
 
-@pytest.mark.usefixtures("stocked")
-def test_a_service(stack: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("examples_exist")
+def test_the_api_keeps_its_contract_with_a_service(stack: dict[str, Any], tmp_path: Path) -> None:
     key = f"x-api-key: {stack['internalApiKey']}"
-    said = schemathesis(stack, tmp_path, key, "--max-examples", "12", "--exclude-path-regex", ONLY_FOR_ADMINS)
-    assert all(phase in said for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"))
-    assert "skipped" not in said.split("API Operations")[1].split("Test cases")[0]
+    output = schemathesis(stack, tmp_path, key, "--max-examples", "12", "--exclude-path-regex", FOR_ADMINS_ONLY)
+    assert all(phase in output for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"))
+    assert "skipped" not in output.split("API Operations")[1].split("Test cases")[0]
 
 
-@pytest.mark.usefixtures("stocked")
-def test_a_user(stack: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("examples_exist")
+def test_the_api_keeps_its_contract_with_a_user(stack: dict[str, Any], tmp_path: Path) -> None:
     token = signed(stack["jwt"], IDS["userId"], "user", timedelta(hours=1))
     schemathesis(
         stack,
@@ -86,8 +87,8 @@ def test_a_user(stack: dict[str, Any], tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.usefixtures("stocked")
-def test_an_administrator(stack: dict[str, Any], tmp_path: Path) -> None:
-    """What no key opens."""
+@pytest.mark.usefixtures("examples_exist")
+def test_the_api_keeps_its_contract_with_an_administrator(stack: dict[str, Any], tmp_path: Path) -> None:
+    """The endpoints that accept no API key."""
     token = f"Authorization: Bearer {stack['adminToken']}"
-    schemathesis(stack, tmp_path, token, "--max-examples", "12", "--include-path-regex", ONLY_FOR_ADMINS)
+    schemathesis(stack, tmp_path, token, "--max-examples", "12", "--include-path-regex", FOR_ADMINS_ONLY)

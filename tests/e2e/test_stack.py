@@ -1,58 +1,20 @@
-"""The deployed stack over HTTP, by its schedule's event, and through its queue."""
+"""The deployed stack: one billing month over HTTP, the schedule, and a resumed run."""
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import jwt
-import pytest
 
 from scripts.local_cloud import LocalCloud
+from tests.e2e.stack import aws_client, eventually, outputs, record, usage
 
 
-@pytest.fixture
-def subscription(http: httpx.Client) -> str:
-    """A new subscription of a new user on the plan `business` of the specification."""
-    quota = {"monthlyLimit": 50, "unitPrice": 10.00, "unitName": "assessment"}
-    assert http.put("/api/usage/quotas/business/assessment", json=quota).status_code == 200
-    name = f"sub-{uuid4().hex[:8]}"
-    body = {"userId": f"user-of-{name}", "planId": "business"}
-    assert http.put(f"/api/subscriptions/{name}", json=body).status_code == 200
-    return name
-
-
-def record(http: httpx.Client, subscription: str, event: str, quantity: float) -> httpx.Response:
-    body = {
-        "eventId": event,
-        "userId": f"user-of-{subscription}",
-        "subscriptionId": subscription,
-        "usageType": "assessment",
-        "quantity": quantity,
-    }
-    return http.post("/api/usage/record", json=body)
-
-
-def usage(http: httpx.Client, subscription: str) -> dict[str, Any]:
-    found = http.get(f"/api/usage/subscription/{subscription}").json()["usage"]
-    [of_type] = [each for each in found if each["usageType"] == "assessment"]
-    return of_type
-
-
-def client(cloud: LocalCloud, service: str) -> Any:
-    return cloud.session.client(service, endpoint_url=cloud.url)
-
-
-def eventually(met: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.3)
-
-
-def test_the_story(http: httpx.Client, subscription: str) -> None:
+def test_usage_beyond_the_quota_is_recorded_once_billed_once_and_itemized(
+    http: httpx.Client, subscription: str
+) -> None:
     assert record(http, subscription, "e1", 48).json()["quota"]["remaining"] == 2
     over = record(http, subscription, "e2", 7)
     assert (over.status_code, over.json()["billableQuantity"], over.json()["quota"]["exceeded"]) == (201, 5, True)
@@ -84,7 +46,7 @@ def test_the_story(http: httpx.Client, subscription: str) -> None:
     assert [each["subscriptionId"] for each in of_user["subscriptions"]] == [subscription]
 
 
-def test_a_user_reaches_what_is_theirs_and_nothing_else(
+def test_users_read_their_own_usage_and_no_one_elses(
     http: httpx.Client, stack: dict[str, Any], subscription: str
 ) -> None:
     def token(sub: str) -> dict[str, str]:
@@ -103,16 +65,19 @@ def test_a_user_reaches_what_is_theirs_and_nothing_else(
     assert status({"authorization": f"Bearer {stack['adminToken']}"}) == 200
 
 
-def test_the_schedules_event_bills(http: httpx.Client, local_cloud: LocalCloud, subscription: str) -> None:
-    """The event that EventBridge sends to the target of the stack's one rule."""
-    events = client(local_cloud, "events")
+def test_the_event_of_the_schedule_starts_a_billing_run(
+    http: httpx.Client, local_cloud: LocalCloud, subscription: str
+) -> None:
+    """The event is sent as EventBridge sends it, to the target of the stack's only rule."""
+    events = aws_client(local_cloud, "events")
     [rule] = [each for each in events.list_rules()["Rules"] if each.get("ScheduleExpression")]
     assert rule["ScheduleExpression"] == "cron(0 0 * * ? *)"
     [target] = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
     record(http, subscription, "e1", 51)
+    event_id = str(uuid4())
     event = {
         "version": "0",
-        "id": str(uuid4()),
+        "id": event_id,
         "detail-type": "Scheduled Event",
         "source": "aws.events",
         "account": "000000000000",
@@ -121,18 +86,20 @@ def test_the_schedules_event_bills(http: httpx.Client, local_cloud: LocalCloud, 
         "resources": [rule["Arn"]],
         "detail": {},
     }
-    answer = client(local_cloud, "lambda").invoke(FunctionName=target["Arn"], Payload=json.dumps(event).encode())
+    answer = aws_client(local_cloud, "lambda").invoke(FunctionName=target["Arn"], Payload=json.dumps(event).encode())
     assert "FunctionError" not in answer, answer["Payload"].read()
     assert usage(http, subscription)["billedQuantity"] == 1
-    run_id = event["id"].replace("-", "")
+    run_id = event_id.replace("-", "")
     found = http.get(f"/api/billing/runs/{run_id}").json()
     assert (found["status"], found["failures"], found["subscriptionId"]) == ("completed", 0, None)
     assert found["itemsCreated"] >= 1
     assert run_id in [run["runId"] for run in http.get("/api/billing/runs", params={"limit": 100}).json()["runs"]]
 
 
-def test_the_schedule_itself_fires(http: httpx.Client, local_cloud: LocalCloud, subscription: str) -> None:
-    events = client(local_cloud, "events")
+def test_the_schedule_starts_a_billing_run_by_itself(
+    http: httpx.Client, local_cloud: LocalCloud, subscription: str
+) -> None:
+    events = aws_client(local_cloud, "events")
     [rule] = [each for each in events.list_rules()["Rules"] if each.get("ScheduleExpression")]
     record(http, subscription, "e1", 53)
     events.put_rule(Name=rule["Name"], ScheduleExpression="rate(1 minute)")
@@ -142,18 +109,16 @@ def test_the_schedule_itself_fires(http: httpx.Client, local_cloud: LocalCloud, 
         events.put_rule(Name=rule["Name"], ScheduleExpression=rule["ScheduleExpression"])
 
 
-def test_a_message_in_the_queue_goes_on_with_its_run(
+def test_a_run_segment_in_the_billing_queue_is_resumed(
     http: httpx.Client, local_cloud: LocalCloud, subscription: str
 ) -> None:
     record(http, subscription, "e1", 52)
-    queues = client(local_cloud, "sqs")
-    outputs = client(local_cloud, "cloudformation").describe_stacks(StackName=local_cloud.stack()["stackName"])
-    urls = {each["OutputKey"]: each["OutputValue"] for each in outputs["Stacks"][0]["Outputs"]}
-    segment = {"runId": "handed-over", "subscriptionId": subscription}
-    queues.send_message(QueueUrl=urls["BillingQueueUrl"], MessageBody=json.dumps(segment))
+    segment = {"runId": "resumed", "subscriptionId": subscription}
+    url = outputs(local_cloud)["BillingQueueUrl"]
+    aws_client(local_cloud, "sqs").send_message(QueueUrl=url, MessageBody=json.dumps(segment))
     eventually(lambda: usage(http, subscription)["billedQuantity"] == 2)
     [invoice] = http.get("/api/invoices", params={"subscriptionId": subscription}).json()["invoices"]
     [item] = http.get(f"/api/invoices/{invoice['invoiceId']}/items").json()["items"]
-    assert item["runId"] == "handed-over"
-    eventually(lambda: http.get("/api/billing/runs/handed-over").json().get("status") == "completed")
-    assert http.get("/api/billing/runs/handed-over").json()["itemsCreated"] == 1
+    assert item["runId"] == "resumed"
+    eventually(lambda: http.get("/api/billing/runs/resumed").json().get("status") == "completed")
+    assert http.get("/api/billing/runs/resumed").json()["itemsCreated"] == 1

@@ -53,12 +53,9 @@ def test_usage_is_charged_and_billed_by_the_new_model(by_dozen: Api) -> None:
     assert by_dozen.bill().json["itemsCreated"] == 0, "still the first dozen"
     by_dozen.record("c", quantity=1, usageType="egg")
     assert by_dozen.bill().json["totals"] == {"USD": "3.50"}
-    [invoice] = by_dozen.get("/api/invoices?subscriptionId=sub-1").json["invoices"]
-    path = f"/api/invoices/{invoice['invoiceId']}"
-    [line] = by_dozen.get(path).json["lines"]
+    [line] = by_dozen.invoice()["lines"]
     assert (line["amount"], line["quantity"], line["unitPrice"]) == ("7.00", 13, None)
-    items = by_dozen.get(f"{path}/items").json["items"]
-    assert [(item["amount"], item["unitPrice"]) for item in items] == [("3.50", None), ("3.50", None)]
+    assert [(item["amount"], item["unitPrice"]) for item in by_dozen.items()] == [("3.50", None), ("3.50", None)]
 
 
 def test_usage_and_quotas_show_no_unit_price(by_dozen: Api) -> None:

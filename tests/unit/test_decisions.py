@@ -1,4 +1,4 @@
-"""The pages of docs/decisions have one format, and their index lists each of them as it is."""
+"""The pages of docs/decisions have one format, and their index is up to date."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The documents link to, and name, only what exists."""
+"""The links, file names and constants in the documents exist."""
 
 import re
 from pathlib import Path
@@ -16,17 +16,18 @@ FOLDERS = "bench|docs|examples|functions|infra|layers|scripts|tests"
 
 
 def prose(document: Path) -> str:
+    """A document without its code blocks."""
     return re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(document: Path) -> set[str]:
-    """The names that GitHub gives to the headings of a document."""
+    """The anchors that GitHub generates for the headings of a document."""
     headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_document_links_to_what_exists(document: Path) -> None:
+def test_the_links_of_a_document_lead_somewhere(document: Path) -> None:
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
         if "://" in target:
@@ -39,12 +40,12 @@ def test_a_document_links_to_what_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_document_names_files_that_exist(document: Path) -> None:
+def test_the_files_that_a_document_names_exist(document: Path) -> None:
     named = re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", prose(document))
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_the_constants_to_tune_exist() -> None:
+def test_the_constants_in_the_section_on_tuning_exist() -> None:
     tuning = (ROOT / "docs/scale.md").read_text().partition("\n## Tuning\n")[2]
     named = set(re.findall(r"`([A-Z][A-Z_]+)`", tuning))
     code = "\n".join(path.read_text() for path in (ROOT / "layers/usage_billing").rglob("*.py"))

@@ -1,4 +1,4 @@
-"""Errors in billing words: their messages, their codes, and what they tell of fields."""
+"""The errors of the domain: their messages, codes and field errors."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from usage_billing.kernel.errors import BillingError, FieldError
 @pytest.mark.parametrize(
     ("kind", "given", "message"),
     [
-        pytest.param(BillingError, ["No such thing."], "No such thing.", id="as it was given"),
+        pytest.param(BillingError, ["No such thing."], "No such thing.", id="the given message"),
         pytest.param(errors.ValidationFailed, [], "", id="no field"),
         pytest.param(
             errors.ValidationFailed,
@@ -19,14 +19,14 @@ from usage_billing.kernel.errors import BillingError, FieldError
             "a: is required; b.0: is odd",
             id="several fields",
         ),
-        pytest.param(errors.MethodNotAllowed, ["Use GET.", ["GET"]], "Use GET.", id="another method"),
+        pytest.param(errors.MethodNotAllowed, ["Use GET.", ["GET"]], "Use GET.", id="method not allowed"),
         pytest.param(
             errors.EventIdConflict,
             ["e1", ["userId", "quantity"]],
             "The event id e1 names another event of this subscription. What differs: userId, quantity.",
-            id="an id that names another event",
+            id="event id conflict",
         ),
-        pytest.param(errors.InternalError, [], "Something failed on our side.", id="a fault of ours"),
+        pytest.param(errors.InternalError, [], "Something failed on our side.", id="internal error"),
     ],
 )
 def test_an_error_has_a_message_for_the_caller(kind: type[BillingError], given: list[Any], message: str) -> None:
@@ -39,18 +39,18 @@ def test_a_failed_validation_keeps_its_fields() -> None:
     assert errors.ValidationFailed(*fields).fields == fields
 
 
-def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
+def test_method_not_allowed_names_the_allowed_methods() -> None:
     assert errors.MethodNotAllowed("Use GET or PUT.", ["GET", "PUT"]).allowed == ["GET", "PUT"]
 
 
-def test_a_conflict_has_an_error_for_each_field_that_differs() -> None:
+def test_a_conflict_has_a_field_error_for_each_field_that_differs() -> None:
     assert errors.EventIdConflict("e1", ["userId", "quantity"]).fields == [
         FieldError("userId", "differs", "differs from the recorded event's"),
         FieldError("quantity", "differs", "differs from the recorded event's"),
     ]
 
 
-def test_the_codes_are_those_of_all_errors_however_deep() -> None:
+def test_the_codes_are_those_of_all_errors_at_any_depth() -> None:
     named = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, BillingError)]
     assert errors.codes() == {each.code for each in named if hasattr(each, "code")}
     assert {"validation_error", "credentials_missing", "internal_error"} <= errors.codes()

@@ -1,4 +1,4 @@
-"""JSON without floats, in and out."""
+"""JSON without floats, in both directions."""
 
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,7 @@ DOCUMENTS = st.recursive(
 
 
 @given(DOCUMENTS)
-def test_what_is_written_is_read_back(document: Any) -> None:
+def test_a_document_reads_back_from_its_text(document: Any) -> None:
     assert loads(dumps(document)) == document
 
 
@@ -31,7 +31,7 @@ def test_bytes_are_read_like_text(document: Any) -> None:
     ("text", "expected"),
     [
         pytest.param("0.1", Decimal("0.1"), id="a tenth"),
-        pytest.param("1.10", Decimal("1.10"), id="a zero at the end"),
+        pytest.param("1.10", Decimal("1.10"), id="a trailing zero"),
         pytest.param("1e5", Decimal("1e5"), id="an exponent"),
         pytest.param("123456789012345678901234567890.123456789", Decimal("123456789012345678901234567890.123456789"),
                      id="more digits than a float has"),
@@ -61,41 +61,41 @@ def test_numbers_are_written_in_plain_notation(number: object, text: str) -> Non
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("", id="nothing"),
-        pytest.param("{", id="cut off"),
+        pytest.param("", id="empty"),
+        pytest.param("{", id="truncated"),
         pytest.param("{'a': 1}", id="single quotes"),
-        pytest.param('{"a": 1,}', id="a comma too many"),
+        pytest.param('{"a": 1,}', id="a trailing comma"),
         pytest.param('{"a": 1} {}', id="two documents"),
         pytest.param("NaN", id="NaN"),
         pytest.param('{"a": -Infinity}', id="infinity"),
         pytest.param('{"a": 1, "a": 1}', id="a key twice"),
-        pytest.param('{"b": [{"a": 1, "\\u0061": 2}]}', id="a key twice, once escaped, deep inside"),
+        pytest.param('{"b": [{"a": 1, "\\u0061": 2}]}', id="a key twice, once escaped, in a nested object"),
         pytest.param("1" * 5000, id="a whole number of 5000 digits"),
-        pytest.param("1e99999999999999999999", id="an exponent that no Decimal can have"),
-        pytest.param("1e999999999", id="an exponent that plain notation would fill the memory with"),
-        pytest.param("1e-999999999", id="the same, negative"),
-        pytest.param("0e999999999", id="the same, zero"),
+        pytest.param("1e99999999999999999999", id="an exponent beyond the range of Decimal"),
+        pytest.param("1e999999999", id="an exponent that would exhaust the memory in plain notation"),
+        pytest.param("1e-999999999", id="a huge negative exponent"),
+        pytest.param("0e999999999", id="zero with a huge exponent"),
         pytest.param("\ufeff{}", id="a byte order mark"),
-        pytest.param(b"\xff\xfe\xfa", id="no UTF-8"),
+        pytest.param(b"\xff\xfe\xfa", id="not UTF-8"),
     ],
 )
-def test_what_is_not_json_or_cannot_be_taken_is_a_value_error(text: str | bytes) -> None:
+def test_invalid_json_and_unsupported_numbers_raise_a_value_error(text: str | bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         loads(text)
 
 
-def test_nesting_without_end_is_an_error_and_not_a_crash() -> None:
+def test_very_deep_nesting_raises_an_error_and_does_not_crash() -> None:
     with pytest.raises(RecursionError):
         loads("[" * 100_000)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), Decimal, {1, 2}, 1j])
-def test_what_has_no_json_form_is_refused(value: object) -> None:
+def test_a_value_without_a_json_form_is_refused(value: object) -> None:
     with pytest.raises((TypeError, ValueError)):
         dumps({"a": value})
 
 
-def test_text_is_written_as_it_is_and_compactly() -> None:
+def test_text_is_written_unescaped_and_without_spaces() -> None:
     assert dumps({"ä": ["検", True, None]}) == '{"ä":["検",true,null]}'
 
 
@@ -104,7 +104,7 @@ def test_keys_can_be_sorted_on_every_level() -> None:
     assert dumps({"b": 1, "a": 2}) == '{"b":1,"a":2}'
 
 
-def test_other_characters_than_ascii_can_be_escaped() -> None:
+def test_characters_beyond_ascii_can_be_escaped() -> None:
     assert dumps({"ä": 1}, ascii_only=True) == '{"\\u00e4":1}'
 
 
@@ -112,40 +112,44 @@ def test_other_characters_than_ascii_can_be_escaped() -> None:
     "text",
     [
         pytest.param("9" * MAX_DIGITS, id="a whole number"),
-        pytest.param("-" + "9" * MAX_DIGITS, id="a negative one"),
+        pytest.param("-" + "9" * MAX_DIGITS, id="a negative whole number"),
         pytest.param(f"1e{MAX_DIGITS}", id="an exponent"),
         pytest.param(f"1e-{MAX_DIGITS}", id="a negative exponent"),
     ],
 )
-def test_the_longest_numbers_are_read(text: str) -> None:
+def test_numbers_with_the_maximum_number_of_digits_are_read(text: str) -> None:
     assert loads(text) == Decimal(text)
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        pytest.param("9" * (MAX_DIGITS + 1), "a number has more than 4300 digits", id="a digit more"),
-        pytest.param("-" + "9" * (MAX_DIGITS + 1), "a number has more than 4300 digits", id="a digit more, negative"),
-        pytest.param(f"1e{MAX_DIGITS + 1}", "a number has more than 4300 digits", id="the next exponent"),
-        pytest.param(f"1e-{MAX_DIGITS + 1}", "a number has more than 4300 digits", id="the next negative exponent"),
-        pytest.param("1e99999999999999999999", "a number has more than 4300 digits", id="no exponent of a Decimal"),
+        pytest.param("9" * (MAX_DIGITS + 1), "a number has more than 4300 digits", id="one digit too many"),
+        pytest.param(
+            "-" + "9" * (MAX_DIGITS + 1), "a number has more than 4300 digits", id="one digit too many, negative"
+        ),
+        pytest.param(f"1e{MAX_DIGITS + 1}", "a number has more than 4300 digits", id="exponent too large"),
+        pytest.param(f"1e-{MAX_DIGITS + 1}", "a number has more than 4300 digits", id="negative exponent too large"),
+        pytest.param(
+            "1e99999999999999999999", "a number has more than 4300 digits", id="an exponent beyond the range of Decimal"
+        ),
         pytest.param("NaN", "NaN is not a JSON number", id="NaN"),
         pytest.param('{"a": -Infinity}', "-Infinity is not a JSON number", id="infinity"),
         pytest.param('{"a": 1, "a": 1}', "the key 'a' occurs twice in one object", id="a key twice"),
         pytest.param(
             '{{"{0}": 1, "{0}": 1}}'.format("k" * 65),
             f"the key {'k' * 64!r} occurs twice in one object",
-            id="a long key twice: cut off",
+            id="a long key twice is shown truncated",
         ),
     ],
 )
-def test_a_refusal_says_why(text: str, reason: str) -> None:
+def test_refused_json_has_a_reason(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - compared in full below
         loads(text)
     assert str(refused.value) == reason
 
 
-def test_a_type_without_json_form_is_named() -> None:
+def test_the_error_names_a_type_without_a_json_form() -> None:
     with pytest.raises(TypeError) as refused:
         dumps({"a": {1, 2}})
     assert str(refused.value) == "set has no JSON form"

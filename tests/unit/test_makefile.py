@@ -1,4 +1,4 @@
-"""The documents name targets that exist, and each target says what it does."""
+"""The Makefile's targets are described, and the documents use targets and parameters that exist."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_a_document_names_targets_that_exist(document: Path) -> None:
+def test_the_targets_that_a_document_names_exist(document: Path) -> None:
     text = document.read_text()
     blocks = "\n".join(re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL))
     code = re.findall(r"`make (?:-s )?([a-z-]+)", text)
@@ -23,13 +23,13 @@ def test_a_document_names_targets_that_exist(document: Path) -> None:
     assert set(code) <= TARGETS
 
 
-def test_every_target_explains_itself() -> None:
+def test_every_target_has_a_description() -> None:
     described = set(re.findall(r"^([a-z-]+):.* ## \S", MAKEFILE, re.MULTILINE))
     assert described == TARGETS
 
 
-def test_every_parameter_is_in_the_operations_manual() -> None:
-    """But Stage, which the section of samconfig.toml decides."""
+def test_the_operations_manual_lists_every_parameter() -> None:
+    """Except Stage, which each section of samconfig.toml sets."""
     manual = (ROOT / "docs/operations.md").read_text()
     table = manual.partition("\n| parameter | what it sets |\n")[2].partition("\n\n")[0]
     listed = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
@@ -37,8 +37,8 @@ def test_every_parameter_is_in_the_operations_manual() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_the_deployments_of_a_section_can_be_pasted_one_after_the_other(document: Path) -> None:
-    """None is refused because a block before it exported the name of another stage's stack."""
+def test_the_deploy_commands_of_a_section_work_one_after_the_other(document: Path) -> None:
+    """None is refused because an earlier block exported the stack of another stage."""
     for section in re.split(r"^##+ ", document.read_text(), flags=re.MULTILINE):
         exported: dict[str, str] = {}
         for block in re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL):

@@ -1,23 +1,18 @@
-"""The messages of the event queue."""
+"""The messages of the usage queue."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
 
 import pytest
 
+from tests.builders import NOW, make_event
 from usage_billing.kernel.exact_json import dumps
 from usage_billing.usage import messages
-from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.messages import VERSION, body_of, event_json, events_in
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-EVENT = UsageEvent(
-    event_id="customer:a",
-    user_id="user-1",
-    subscription_id="sub-1",
+EVENT = make_event(
+    "customer:a",
+    "2.5",
     usage_type="report",
-    quantity=Decimal("2.5"),
     occurred_at=datetime(2026, 11, 20, 11, tzinfo=UTC),
     metadata={"page": "é"},
     accepted_at=NOW,
@@ -25,17 +20,17 @@ EVENT = UsageEvent(
 )
 
 
-def test_what_is_written_reads_the_same() -> None:
+def test_a_message_reads_back_the_events_that_were_written() -> None:
     assert events_in(body_of([event_json(EVENT, NOW), event_json(EVENT, NOW)])) == [EVENT, EVENT]
 
 
-def test_an_event_that_comes_straight_from_its_caller_is_accepted_now() -> None:
-    plain = UsageEvent("a", "user-1", "sub-1", "report", Decimal(1))
+def test_an_event_that_was_not_queued_before_is_accepted_now() -> None:
+    plain = make_event("a")
     [event] = events_in(body_of([event_json(plain, NOW)]))
-    assert event == UsageEvent("a", "user-1", "sub-1", "report", Decimal(1), accepted_at=NOW)
+    assert event == make_event("a", accepted_at=NOW)
 
 
-def test_a_message_from_before_there_were_versions_still_reads() -> None:
+def test_a_message_without_a_version_is_read_as_well() -> None:
     body = (
         '{"events":[{"eventId":"customer:a","userId":"user-1","subscriptionId":"sub-1","usageType":"report",'
         '"quantity":2.5,"occurredAt":"2026-11-20T11:00:00Z","reportedAt":"2026-11-20T11:30:00Z",'
@@ -48,27 +43,27 @@ def test_a_message_is_ascii() -> None:
     assert body_of([event_json(EVENT, NOW)]).isascii()
 
 
-def test_a_message_says_its_version() -> None:
+def test_a_message_contains_its_version() -> None:
     assert body_of([]) == f'{{"version":{VERSION},"events":[]}}'
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        pytest.param("{", "not JSON", id="no JSON"),
+        pytest.param("{", "not JSON", id="not JSON"),
         pytest.param('{"version":2,"events":[]}', "version: literal_error", id="a later version"),
-        pytest.param('{"events":[{}]}', "events.0.eventId: missing; events.0.userId: missing", id="no event"),
+        pytest.param('{"events":[{}]}', "events.0.eventId: missing; events.0.userId: missing", id="not an event"),
         pytest.param('{"events":[],"secret":1}', "the message: extra_forbidden", id="an unknown field is not named"),
-        pytest.param('{"events":' + "[" * 5000 + "]" * 5000 + "}", "not JSON", id="nested beyond what is JSON here"),
+        pytest.param('{"events":' + "[" * 5000 + "]" * 5000 + "}", "not JSON", id="JSON nested too deeply"),
     ],
 )
-def test_what_is_no_message_says_why_without_its_content(body: str, reason: str) -> None:
+def test_an_invalid_message_is_refused_with_a_reason_that_reveals_no_content(body: str, reason: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - the text is compared below
         events_in(body)
     assert str(refused.value).startswith(reason)
 
 
-def test_a_message_that_is_nested_deeper_than_its_fields_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_nested_too_deeply_for_validation_is_refused_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def too_deep(_: object) -> None:
         raise RecursionError
 

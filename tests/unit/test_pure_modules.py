@@ -1,4 +1,4 @@
-"""The list of pure modules, by which coverage and `make mutants` find them, keeps up with the code."""
+"""The list of pure modules, which coverage and `make mutants` use, is complete and the modules are pure."""
 
 import ast
 import dataclasses
@@ -22,18 +22,18 @@ def listed() -> set[Path]:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_every_pattern_of_the_list_finds_a_module(pattern: str) -> None:
+def test_every_pattern_in_the_list_matches_a_module(pattern: str) -> None:
     assert list(ROOT.glob(pattern))
 
 
-def test_every_module_that_calls_itself_pure_is_on_the_list() -> None:
+def test_every_module_whose_docstring_says_pure_is_in_the_list() -> None:
     docstrings = {path: ast.get_docstring(ast.parse(path.read_text())) or "" for path in PACKAGE.rglob("*.py")}
     pure = {path for path, text in docstrings.items() if re.search(r"\bPure\b[.:]", text)}
     assert pure
     assert pure <= listed()
 
 
-def test_the_linter_keeps_these_modules_and_no_others_pure() -> None:
+def test_the_import_linter_checks_exactly_these_modules() -> None:
     [contract] = [each for each in SETTINGS["importlinter"]["contracts"] if each["name"].startswith("Pure modules")]
     places = [PACKAGE.parent.joinpath(*name.split(".")) for name in contract["source_modules"]]
     kept = {
@@ -42,10 +42,10 @@ def test_the_linter_keeps_these_modules_and_no_others_pure() -> None:
     assert kept == listed()
 
 
-def test_a_pure_module_asks_no_clock() -> None:
-    """Its import cannot tell: the class that reads the clock is the one that is an instant."""
-    asking = re.compile(r"\b(now|utcnow|today|monotonic)\(\)")
-    assert [path.name for path in sorted(listed()) if asking.search(path.read_text())] == []
+def test_no_pure_module_reads_the_clock() -> None:
+    """Imports cannot show it: `datetime` is both the type of an instant and the class that reads the clock."""
+    clock_call = re.compile(r"\b(now|utcnow|today|monotonic)\(\)")
+    assert [path.name for path in sorted(listed()) if clock_call.search(path.read_text())] == []
 
 
 def classes() -> list[type]:
@@ -58,10 +58,12 @@ def classes() -> list[type]:
     ]
 
 
-VALUES = [each for each in classes() if dataclasses.is_dataclass(each) and each is not RunTotals]  # it counts
+VALUES = [
+    each for each in classes() if dataclasses.is_dataclass(each) and each is not RunTotals
+]  # RunTotals is a counter
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda each: each.__qualname__)
-def test_a_value_is_frozen_and_has_no_attributes_but_its_fields(value: type) -> None:
+def test_a_value_is_frozen_and_has_slots(value: type) -> None:
     assert value.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert "__slots__" in vars(value)

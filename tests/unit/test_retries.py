@@ -1,4 +1,6 @@
-"""Retries are bounded in number and time."""
+"""Retries: a limited number of attempts, with random pauses of limited length."""
+
+import time
 
 import pytest
 
@@ -7,17 +9,18 @@ from usage_billing.platform import retries
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses made so far, in seconds. They take no time."""
     slept: list[float] = []
-    monkeypatch.setattr(retries.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     return slept
 
 
-def test_tries_are_counted_and_end(pauses: list[float]) -> None:
+def test_attempts_are_numbered_and_limited(pauses: list[float]) -> None:
     assert list(retries.attempts()) == list(range(1, retries.MAX_ATTEMPTS + 1))
     assert len(pauses) == retries.MAX_ATTEMPTS - 1
 
 
-def test_the_first_try_comes_at_once_and_a_success_pauses_no_more(pauses: list[float]) -> None:
+def test_there_is_no_pause_before_the_first_attempt_and_none_after_a_success(pauses: list[float]) -> None:
     for number in retries.attempts():
         if number == 2:
             break
@@ -25,7 +28,7 @@ def test_the_first_try_comes_at_once_and_a_success_pauses_no_more(pauses: list[f
     assert len(pauses) == 1
 
 
-def test_no_pause_exceeds_its_doubling_bound_nor_their_sum_what_is_promised(pauses: list[float]) -> None:
+def test_pauses_stay_below_a_limit_that_doubles_and_below_the_documented_sum(pauses: list[float]) -> None:
     for _ in range(200):
         pauses.clear()
         list(retries.attempts())
@@ -34,7 +37,7 @@ def test_no_pause_exceeds_its_doubling_bound_nor_their_sum_what_is_promised(paus
         assert sum(pauses) <= 4.2
 
 
-def test_two_that_lost_the_same_race_do_not_come_back_together(pauses: list[float]) -> None:
+def test_two_callers_that_lost_the_same_race_pause_for_different_times(pauses: list[float]) -> None:
     list(retries.attempts())
     one = tuple(pauses)
     pauses.clear()

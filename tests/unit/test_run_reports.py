@@ -1,4 +1,4 @@
-"""What a run reports: the sum of its attempts, what is left of them, and whether it goes on."""
+"""The report of a run, composed of its attempts: sums, status, interruptions and what is left."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from tests.builders import make_key
 from usage_billing.billing.model import FIRST_SEGMENT, Failure, RunTotals, UnratedLedger
 from usage_billing.billing.reports import Attempt, RunReport, RunStatus, composed, snapshot
-from usage_billing.usage.ledger import LedgerKey
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
 def attempt(segment: str = FIRST_SEGMENT, minute: int = 0, *, ended: bool = True, **totals: Any) -> Attempt:
-    """An attempt that begins at `minute` and takes one."""
+    """An attempt that starts at `minute` and takes one minute."""
     started_at = START + minute * MINUTE
     return Attempt(
         run_id="run-1",
@@ -32,19 +32,19 @@ def attempt(segment: str = FIRST_SEGMENT, minute: int = 0, *, ended: bool = True
 
 
 def report(*attempts: Attempt, after: timedelta = timedelta(0)) -> RunReport:
-    """What the attempts come to, `after` the last of them said anything."""
+    """The report of these attempts, `after` the last update of any of them."""
     return composed(attempts, max(each.updated_at for each in attempts) + after)
 
 
 def failure(number: int) -> Failure:
-    return Failure("database_unavailable", LedgerKey("sub-1", "2026-11-01T00:00:00Z", f"type-{number}"))
+    return Failure("database_unavailable", make_key(usage_type=f"type-{number}"))
 
 
 def unrated(number: int) -> UnratedLedger:
-    return UnratedLedger(LedgerKey("sub-1", "2026-11-01T00:00:00Z", f"type-{number}"), "business")
+    return UnratedLedger(make_key(usage_type=f"type-{number}"), "business")
 
 
-def test_a_report_sums_what_the_attempts_settled_and_names_what_the_last_ones_left() -> None:
+def test_a_report_has_the_sums_of_all_attempts_and_the_failures_of_the_last_ones() -> None:
     first = attempt(
         settled=3, items=2, unrated=1, failures=1, amounts={"USD": Decimal("1.10")}, handed_over=["a", "b"],
         failed=[failure(1)], unrated_ledgers=[unrated(1)],
@@ -73,7 +73,7 @@ def test_a_report_sums_what_the_attempts_settled_and_names_what_the_last_ones_le
     )
 
 
-def test_a_report_names_the_run_and_the_subscription_it_was_for() -> None:
+def test_a_report_names_its_run_and_subscription() -> None:
     one = report(replace(attempt(), run_id="run-7", subscription_id="sub-1"))
     assert (one.run_id, one.subscription_id) == ("run-7", "sub-1")
 
@@ -84,17 +84,23 @@ HOURS = timedelta(hours=5)
 @pytest.mark.parametrize(
     ("attempts", "after", "status", "under_way"),
     [
-        pytest.param([attempt()], HOURS * 9, "completed", 0, id="one that ended"),
-        pytest.param([attempt(ended=False)], HOURS, "running", 1, id="one that may go on"),
-        pytest.param([attempt(ended=False)], HOURS + timedelta.resolution, "stalled", 1, id="one that cannot"),
-        pytest.param([attempt(handed_over=["a"])], HOURS, "running", 1, id="a segment that nobody has begun"),
-        pytest.param([attempt(handed_over=["a"])], HOURS * 2, "stalled", 1, id="a segment that nobody will begin"),
+        pytest.param([attempt()], HOURS * 9, "completed", 0, id="one attempt, ended"),
+        pytest.param([attempt(ended=False)], HOURS, "running", 1, id="one attempt that may still run"),
+        pytest.param(
+            [attempt(ended=False)],
+            HOURS + timedelta.resolution,
+            "stalled",
+            1,
+            id="one attempt that cannot run any more",
+        ),
+        pytest.param([attempt(handed_over=["a"])], HOURS, "running", 1, id="a segment that has not started"),
+        pytest.param([attempt(handed_over=["a"])], HOURS * 2, "stalled", 1, id="a segment that will never start"),
         pytest.param([attempt(handed_over=["a"]), attempt("a", 1)], HOURS * 2, "completed", 0, id="both ended"),
         pytest.param([attempt("a", 1)], HOURS, "running", 1, id="the first segment's row is missing"),
         pytest.param([attempt(), attempt(minute=2, ended=False)], HOURS * 2, "completed", 0, id="delivered twice"),
     ],
 )
-def test_a_run_is_completed_when_all_its_segments_are(
+def test_a_run_is_completed_when_all_its_segments_are_completed(
     attempts: list[Attempt], after: timedelta, status: str, under_way: int
 ) -> None:
     found = report(*attempts, after=after)
@@ -105,26 +111,26 @@ def test_a_run_is_completed_when_all_its_segments_are(
     ("attempts", "after", "interruptions"),
     [
         pytest.param([attempt()], HOURS * 2, 0, id="none"),
-        pytest.param([attempt(ended=False)], HOURS, 0, id="it may go on"),
-        pytest.param([attempt(ended=False)], HOURS * 2, 1, id="it cannot go on"),
-        pytest.param([attempt(ended=False), attempt(minute=1, ended=False)], HOURS, 1, id="a later one goes on"),
-        pytest.param([attempt(ended=False), attempt(minute=1)], HOURS, 1, id="a later one ended"),
-        pytest.param([attempt(), attempt(minute=1, ended=False)], HOURS, 1, id="an earlier one ended"),
+        pytest.param([attempt(ended=False)], HOURS, 0, id="it may still run"),
+        pytest.param([attempt(ended=False)], HOURS * 2, 1, id="it cannot run any more"),
+        pytest.param([attempt(ended=False), attempt(minute=1, ended=False)], HOURS, 1, id="a later attempt is running"),
+        pytest.param([attempt(ended=False), attempt(minute=1)], HOURS, 1, id="a later attempt ended"),
+        pytest.param([attempt(), attempt(minute=1, ended=False)], HOURS, 1, id="an earlier attempt ended"),
     ],
 )
-def test_an_attempt_that_was_cut_off_is_an_interruption(
+def test_an_attempt_that_was_cut_off_counts_as_an_interruption(
     attempts: list[Attempt], after: timedelta, interruptions: int
 ) -> None:
     assert report(*attempts, after=after).interruptions == interruptions
 
 
-def test_of_several_attempts_that_ended_the_last_one_tells_what_is_left() -> None:
+def test_the_last_attempt_that_ended_decides_what_is_left() -> None:
     tried = [attempt(minute=0, failures=3), attempt(minute=1, failures=2), attempt(minute=2, ended=False, failures=1)]
     assert report(*tried).failures == 2
     assert report(*[replace(each, ended=False) for each in tried]).failures == 1
 
 
-def test_attempts_of_the_same_instant_are_told_apart_by_their_ids() -> None:
+def test_attempts_that_started_at_the_same_instant_are_ordered_by_their_ids() -> None:
     one, other = (replace(attempt(failures=number), attempt_id=str(number)) for number in (1, 2))
     assert report(other, one).failures == report(one, other).failures == 2
 
@@ -153,7 +159,7 @@ def test_a_run_is_clean_when_it_is_completed_without_a_failure(
     assert replace(report(attempt()), status=status, failures=failures).is_clean is is_clean
 
 
-def test_a_snapshot_stays_as_it_is_while_the_run_goes_on() -> None:
+def test_a_snapshot_does_not_change_while_the_run_continues() -> None:
     totals = RunTotals("run-1", settled=1, handed_over=["a"], amounts={"USD": Decimal(1)}, failed=[failure(1)])
     before = snapshot(totals)
     assert before == totals

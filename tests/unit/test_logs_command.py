@@ -1,4 +1,4 @@
-"""How `make logs` shows what a stack logs, and that it shows each line once."""
+"""`make logs`: the form of its lines, and that it shows each line once."""
 
 import json
 import re
@@ -22,29 +22,29 @@ def text(message: str | dict[str, Any], stream: str = AWS_STREAM) -> str | None:
     return shown(Line("1", NOON, stream, written), STACK, {})
 
 
-def test_a_functions_line() -> None:
+def test_a_line_of_a_function_is_shown_with_its_fields() -> None:
     line = {"level": "WARNING", "message": "request refused", "function_name": f"{STACK}-record-usage", "status": 409}
     line |= {"code": "event_id_conflict", "cold_start": True, "service": STACK, "timestamp": "2026-11-25"}
     found = text(line)
     assert found == "12:00:00 WARNING record-usage       request refused  status=409  code=event_id_conflict"
 
 
-def test_an_exception_keeps_its_lines() -> None:
+def test_an_exception_is_shown_with_its_traceback() -> None:
     found = text({"level": "ERROR", "message": "internal error", "exception": "Traceback:\n  KeyError"})
     assert found
     assert found.splitlines()[1:] == ["    Traceback:", "      KeyError"]
 
 
-def access_line(**said: str) -> str:
-    """A line of the access log as the template words it; what API Gateway has nothing to say of is `-`."""
+def access_line(**values: str) -> str:
+    """A line of the access log in the template's format. Variables without a value are `-`, as in API Gateway."""
     written: str = template()["Resources"]["Api"]["Properties"]["AccessLogSettings"]["Format"]
     variables = re.findall(r"\$context\.([\w.]+)", written)
-    assert set(said) <= {each.replace(".", "_") for each in variables}
-    return re.sub(r"\$context\.([\w.]+)", lambda found: said.get(found[1].replace(".", "_"), "-"), written)
+    assert set(values) <= {each.replace(".", "_") for each in variables}
+    return re.sub(r"\$context\.([\w.]+)", lambda found: values.get(found[1].replace(".", "_"), "-"), written)
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("values", "expected"),
     [
         ({"status": "201", "responseLatency": "31"}, "201     api                POST /api/usage/record  31 ms"),
         (
@@ -58,8 +58,8 @@ def access_line(**said: str) -> str:
     ],
     ids=["answered by a function", "answered by API Gateway", "no route"],
 )
-def test_a_request_to_the_api(said: dict[str, str], expected: str) -> None:
-    assert text(access_line(**({"routeKey": "POST /api/usage/record"} | said))) == f"12:00:00 {expected}"
+def test_a_request_to_the_api_is_shown_with_its_status_route_and_latency(values: dict[str, str], expected: str) -> None:
+    assert text(access_line(**({"routeKey": "POST /api/usage/record"} | values))) == f"12:00:00 {expected}"
 
 
 @pytest.mark.parametrize(
@@ -73,45 +73,45 @@ def test_a_request_to_the_api(said: dict[str, str], expected: str) -> None:
         pytest.param("", id="empty"),
     ],
 )
-def test_what_nobody_reads_is_left_out(noise: str | dict[str, Any]) -> None:
+def test_noise_is_left_out(noise: str | dict[str, Any]) -> None:
     assert text(noise) is None
 
 
-def test_an_invocation_says_how_long_it_took() -> None:
+def test_the_duration_of_an_invocation_is_shown() -> None:
     report = "REPORT RequestId: 1\tDuration: 12.34 ms\tBilled Duration: 13 ms"
     assert text(report) == "12:00:00         record-usage       took 12 ms"
     assert text(report, EMULATED_STREAM) is None
 
 
 @pytest.mark.parametrize("message", ["Task timed out after 10 seconds", "[1, 2]"])
-def test_what_is_no_line_of_ours_is_shown_as_it_is(message: str) -> None:
+def test_other_lines_are_shown_unchanged(message: str) -> None:
     assert text(message) == f"12:00:00         record-usage       {message}"
 
 
 class Groups:
-    """Log groups that give, each time they are asked, what had arrived by then; the last time somebody ends it."""
+    """Log groups that return, at each poll, the events that had arrived by then."""
 
     def __init__(self, *polls: dict[str, list[tuple[int, str]]]) -> None:
         self.polls = list(polls)
-        self.asked: list[int] = []
+        self.starts: list[int] = []
 
     def get_paginator(self, name: str) -> "Groups":
         assert name == "filter_log_events"
         return self
 
-    def paginate(self, **asked: Any) -> list[dict[str, Any]]:
-        self.asked.append(asked["startTime"])
-        events = self.polls[0].get(asked["logGroupName"], [])
-        if asked["logGroupName"] == "access":
+    def paginate(self, **query: Any) -> list[dict[str, Any]]:
+        self.starts.append(query["startTime"])
+        events = self.polls[0].get(query["logGroupName"], [])
+        if query["logGroupName"] == "access":
             self.polls.pop(0)
         return [
             {"events": [{"timestamp": at, "logStreamName": "s", "message": message}]}
             for at, message in events
-            if at >= asked["startTime"]
+            if at >= query["startTime"]
         ]
 
 
-def test_lines_come_once_and_in_order_over_all_groups(
+def test_each_line_is_shown_once_and_late_lines_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = {"functions": [(NOON, "one"), (NOON + 2, "three")], "access": [(NOON + 1, "two")]}
@@ -128,4 +128,4 @@ def test_lines_come_once_and_in_order_over_all_groups(
         logs.follow(groups, ["functions", "access"], STACK, since=NOON / 1000 - 60)
     printed = [line.split()[-1] for line in capsys.readouterr().out.splitlines()]
     assert printed == ["one", "two", "three", "late", "four"]
-    assert groups.asked[-1] == NOON - 10_000, "lines that come late are asked for"
+    assert groups.starts[-1] == NOON - 10_000, "late lines would be missed"

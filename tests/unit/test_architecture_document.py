@@ -7,7 +7,7 @@ from tests.template import ROOT, functions, tables_template
 TEXT = (ROOT / "docs/architecture.md").read_text()
 
 
-def test_the_tables_are_those_of_the_template() -> None:
+def test_the_described_tables_are_those_of_the_template() -> None:
     described: dict[str, tuple[list[str], list[str]]] = {}
     section = TEXT.partition("\n## Tables\n")[2].partition("\n\nTwo transactions")[0]
     row = re.compile(r"^\| `(\w+)` \|(.*)\|(.*)\|(.*)\|(.*)\|$", re.MULTILINE)
@@ -23,10 +23,10 @@ def test_the_tables_are_those_of_the_template() -> None:
     assert described == defined
 
 
-def test_the_functions_in_the_pictures_exist() -> None:
-    pictures = "\n".join(re.findall(r"^```mermaid\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
+def test_the_functions_in_the_diagrams_exist() -> None:
+    diagrams = "\n".join(re.findall(r"^```mermaid\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
     existing = {each["Properties"]["FunctionName"]["Fn::Sub"].partition("-")[2] for each in functions().values()}
     first_words = "|".join({name.partition("-")[0] for name in existing})
-    named = set(re.findall(rf"\b(?:{first_words})-[a-z]+(?:-[a-z]+)*\b", pictures))
+    named = set(re.findall(rf"\b(?:{first_words})-[a-z]+(?:-[a-z]+)*\b", diagrams))
     assert named
     assert named - existing == set()

@@ -1,4 +1,4 @@
-"""What a deployment can be told, what follows from it, and what outlives it."""
+"""The parameters of the template, the names that depend on the stack, and the resources that outlive it."""
 
 import copy
 import re
@@ -13,22 +13,23 @@ from scripts.deployment import MAX_STACK_NAME
 from tests.template import ROOT, functions, nested, template
 
 MAX_FUNCTION_NAME = 64
-NOTHING = {"Ref": "AWS::NoValue"}
+NO_VALUE = {"Ref": "AWS::NoValue"}
 
 
 @cache
 def transformed(**parameters: str) -> dict[str, Any]:
-    """What SAM makes of template.yaml with these parameters."""
+    """The result of SAM's transform of template.yaml with these parameters."""
     source = copy.deepcopy(template())
     source["Globals"]["Function"]["CodeUri"] = "s3://bucket/functions"
     for resource in source["Resources"].values():
         if "ContentUri" in resource.get("Properties", {}):
             resource["Properties"]["ContentUri"] = "s3://bucket/layer"
-    return Translator({}, Parser()).translate(source, dict(parameters))  # type: ignore[no-untyped-call]
+    result: dict[str, Any] = Translator({}, Parser()).translate(source, dict(parameters))
+    return result
 
 
 def resources(kind: str) -> dict[str, Any]:
-    """The resources of a type, of template.yaml and of the nested stacks."""
+    """All resources of a type, in template.yaml and in the nested stacks."""
     stacks = [template(), *nested().values()]
     return {name: each for stack in stacks for name, each in stack["Resources"].items() if each["Type"] == kind}
 
@@ -43,8 +44,8 @@ def region(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("function", functions().values(), ids=functions())
-def test_a_functions_name_fits_behind_the_longest_stack_name(function: dict[str, Any]) -> None:
-    """CloudFormation would name it by itself, but then logs and metrics had names that nobody can guess."""
+def test_a_function_name_is_short_enough_with_the_longest_stack_name(function: dict[str, Any]) -> None:
+    """A name that CloudFormation chooses would also fit, but nobody could guess the names of logs and metrics."""
     prefix, _, suffix = function["Properties"]["FunctionName"]["Fn::Sub"].partition("${AWS::StackName}")
     assert prefix == ""
     assert re.fullmatch(r"-[a-z]+(-[a-z]+)*", suffix)
@@ -59,7 +60,7 @@ def test_the_stack_names_of_samconfig_are_short_enough() -> None:
 
 @pytest.mark.parametrize("kind", ["AWS::SQS::Queue", "AWS::SecretsManager::Secret"])
 def test_queues_and_secrets_outlive_their_stack(kind: str) -> None:
-    """A creation that fails leaves none, and no name is fixed: the next stack has queues and secrets of its own."""
+    """A failed creation leaves none, and no name is fixed, so that the next stack can create its own."""
     found = resources(kind)
     assert found
     for name, resource in found.items():
@@ -69,13 +70,13 @@ def test_queues_and_secrets_outlive_their_stack(kind: str) -> None:
 
 
 @pytest.mark.parametrize("origins", ["https://app.example.com", "https://a.example.com,http://localhost:5173", "*"])
-def test_browsers_of_these_origins_may_call(origins: str) -> None:
+def test_allowed_origins_configure_cors(origins: str) -> None:
     assert accepts("AllowedOrigins", origins)
     condition, allowed, otherwise = cors(AllowedOrigins=origins)["Fn::If"]
     assert template()["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "AllowedOrigins"}, ""]}]}
-    assert otherwise == NOTHING
+    assert otherwise == NO_VALUE
     assert allowed["allowOrigins"] == {"Fn::Split": [",", origins]}
-    # Credentials are headers here, never cookies, and `*` would not stand for `authorization`.
+    # Credentials come in headers, never in cookies. `*` would not include `authorization`.
     assert "allowCredentials" not in allowed
     assert set(allowed["allowHeaders"]) >= {"authorization", "x-api-key", "content-type", "idempotency-key", "prefer"}
     assert set(allowed["exposeHeaders"]) >= {"retry-after", "www-authenticate", "allow"}
@@ -95,7 +96,7 @@ def cors(**parameters: str) -> Any:
         "*,https://a.example.com",
     ],
 )
-def test_what_is_no_origin_is_refused(origins: str) -> None:
+def test_a_value_that_is_not_an_origin_is_refused(origins: str) -> None:
     assert not accepts("AllowedOrigins", origins)
 
 
@@ -104,7 +105,7 @@ def test_no_origin_is_allowed_by_default() -> None:
     assert accepts("AllowedOrigins", "")
 
 
-def test_an_own_domain_leads_to_the_api_and_the_output_follows() -> None:
+def test_a_custom_domain_is_mapped_to_the_api_and_shown_in_the_output() -> None:
     made = transformed()["Resources"]
     assert made["ApiMapping"]["Properties"] == {
         "ApiId": {"Ref": "Api"},
@@ -130,10 +131,12 @@ def test_an_own_domain_leads_to_the_api_and_the_output_follows() -> None:
         pytest.param("RunBillingFunction", "BillingConcurrency", "ReservesBilling", id="billing"),
     ],
 )
-def test_reserved_concurrency_is_none_or_enough(function: str, parameter: str, condition: str) -> None:
-    """A queue that starts more than are reserved has deliveries throttled, and each counts as one that failed."""
+def test_reserved_concurrency_is_none_or_at_least_what_the_queues_start(
+    function: str, parameter: str, condition: str
+) -> None:
+    """With less, deliveries are throttled, and SQS counts each throttled delivery as a failed one."""
     properties = functions()[function]["Properties"]
-    assert properties["ReservedConcurrentExecutions"] == {"Fn::If": [condition, {"Ref": parameter}, NOTHING]}
+    assert properties["ReservedConcurrentExecutions"] == {"Fn::If": [condition, {"Ref": parameter}, NO_VALUE]}
     assert template()["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, "0"]}]}
     assert template()["Parameters"][parameter]["Default"] == "0"
     starts = [event["Properties"].get("ScalingConfig", {}) for event in properties["Events"].values()]
