@@ -48,7 +48,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="dead_events", description="List, redrive or drop accepted events that could not be recorded."
     )
-    parser.add_argument("action", nargs="?", default="list", choices=["list", "redrive", "drop"])
+    parser.add_argument(
+        "action", nargs="?", default="list", choices=["list", "redrive", "drop"], help="(default: list)"
+    )
     parser.add_argument("ids", nargs="*", metavar="ID", help="only these events; `list` prints the ids")
     parser.add_argument("--code", help="only events with this reason")
     parser.add_argument("--subscription", metavar="ID", help="only events of this subscription")

@@ -102,7 +102,7 @@ class DeployedStack:
         if algorithm != "HS256":
             raise Failure(
                 f"{self.name} accepts {algorithm} tokens, which only its identity provider can sign.\n"
-                "Set TEST_AUTH_TOKEN to one of its tokens, or API_KEY to an API key (make api-key ID=... SCOPE=operate)."
+                "Set TEST_AUTH_TOKEN to one of its tokens, or API_KEY to a key (make api-key ID=... SCOPE=operate)."
             )
         try:
             secret = self.vault.get_secret_value(SecretId=self.outputs["JwtSecretArn"])["SecretString"]
