@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import ROOT, billing_run, capacity, cost, one_ledger, runtime, single, surroundings
+from bench import ROOT, billing_run, capacity, cost, fixtures, one_ledger, runtime, single
 from scripts import local_stack
 from scripts.local_cloud import LocalCloud
 from scripts.progress import Failure
@@ -56,7 +56,7 @@ def main() -> int:
 
 def measured(url: str, build: Path, quick: bool) -> dict[str, Any]:
     def account() -> dict[str, str]:
-        return surroundings.account(url)
+        return fixtures.account(url)
 
     def size(full: int) -> int:
         return max(1, full // 10) if quick else full

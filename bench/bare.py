@@ -6,7 +6,7 @@ from typing import Any
 
 import boto3
 
-from bench.surroundings import METADATA, PLAN, UNIT_PRICE, USAGE_TYPE, USER
+from bench.fixtures import METADATA, PLAN, UNIT_PRICE, USAGE_TYPE, USER
 from usage_billing.kernel.exact_json import dumps
 
 PERIOD = "2026-11-01T00:00:00Z"

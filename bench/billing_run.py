@@ -11,9 +11,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from bench import bare, surroundings
-from bench.crowd import Crowd, quiet
-from bench.surroundings import Environment, context
+from bench import bare, fixtures
+from bench.fixtures import Environment, context
+from bench.workers import WorkerPool, quiet
 from usage_billing.billing.runner import THREADS
 from usage_billing.invoices.ids import invoice_id, item_id
 from usage_billing.kernel.shards import shard_of
@@ -27,11 +27,11 @@ def measure(
     ours: Environment, theirs: Environment, changed: int, small_run: int, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """Measure in turns: half of the bare ledgers, the billing run, then the other half."""
-    with Crowd(ours, 1) as runner, Crowd(theirs, 1) as writer:
+    with WorkerPool(ours, 1) as runner, WorkerPool(theirs, 1) as writer:
 
-        def call(crowd: Crowd, work: Callable[..., Any], *arguments: Any) -> Any:
-            crowd.begin(work, [arguments], 0)
-            return crowd.results()[0]
+        def call(pool: WorkerPool, work: Callable[..., Any], *arguments: Any) -> Any:
+            pool.begin(work, [arguments], 0)
+            return pool.results()[0]
 
         tell(f"Seeding {changed} changed ledgers twice")
         call(runner, seed, ours, "small", small_run)
@@ -73,19 +73,19 @@ def seed(_: Connection, environment: Environment, prefix: str, ledgers: int) -> 
 
 
 def _head(subscription: str) -> dict[str, Any]:
-    key = {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{surroundings.USAGE_TYPE}"}}
+    key = {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{fixtures.USAGE_TYPE}"}}
     return key | bare.head(ENTRIES) | {"pending": {"S": shard_of(_ledger_id(subscription))}}
 
 
 def _ledger_id(subscription: str) -> str:
-    return f"{subscription}#{bare.PERIOD}#{surroundings.USAGE_TYPE}"
+    return f"{subscription}#{bare.PERIOD}#{fixtures.USAGE_TYPE}"
 
 
 def run(_: Connection, pending: int) -> dict[str, float]:
     """Run billing over all pending ledgers, and measure times and the peak memory of this process."""
-    from usage_billing.billing import model  # noqa: PLC0415 - after surroundings.enter
+    from usage_billing.billing import model  # noqa: PLC0415 - after fixtures.use_account
     from usage_billing.billing import runner as billing_runner  # noqa: PLC0415
-    from usage_billing.platform import clock  # noqa: PLC0415 - after surroundings.enter
+    from usage_billing.platform import clock  # noqa: PLC0415 - after fixtures.use_account
     from usage_billing.platform.deadline import Deadline  # noqa: PLC0415
 
     lambda_context = context(3600)
@@ -108,7 +108,7 @@ def run(_: Connection, pending: int) -> dict[str, float]:
 
 
 def _unexpected(work: object) -> None:
-    raise AssertionError(f"{work} was handed over, although the run had an hour")
+    raise AssertionError(f"{work} was enqueued, although the run had an hour")
 
 
 def settle_bare(_: Connection, environment: Environment, prefix: str, start: int, end: int) -> float:
@@ -125,7 +125,7 @@ def _settle(client: Any, environment: Environment, subscription: str) -> None:
     charge, through = {"N": str(bare.amount(ENTRIES))}, {"N": str(ENTRIES)}
     head = {
         "TableName": environment["USAGE_SUMMARY_TABLE"],
-        "Key": {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{surroundings.USAGE_TYPE}"}},
+        "Key": {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{fixtures.USAGE_TYPE}"}},
         "UpdateExpression": "SET billed_through = :n, billed_quantity = :q, billed_amount = :a, billed_items = :one "
         "REMOVE pending",
         "ConditionExpression": "billed_through = :zero AND last_sequence = :n",
@@ -141,13 +141,13 @@ def _settle(client: Any, environment: Environment, subscription: str) -> None:
         "TableName": environment["USAGE_INVOICE_ITEM_TABLE"],
         "Item": {
             "invoice_id": {"S": invoice_id(subscription, bare.PERIOD)},
-            "item_id": {"S": item_id(LedgerKey(subscription, bare.PERIOD, surroundings.USAGE_TYPE), ENTRIES)},
-            "usage_type": {"S": surroundings.USAGE_TYPE},
+            "item_id": {"S": item_id(LedgerKey(subscription, bare.PERIOD, fixtures.USAGE_TYPE), ENTRIES)},
+            "usage_type": {"S": fixtures.USAGE_TYPE},
             "period_start": {"S": bare.PERIOD},
             "period_end": {"S": bare.PERIOD_END},
             "description": {"S": "7 assessment beyond the included 5, at 2.50 USD each"},
             "quantity": {"N": "7"},
-            "unit_price": {"N": str(surroundings.UNIT_PRICE)},
+            "unit_price": {"N": str(fixtures.UNIT_PRICE)},
             "amount": charge,
             "currency": {"S": "USD"},
             "from_sequence": {"N": "1"},
@@ -168,7 +168,7 @@ def _settle(client: Any, environment: Environment, subscription: str) -> None:
             ":draft": {"S": "draft"},
             ":shard": {"S": "7"},
             ":usd": {"S": "USD"},
-            ":u": {"S": surroundings.USER},
+            ":u": {"S": fixtures.USER},
             ":end": {"S": bare.PERIOD_END},
             ":a": charge,
             ":one": {"N": "1"},

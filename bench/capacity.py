@@ -3,21 +3,21 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench import surroundings
-from bench.crowd import quiet
-from bench.surroundings import Environment, batch_request, context, record_request
+from bench import fixtures
+from bench.fixtures import Environment, batch_request, context, record_request
 from bench.units import Units, counted
+from bench.workers import quiet
 
 BATCH = 99
 
 
 def measure(environment: Environment) -> dict[str, Any]:
     """Measure one event, a batch on one ledger, a replay, and settling a small and a large ledger."""
-    surroundings.enter(environment)
-    import record_batch  # noqa: PLC0415 - after surroundings.enter
+    fixtures.use_account(environment)
+    import record_batch  # noqa: PLC0415 - after fixtures.use_account
     import record_usage  # noqa: PLC0415
 
-    surroundings.subscribe("single", "batch", "small", "large")
+    fixtures.subscribe("single", "batch", "small", "large")
     # Warm up, so that the process knows the subscription and the ledger is open.
     _of(lambda: record_usage.handler(record_request("single", "warm"), context()), 201)
     _of(lambda: record_batch.handler(batch_request("batch", ["warm"]), context()), 200)

@@ -9,10 +9,10 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from bench import bare, surroundings
-from bench.crowd import CALLERS, CONSUMERS, Crowd, Done, call, consume, totals
+from bench import bare, fixtures
+from bench.fixtures import Environment, batch_request, record_request, report
 from bench.single import rates
-from bench.surroundings import Environment, batch_request, record_request, report
+from bench.workers import CALLERS, CONSUMERS, Done, WorkerPool, call, consume, totals
 from tests import ledgers
 from usage_billing.kernel.exact_json import dumps
 
@@ -26,13 +26,13 @@ HOW = (
 
 def measure(ours: Environment, theirs: Environment, rounds: int, batches: int, singles: int) -> dict[str, Any]:
     """Measure both. `batches` and `singles` are the numbers of requests per caller and round."""
-    surroundings.enter(ours)
-    with Crowd(ours, CALLERS) as callers, Crowd(ours, CONSUMERS) as consumers:
+    fixtures.use_account(ours)
+    with WorkerPool(ours, CALLERS) as callers, WorkerPool(ours, CONSUMERS) as consumers:
         scenario = _Scenario(ours, theirs, callers, consumers)
         scenario.warm_up()
-        together = [scenario.compare("record_batch", batches) for _ in range(rounds)]
-        alone = [scenario.compare("record_usage", singles) for _ in range(rounds)]
-    return {"batches": _summary(together), "singles": _summary(alone)}
+        batch_rounds = [scenario.compare("record_batch", batches) for _ in range(rounds)]
+        single_rounds = [scenario.compare("record_usage", singles) for _ in range(rounds)]
+    return {"batches": _summary(batch_rounds), "singles": _summary(single_rounds)}
 
 
 def _summary(outcomes: Sequence[tuple[float, float, "Done", "Done", int]]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _summary(outcomes: Sequence[tuple[float, float, "Done", "Done", int]]) -> di
 
 
 class _Scenario:
-    def __init__(self, ours: Environment, theirs: Environment, callers: Crowd, consumers: Crowd) -> None:
+    def __init__(self, ours: Environment, theirs: Environment, callers: WorkerPool, consumers: WorkerPool) -> None:
         self.ours, self.theirs, self.callers, self.consumers = ours, theirs, callers, consumers
         self.sqs = boto3.client("sqs", config=Config(max_pool_connections=CALLERS))
         self.bare_queue = self.sqs.create_queue(QueueName="bare")["QueueUrl"]
@@ -65,7 +65,7 @@ class _Scenario:
     def warm_up(self) -> None:
         """Let each process load its code and create its clients, as in a warm Lambda environment."""
         names = [f"warm-{number}" for number in range(CALLERS)]
-        surroundings.subscribe(*names)
+        fixtures.subscribe(*names)
         requests = []
         for name in names:
             queued = record_request(name, "queued")
@@ -77,7 +77,7 @@ class _Scenario:
     def compare(self, module: str, requests: int) -> tuple[float, float, Done, Done, int]:
         """Return events per second (ours, bare), the work of callers and consumers, and the number of events."""
         name = f"ledger-{next(self.numbers)}"
-        surroundings.subscribe(name)
+        fixtures.subscribe(name)
         single = module == "record_usage"
         sent = [[_request(single, name, caller, number) for number in range(requests)] for caller in range(CALLERS)]
         events = CALLERS * requests * (1 if single else BATCH)

@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
-from bench import OBSERVED, ROOT, surroundings
-from bench.surroundings import Environment, batch_request, record_request
+from bench import OBSERVED, ROOT, fixtures
+from bench.fixtures import Environment, batch_request, record_request
 
 INTERPRETER = ROOT / ".local/lambda/bin/python"
 START_SECONDS = 30
@@ -53,8 +53,8 @@ def measure(
     build: Path, environment: Environment, rounds: int, warm: int, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """Measure ours and bare in turns."""
-    surroundings.enter(environment)
-    surroundings.subscribe("ours", "batch")
+    fixtures.use_account(environment)
+    fixtures.subscribe("ours", "batch")
     ours = Function("record_usage.handler", build / "RecordUsageFunction", 512)
     together = Function("record_batch.handler", build / "RecordBatchFunction", 1769)
     bare = Function("bare_handler.handler", ROOT / "bench/bare_function", 512)
@@ -139,7 +139,7 @@ def _emulator(
         *("--runtime-interface-emulator-address", f"127.0.0.1:{port}", "--runtime-api-address", f"127.0.0.1:{api}"),
         *(str(INTERPRETER), "-m", "awslambdaric", function.handler),
     ]
-    surrounding = {
+    variables = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
         "LANG": "C.UTF-8",
@@ -156,7 +156,7 @@ def _emulator(
         process = subprocess.Popen(
             command,
             cwd=function.folder,
-            env=surrounding | environment | OBSERVED,
+            env=variables | environment | OBSERVED,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -6,14 +6,14 @@ from itertools import count
 from statistics import median
 from typing import Any
 
-from bench import bare, surroundings
-from bench.crowd import quiet
-from bench.surroundings import Environment, context, record_request
+from bench import bare, fixtures
+from bench.fixtures import Environment, context, record_request
+from bench.workers import quiet
 
 
 def measure(environment: Environment, rounds: int, events: int) -> dict[str, Any]:
-    surroundings.enter(environment)
-    surroundings.subscribe("ours")
+    fixtures.use_account(environment)
+    fixtures.subscribe("ours")
     names = (f"event-{number}" for number in count())
     ledger = bare.Ledger(environment, "bare")
     ledger.open()
@@ -42,7 +42,7 @@ def _rate(work: Callable[[int], None], events: int) -> float:
 
 
 def _ours(names: Iterator[str]) -> Callable[[int], None]:
-    import record_usage  # noqa: PLC0415 - after surroundings.enter
+    import record_usage  # noqa: PLC0415 - after fixtures.use_account
 
     def record(events: int) -> None:
         for _ in range(events):

@@ -49,7 +49,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="dead_events", description="List, redrive or drop accepted events that could not be recorded."
     )
     parser.add_argument(
-        "action", nargs="?", default="list", choices=["list", "redrive", "drop"], help="what to do with the events (default: list)"
+        "action", nargs="?", default="list", choices=["list", "redrive", "drop"], help="the command (default: list)"
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="only these events; `list` prints the ids")
     parser.add_argument("--code", help="only events with this reason")

@@ -45,7 +45,7 @@ def account(endpoint: str) -> Environment:
     return process(endpoint) | {"AWS_ACCESS_KEY_ID": number} | cloud.create(**where)
 
 
-def enter(environment: Mapping[str, str]) -> None:
+def use_account(environment: Mapping[str, str]) -> None:
     """Switch this process to an account, and forget everything remembered from the previous one."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
@@ -59,10 +59,10 @@ def enter(environment: Mapping[str, str]) -> None:
 
 def subscribe(*names: str) -> None:
     """Create subscriptions with these ids, all of the same user and on the same plan."""
-    from usage_billing.plans import store as quota_store  # noqa: PLC0415 - after `enter`
+    from usage_billing.plans import store as quota_store  # noqa: PLC0415 - after `use_account`
     from usage_billing.plans.model import Quota  # noqa: PLC0415
     from usage_billing.pricing.unit import UnitPriced  # noqa: PLC0415
-    from usage_billing.subscriptions import store as subscription_store  # noqa: PLC0415 - after `enter`
+    from usage_billing.subscriptions import store as subscription_store  # noqa: PLC0415 - after `use_account`
     from usage_billing.subscriptions.model import Subscription  # noqa: PLC0415
 
     quota_store.save_quota(

@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import IO, Any, Self
 
-from bench import surroundings
-from bench.surroundings import Environment
+from bench import fixtures
+from bench.fixtures import Environment
 from bench.units import Units, counted
 from tests.template import template
 
@@ -35,7 +35,7 @@ MAX_PAYLOAD_BYTES = 5_500_000
 """Per invocation. Lambda's own limit is 6 MB."""
 
 VISIBILITY_SECONDS = 30
-MODULES = ["bench.crowd", "record_usage", "record_batch", "consume_usage", "run_billing"]
+MODULES = ["bench.workers", "record_usage", "record_batch", "consume_usage", "run_billing"]
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Done:
         )
 
 
-class Crowd:
+class WorkerPool:
     """Processes that wait for work. They end with the `with` block."""
 
     def __init__(self, environment: Environment, size: int) -> None:
@@ -111,7 +111,7 @@ def _end(process: ForkServerProcess, pipe: Connection) -> None:
 
 
 def _work(pipe: Connection, environment: Environment) -> None:
-    surroundings.enter(environment)
+    fixtures.use_account(environment)
     while True:
         try:
             work, arguments, begin_at = pipe.recv()
@@ -129,7 +129,7 @@ def call(_: Connection, module: str, requests: Sequence[dict[str, Any]]) -> Done
     handler, done = _handler(module), Done()
     with quiet() as log, counted() as units:
         for request in requests:
-            response = handler(request, surroundings.context(10))
+            response = handler(request, fixtures.context(10))
             done.statuses[str(response["statusCode"])] += 1
             done.invocations += 1
         done.ended_at, done.units, done.log_bytes = time.monotonic(), units, _size(log)
@@ -138,7 +138,7 @@ def call(_: Connection, module: str, requests: Sequence[dict[str, Any]]) -> Done
 
 def consume(pipe: Connection, queue_url: str) -> Done:
     """Pass the queue's messages to the consumer as Lambda does, until told to stop and the queue is empty."""
-    import boto3  # noqa: PLC0415 - after surroundings.enter
+    import boto3  # noqa: PLC0415 - after fixtures.use_account
 
     sqs, handler, done, stopping = boto3.client("sqs"), _handler("consume_usage"), Done(), False
     with quiet() as log, counted() as units:
@@ -158,7 +158,7 @@ def consume(pipe: Connection, queue_url: str) -> Done:
                 }
                 for each in messages
             ]
-            response = handler({"Records": records}, surroundings.context(60))
+            response = handler({"Records": records}, fixtures.context(60))
             retry = {each["itemIdentifier"] for each in response["batchItemFailures"]}
             done.ended_at = time.monotonic()
             done.invocations += 1
