@@ -40,7 +40,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     status: int
     body: Any
     headers: Mapping[str, str]
@@ -115,25 +115,25 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._http.close()
 
-    def get(self, path: str, **query: str) -> Answer:
+    def get(self, path: str, **query: str) -> Response:
         return self._call("GET", path, query=query)
 
-    def put(self, path: str, body: object) -> Answer:
+    def put(self, path: str, body: object) -> Response:
         return self._call("PUT", path, body)
 
-    def post(self, path: str, body: object) -> Answer:
+    def post(self, path: str, body: object) -> Response:
         return self._call("POST", path, body)
 
-    def _call(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Answer:
+    def _call(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Response:
         """Send a request, with retries. Repeating is safe: events have ids, all other requests read or replace."""
         for attempt in range(1, ATTEMPTS + 1):
-            answer = self._send(method, path, body, query)
-            if answer.status not in (429, 503) or attempt == ATTEMPTS:
+            response = self._send(method, path, body, query)
+            if response.status not in (429, 503) or attempt == ATTEMPTS:
                 break
-            time.sleep(min(MAX_PAUSE_SECONDS, float(answer.headers.get("retry-after", "1"))))
-        return answer
+            time.sleep(min(MAX_PAUSE_SECONDS, float(response.headers.get("retry-after", "1"))))
+        return response
 
-    def _send(self, method: str, path: str, body: object, query: Mapping[str, str] | None) -> Answer:
+    def _send(self, method: str, path: str, body: object, query: Mapping[str, str] | None) -> Response:
         content = None if body is None else dumps(body)
         headers = {} if body is None else {"content-type": "application/json"}
         try:
@@ -146,15 +146,15 @@ class Client:
             parsed = loads(response.content) if response.content else None
         except ValueError:
             parsed = response.text
-        return Answer(response.status_code, parsed, response.headers)
+        return Response(response.status_code, parsed, response.headers)
 
 
-def body_of(answer: Answer, action: str) -> Any:
+def body_of(response: Response, action: str) -> Any:
     """Return the body of a successful response.
 
     Raises:
         Failure: the response is an error. The message begins with `action`.
     """
-    if answer.status not in (200, 201):
-        raise Failure(f"{action}: {answer.detail}")
-    return answer.body
+    if response.status not in (200, 201):
+        raise Failure(f"{action}: {response.detail}")
+    return response.body

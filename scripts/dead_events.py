@@ -106,11 +106,11 @@ def _move(api: Client, asked: argparse.Namespace) -> None:
     pending = list(_bodies(api, asked))
     while pending:
         body = pending.pop()
-        answer = body_of(api.post(f"{PATH}/{asked.action}", body), f"{asked.action.capitalize()} dead events")
-        done += answer[DONE[asked.action]]
-        kept += answer["kept"]
-        if "nextCursor" in answer:
-            pending.append(body | {"cursor": answer["nextCursor"]})
+        response = body_of(api.post(f"{PATH}/{asked.action}", body), f"{asked.action.capitalize()} dead events")
+        done += response[DONE[asked.action]]
+        kept += response["kept"]
+        if "nextCursor" in response:
+            pending.append(body | {"cursor": response["nextCursor"]})
     print(f"{done} dead events {DONE[asked.action]}")
     if kept:
         raise Failure(

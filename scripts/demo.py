@@ -27,7 +27,7 @@ from usage_billing.kernel.numbers import as_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scripts.client import Answer
+    from scripts.client import Response
     from scripts.local_stack import Stack
 
 console = Console(highlight=False)
@@ -172,13 +172,13 @@ def _record(actor: Actor, events: Sequence[Event], now: datetime) -> None:
         f"{actor.user} ({actor.plan})", "usage type", "quantity >", "used so far >", "remaining >", "billable >"
     )
     for event in events:
-        answer = _send(actor, event, now)
-        _check_recorded(actor, event, answer, 201)
+        response = _send(actor, event, now)
+        _check_recorded(actor, event, response, 201)
         table.add_row(event.usage_type, *map(str, (event.quantity, event.used, event.remaining, event.billable)))
     console.print(table)
 
 
-def _send(actor: Actor, event: Event, now: datetime) -> Answer:
+def _send(actor: Actor, event: Event, now: datetime) -> Response:
     body = {
         "eventId": f"event-{event.number}",
         "userId": actor.user,
@@ -191,29 +191,29 @@ def _send(actor: Actor, event: Event, now: datetime) -> Answer:
     return actor.service.post("/api/usage/record", body)
 
 
-def _check_recorded(actor: Actor, event: Event, answer: Answer, status: int) -> None:
+def _check_recorded(actor: Actor, event: Event, response: Response, status: int) -> None:
     what = f"{actor.user}, event {event.number}"
-    _expect(f"{what}: status", answer.status, status, answer)
-    _expect(f"{what}: used", answer.body["quota"]["used"], event.used)
-    _expect(f"{what}: remaining", answer.body["quota"]["remaining"], event.remaining)
-    _expect(f"{what}: exceeded", answer.body["quota"]["exceeded"], event.remaining == 0 and event.billable > 0)
-    _expect(f"{what}: billable quantity", answer.body["billableQuantity"], event.billable)
+    _expect(f"{what}: status", response.status, status, response)
+    _expect(f"{what}: used", response.body["quota"]["used"], event.used)
+    _expect(f"{what}: remaining", response.body["quota"]["remaining"], event.remaining)
+    _expect(f"{what}: exceeded", response.body["quota"]["exceeded"], event.remaining == 0 and event.billable > 0)
+    _expect(f"{what}: billable quantity", response.body["billableQuantity"], event.billable)
 
 
 def _replay(actor: Actor, event: Event, now: datetime) -> None:
-    answer = _send(actor, event, now)
-    _check_recorded(actor, event, answer, 200)
+    response = _send(actor, event, now)
+    _check_recorded(actor, event, response, 200)
     _say(f"The service sends event-{event.number} again: 200 with the same response, and still {event.used} used.")
 
 
 def _check_access(owner: Actor, other: Actor) -> None:
-    answer = other.own.get(f"/api/usage/subscription/{owner.subscription}")
-    _expect(f"{other.user} reads {owner.subscription}: status", answer.status, 403, answer)
-    _say(f"{other.user} tries to read the usage of {owner.user}: 403 {answer.code}.")
+    response = other.own.get(f"/api/usage/subscription/{owner.subscription}")
+    _expect(f"{other.user} reads {owner.subscription}: status", response.status, 403, response)
+    _say(f"{other.user} tries to read the usage of {owner.user}: 403 {response.code}.")
     event = {"eventId": "mine", "userId": other.user, "subscriptionId": other.subscription, "quantity": 1}
-    answer = other.own.post("/api/usage/record", event | {"usageType": "report"})
-    _expect(f"{other.user} records usage of their own: status", answer.status, 403, answer)
-    _say(f"{other.user} tries to record usage: 403 {answer.code}. Services record usage, and users can only read it.")
+    response = other.own.post("/api/usage/record", event | {"usageType": "report"})
+    _expect(f"{other.user} records usage of their own: status", response.status, 403, response)
+    _say(f"{other.user} tries to record usage: 403 {response.code}. Services record usage, and users can only read it.")
 
 
 def _bill(name: str, one: Actor, one_does: Run, other: Actor, other_does: Run) -> None:
@@ -231,13 +231,13 @@ def _bill(name: str, one: Actor, one_does: Run, other: Actor, other_does: Run) -
 
 
 def _billed(actor: Actor) -> Any:
-    answer = actor.service.post("/api/usage/process-billing", {"subscriptionId": actor.subscription})
-    return body_of(answer, f"Bill {actor.subscription}")
+    response = actor.service.post("/api/usage/process-billing", {"subscriptionId": actor.subscription})
+    return body_of(response, f"Bill {actor.subscription}")
 
 
 def _show_usage(actor: Actor, wanted: dict[str, tuple[int, int, str]]) -> None:
-    answer = actor.own.get(f"/api/usage/user/{actor.user}")
-    (subscription,) = body_of(answer, f"Read the usage of {actor.user}")["subscriptions"]
+    response = actor.own.get(f"/api/usage/user/{actor.user}")
+    (subscription,) = body_of(response, f"Read the usage of {actor.user}")["subscriptions"]
     _expect(f"{actor.user}: subscription", subscription["subscriptionId"], actor.subscription)
     ledgers = {ledger["usageType"]: ledger for ledger in subscription["usage"]}
     _expect(f"{actor.user}: usage types", sorted(ledgers), sorted(wanted))
@@ -257,8 +257,8 @@ def _show_usage(actor: Actor, wanted: dict[str, tuple[int, int, str]]) -> None:
 
 def _show_invoice(actor: Actor, total: str, charges: Sequence[tuple[int, str, str]]) -> None:
     """`charges` are the items' quantities, unit prices and amounts."""
-    answer = actor.own.get("/api/invoices", subscriptionId=actor.subscription)
-    (invoice,) = body_of(answer, f"Read the invoices of {actor.subscription}")["invoices"]
+    response = actor.own.get("/api/invoices", subscriptionId=actor.subscription)
+    (invoice,) = body_of(response, f"Read the invoices of {actor.subscription}")["invoices"]
     path = f"/api/invoices/{invoice['invoiceId']}"
     lines = body_of(actor.own.get(path), f"Read the invoice {invoice['invoiceId']}")["lines"]
     items = body_of(actor.own.get(f"{path}/items"), f"Read the items of {invoice['invoiceId']}")["items"]
@@ -286,10 +286,10 @@ def _check_records(actor: Actor, number: int) -> None:
     _expect(f"{actor.subscription}: processed", [record["processed"] for record in records], [True] * number)
 
 
-def _expect(what: str, got: object, expected: object, answer: Answer | None = None) -> None:
+def _expect(what: str, got: object, expected: object, response: Response | None = None) -> None:
     """Raise Failure unless `got` is the expected value."""
     if got != expected:
-        why = f" ({answer.detail})" if answer and answer.code else ""
+        why = f" ({response.detail})" if response and response.code else ""
         raise Failure(f"{what}: expected {expected}, got {got}{why}")
 
 

@@ -184,10 +184,10 @@ def _stored_quotas(api: Client, plan_id: str) -> Iterator[Any]:
 def _other_users(api: Client, subscriptions: Sequence[Subscription]) -> Iterator[EntryError]:
     """Yield subscriptions that are stored with another user. The user of a subscription cannot change."""
     for index, subscription in enumerate(subscriptions):
-        answer = api.get(f"/api/subscriptions/{subscription.subscription_id}")
-        if answer.code == "subscription_not_found":
+        response = api.get(f"/api/subscriptions/{subscription.subscription_id}")
+        if response.code == "subscription_not_found":
             continue
-        stored = body_of(answer, f"Subscription {subscription.subscription_id}")
+        stored = body_of(response, f"Subscription {subscription.subscription_id}")
         if stored["userId"] != subscription.user_id:
             yield EntryError(
                 index, "userId", f"{subscription.subscription_id} belongs to {stored['userId']}, which cannot change"

@@ -27,7 +27,7 @@ from usage_billing.kernel.exact_json import loads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scripts.client import Answer
+    from scripts.client import Response
 
 USER_ID, SUBSCRIPTION_ID, USAGE_TYPE = "TEST_USER_ID", "TEST_SUBSCRIPTION_ID", "TEST_USAGE_TYPE"
 NOT_ALLOWED = "requires the scope operate"
@@ -168,10 +168,10 @@ class Smoke:
 
     def _bill(self) -> str:
         before = self._ledger()["billableQuantity"]
-        answer = self._api.post("/api/usage/process-billing", {"subscriptionId": self._subject.subscription})
-        if answer.code == "forbidden":
+        response = self._api.post("/api/usage/process-billing", {"subscriptionId": self._subject.subscription})
+        if response.code == "forbidden":
             return NOT_ALLOWED
-        run = _must_be(answer, 200)
+        run = _must_be(response, 200)
         if run["failures"]:
             raise Failure(f"{run['failures']} ledgers failed; see GET /api/billing/runs/{run['runId']}")
         if before is None:
@@ -212,12 +212,12 @@ class Smoke:
             query["cursor"] = page["nextCursor"]
 
 
-def _must_be(answer: Answer, status: int, code: str | None = None) -> Any:
+def _must_be(response: Response, status: int, code: str | None = None) -> Any:
     """Return the body of a response. Raises Failure if the status or the code is not the expected one."""
-    if (answer.status, answer.code) != (status, code):
-        got = answer.detail if answer.code else answer.status
+    if (response.status, response.code) != (status, code):
+        got = response.detail if response.code else response.status
         raise Failure(f"expected {status}{f' {code}' if code else ''}, got {got}")
-    return answer.body
+    return response.body
 
 
 if __name__ == "__main__":
