@@ -178,7 +178,7 @@ class Emulator:
         port = _free_port(wanted)
         if port != wanted and self._data.exists():
             raise Failure(
-                f"The local cloud needs port {wanted} again, but another process uses it.\n"
+                f"Port {wanted} of the local cloud is in use by another process.\n"
                 "Stop that process, or delete the data and start on another port: make stop FRESH=1 && make local"
             )
         return port

@@ -82,7 +82,7 @@ def _refuse_changes_to_fixed(cloud: Emulator) -> None:
     changed = [name for name, now in _fixed_fingerprints().items() if deployed.get(name) != now]
     if changed:
         raise Failure(
-            f"The local cloud cannot apply the changes in {' and '.join(changed)} to existing resources.\n"
+            f"{' and '.join(changed)} changed, and the local cloud cannot update the existing resources.\n"
             "Start over with an empty cloud: make stop FRESH=1 && make local"
         )
 
