@@ -77,7 +77,7 @@ lint/style:
 	@.venv/bin/ruff format --check
 lint/spelling:
 	@.venv/bin/codespell
-# Which package may import which. It prints what it analyzed to stdout, so only its verdict is shown.
+# Checks which package may import which. The output is shown only if the check fails.
 lint/imports:
 	@PYTHONPATH=layers/usage_billing .venv/bin/lint-imports --no-cache --no-logo >.local/imports.log || { cat .local/imports.log; exit 1; }
 

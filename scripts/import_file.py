@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Quota(QuotaTerms):
-    """A quota as the API takes it. A file has no path, so plan and usage type stand in each entry."""
+    """A quota in the format of the API. In a file, each entry also has the plan and the usage type."""
 
     plan_id: Identifier
     usage_type: Identifier
