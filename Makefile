@@ -1,4 +1,4 @@
-# One way in: every developer task has a target. `make` lists them.
+# Every developer task has a target. `make` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -13,21 +13,21 @@ CLOUD := $(RUN) scripts.local_cloud
 SAM := .local/sam/bin/sam
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Packages are compiled when they are first used, which is twice as fast as compiling all of them.
+# Let Python compile packages at first use. That takes half the time of compiling all of them.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-##@ Try it on this machine (no AWS account, no Docker)
+##@ Run it locally (no AWS account, no Docker)
 .PHONY: demo local stop status
-demo: setup ## Set up, start a local cloud, deploy to it and show a bill being made
+demo: setup ## Start the local cloud, deploy the stack and play one month of usage and billing
 	@$(CLOUD) start
 	@$(CLOUD) deploy
 	@$(RUN) scripts.demo
 
-local: setup ## Start the local cloud with the data it had, deploy what has changed, and show how to call it
+local: setup ## Start the local cloud with its previous data, deploy changes and show the API's URL and key
 	@$(CLOUD) start
 	@$(CLOUD) deploy
 	@$(CLOUD) status
@@ -35,41 +35,41 @@ local: setup ## Start the local cloud with the data it had, deploy what has chan
 stop: setup ## Stop the local cloud and keep its data (FRESH=1 deletes it)
 	@$(CLOUD) stop $(if $(FRESH),--fresh)
 
-status: setup ## Show where the local cloud and its API answer, and the key
+status: setup ## Show the URL and the key of the local API
 	@$(CLOUD) status
 
-##@ Work on it
+##@ Develop
 .PHONY: check test soak mutants lint format requirements clean
-check: lint ## Run the linters and the unit tests, in less than a minute: the pure modules must be covered in full
+check: lint ## Run the linters and unit tests in under a minute. Pure modules must have full test coverage
 	@$(RUN) pytest tests/unit -q -n 2 --cov
 
-test: setup ## Run all tests (ARGS="-k record -x" is handed to pytest)
+test: setup ## Run all tests (ARGS="-k record -x" is passed to pytest)
 	@$(RUN) pytest -n 2 $(ARGS)
 
-# New examples each round; a failure prints its seed and the steps that led to it.
-soak: setup ## Let the state machines and the chaos run on: make soak MINUTES=30
+# Each round uses new random examples. A failure prints the seed and the steps that led to it.
+soak: setup ## Repeat the randomized tests with new seeds: make soak MINUTES=30
 	@end=$$(( $$(date +%s) + 60 * $(or $(MINUTES),10) )); round=0; \
 	while [ $$(date +%s) -lt $$end ]; do round=$$((round + 1)); echo "  Round $$round, seed $$round$$$$"; \
 		MACHINE_EXAMPLES=200 CHAOS_SEED=$$round$$$$ $(RUN) pytest -q --hypothesis-seed=$$round$$$$ \
 			tests/integration/test_invariants.py tests/integration/test_faulty_machine.py tests/e2e/test_chaos.py; \
 	done; echo "  $$round rounds passed"
 
-mutants: setup .local/mutmut/.installed ## List changes to the pure modules that no unit test notices (MODULE=pricing.terms narrows)
+mutants: setup .local/mutmut/.installed ## List mutations of the pure modules that no unit test detects (MODULE=pricing.terms for one module)
 	@$(RUN) scripts.mutants $(if $(MODULE),--module "$(MODULE)")
 
 lint: setup ## Check spelling, style, types, imports and templates
 	@$(MAKE) -k -j2 $(OUTPUT_SYNC) lint/types lint/sam lint/templates lint/style lint/spelling lint/imports
 
-# Two at a time, the slowest first, and each prints what it found in one piece. Make before 4.0 cannot keep them apart.
+# Two run at a time, the slowest first, and each prints its output in one piece. Make before 4.0 mixes the output.
 OUTPUT_SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: lint/types lint/sam lint/templates lint/style lint/spelling lint/imports
 lint/types:
 	@.venv/bin/mypy
-# What SAM's transform makes of the template. It prints what is wrong to stderr.
+# Checks the template after SAM's transform. Errors go to stderr.
 lint/sam:
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint >/dev/null
-# AWS' rules.
+# Checks the templates against AWS's rules.
 lint/templates:
 	@.venv/bin/cfn-lint template.yaml infra/*.yaml
 lint/style:
@@ -77,7 +77,7 @@ lint/style:
 	@.venv/bin/ruff format --check
 lint/spelling:
 	@.venv/bin/codespell
-# Which package may import which. It prints what it analyzed to stdout, so only its verdict is shown.
+# Checks which package may import which. The output is shown only if the check fails.
 lint/imports:
 	@PYTHONPATH=layers/usage_billing .venv/bin/lint-imports --no-cache --no-logo >.local/imports.log || { cat .local/imports.log; exit 1; }
 
@@ -85,7 +85,7 @@ format: setup ## Format the code and apply automatic fixes
 	@.venv/bin/ruff check --fix --quiet || true
 	@.venv/bin/ruff format
 
-requirements: .local/uv/.installed ## Pin pyproject.toml's dependencies (UPGRADE=--upgrade for the newest)
+requirements: .local/uv/.installed ## Pin the dependencies of pyproject.toml (UPGRADE=--upgrade updates the pinned versions)
 	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group ministack --output-file requirements/ministack.txt
 	$(COMPILE) --group sam --output-file requirements/sam.txt
@@ -96,60 +96,60 @@ requirements: .local/uv/.installed ## Pin pyproject.toml's dependencies (UPGRADE
 	$(COMPILE) --no-universal layers/usage_recorder/pyproject.toml --constraint requirements/dev.txt \
 		--output-file layers/usage_recorder/requirements.txt
 
-clean: ## Stop every local cloud and remove all that was made here: data, environments, builds, caches
+clean: ## Stop all local clouds of this checkout and delete data, environments, builds and caches
 	@for state in .local/cloud.json .local/*/cloud.json; do \
 		if [ -e "$$state" ]; then env -u STACK -u API_URL $(CLOUD) stop --fresh --dir "$$(dirname "$$state")"; fi; done
 	rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: bench
-bench: setup .local/lambda/.installed ## Measure capacity, throughput, starts and cost against bare code (ARGS=--quick)
+bench: setup .local/lambda/.installed ## Run the benchmark: capacity, throughput, cold starts and cost (ARGS=--quick)
 	@$(RUN) bench $(ARGS)
 
-##@ Use a stack: the local cloud's, or STACK=usage-billing-dev (with AWS_REGION and AWS_PROFILE)
+##@ Use a stack: the local one, or on AWS with STACK=usage-billing-dev, AWS_REGION and AWS_PROFILE
 .PHONY: token api-key quotas subscriptions dead-events smoke logs
 token: setup ## Print a token: make token USER=user-1 ROLE=user
-	$(if $(filter command,$(origin USER)),,$(error Whose token? make token USER=user-1))
+	$(if $(filter command,$(origin USER)),,$(error USER is missing: make token USER=user-1))
 	@$(RUN) scripts.token --user "$(USER)" --role "$(ROLE)"
 
-api-key: setup ## Print a new API key: make api-key ID=reports SCOPE=read|record|operate (ARGS: --list or "--revoke ID")
-	$(if $(or $(ID),$(ARGS)),,$(error Which key? make api-key ID=reports, named by the service that will hold it))
+api-key: setup ## Create an API key: make api-key ID=reports SCOPE=read|record|operate (ARGS=--list, ARGS="--revoke ID")
+	$(if $(or $(ID),$(ARGS)),,$(error ID is missing: make api-key ID=reports. Use the name of the service that will use the key))
 	@$(RUN) scripts.api_key $(if $(ID),--id "$(ID)") $(if $(SCOPE),--scope "$(SCOPE)") $(ARGS)
 
-quotas: setup ## Import quotas: make quotas FILE=quotas.json
+quotas: setup ## Import quotas: make quotas FILE=examples/quotas.json
 	@$(RUN) scripts.import_file quotas "$(FILE)"
 
-subscriptions: setup ## Import subscriptions: make subscriptions FILE=subscriptions.json
+subscriptions: setup ## Import subscriptions: make subscriptions FILE=examples/subscriptions.json
 	@$(RUN) scripts.import_file subscriptions "$(FILE)"
 
-dead-events: setup ## List events that could not be recorded (ARGS="redrive --code CODE", "drop ID", "--help")
+dead-events: setup ## List, redrive or drop events that could not be recorded (ARGS="redrive --code CODE", ARGS=--help)
 	@$(RUN) scripts.dead_events $(ARGS)
 
-smoke: setup ## Record, read and bill once over HTTP (with STACK: TEST_USER_ID=... TEST_SUBSCRIPTION_ID=...)
+smoke: setup ## Record, read and bill usage over HTTP (STACK requires TEST_USER_ID=... TEST_SUBSCRIPTION_ID=...)
 	@$(RUN) scripts.smoke
 
-logs: setup ## Follow the logs of all functions and the API's access log (MINUTES=60 begins an hour ago)
+logs: setup ## Follow the logs of all functions and the API's access log (MINUTES=60 starts an hour ago)
 	@$(RUN) scripts.logs $(if $(MINUTES),--minutes "$(MINUTES)") $(ARGS)
 
 ##@ AWS
 .PHONY: deploy
-# With .venv on PATH a Python 3.13 there also ships bytecode for Lambda; any other just does not.
+# With .venv on PATH, the build also compiles bytecode for Lambda if .venv has Python 3.13.
 deploy: setup ## Build and deploy to AWS: make deploy STAGE=dev (PARAMETERS="Name=value ..." adds to samconfig.toml)
-	$(if $(STAGE),,$(error Which stage? make deploy STAGE=dev, or another section of samconfig.toml))
+	$(if $(STAGE),,$(error STAGE is missing: make deploy STAGE=dev, or another section of samconfig.toml))
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) scripts.deployment --stage "$(STAGE)"
 
 ##@ Environments
 .PHONY: setup
-setup: ## Install the tools, or those whose requirements have changed
+setup: ## Install the tools, or update them if their requirements have changed
 	@$(MAKE) -s -j3 $(foreach home,.venv .local/ministack .local/sam,$(home)/.installed)
 
-# Made anew when its requirements change, so nothing is ever left over from before. Only what was
-# pinned, with its hash, is installed; pip asks the registry that its owner has configured.
-# A link is refused: what it points to would be cleared.
+# An environment is recreated when its requirements change, so nothing old is left in it. Only pinned packages with a
+# matching hash are installed, from the registry that pip is configured to use. A symbolic link is refused, because the
+# folder behind it would be cleared.
 INSTALL = @for each in .venv .local $(@D); do if [ -L $$each ]; then \
-		echo "$$each is a link, perhaps to the environment of another checkout: remove it first." >&2; exit 1; fi; done && \
+		echo "$$each is a symbolic link, perhaps to the environment of another checkout. Remove it first." >&2; exit 1; fi; done && \
 	echo "  Installing $< into $(@D) ..." && \
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")' && \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required: make PYTHON=python3.13 ...")' && \
 	$(PYTHON) -m venv --clear $(@D) && \
 	$(@D)/bin/python -m pip install -qq --no-compile --no-deps --require-hashes --only-binary=:all: -r $< && \
 	touch $@

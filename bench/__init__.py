@@ -1,4 +1,4 @@
-"""Measures what the product can do, side by side with the barest code that does the same: `make bench`."""
+"""Benchmark of the product against bare code that makes the same writes: `make bench`."""
 
 import os
 import sys
@@ -6,12 +6,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Ahead of everything, also in the worker processes: the layer and the handlers, as they are in Lambda.
+# Put the layer and the handlers first on the path, as in Lambda. Worker processes need this too.
 for folder in ("functions", "layers/usage_billing"):
     if str(ROOT / folder) not in sys.path:
         sys.path.insert(0, str(ROOT / folder))
 
-# Powertools reads them when it is imported.
+# Powertools reads these variables when it is imported.
 OBSERVED = {
     "POWERTOOLS_SERVICE_NAME": "usage-billing",
     "POWERTOOLS_METRICS_NAMESPACE": "UsageBilling",

@@ -1,4 +1,4 @@
-"""python -m bench [--quick]: measures everything in one run, prints a table and writes bench/results.json."""
+"""Run the benchmark, print a table and write bench/results.json: python -m bench [--quick]."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import ROOT, billing_run, capacity, cost, one_ledger, runtime, single, surroundings
+from bench import ROOT, billing_run, capacity, cost, fixtures, one_ledger, runtime, single
 from scripts import local_stack
 from scripts.local_cloud import LocalCloud
 from scripts.progress import Failure
@@ -24,8 +24,14 @@ console = Console()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bench", description="Measure the product against the barest code.")
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything, to see that it runs; not written")
+    parser = argparse.ArgumentParser(
+        prog="bench", description="Measure the product against bare code that makes the same writes."
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="run a tenth of the load to check that the benchmark works; results are not written",
+    )
     quick: bool = parser.parse_args().quick
     cloud = LocalCloud(".local/bench")
     try:
@@ -41,16 +47,16 @@ def main() -> int:
         cloud.stop()
     console.print(_table(results))
     if quick:
-        console.print("A tenth of everything is too little to judge a target by; nothing was written.")
+        console.print("A tenth of the load is too little to judge the targets. Results were not written.")
     else:
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-        console.print(f"Everything that was measured is in {RESULTS.relative_to(ROOT)}")
+        console.print(f"All results are in {RESULTS.relative_to(ROOT)}")
     return 0
 
 
 def measured(url: str, build: Path, quick: bool) -> dict[str, Any]:
     def account() -> dict[str, str]:
-        return surroundings.account(url)
+        return fixtures.account(url)
 
     def size(full: int) -> int:
         return max(1, full // 10) if quick else full
@@ -61,13 +67,13 @@ def measured(url: str, build: Path, quick: bool) -> dict[str, Any]:
     began = time.monotonic()
     _tell("Capacity")
     found["capacity"] = capacity.measure(account())
-    _tell("Throughput of one caller")
+    _tell("Throughput of a single caller")
     found["single"] = single.measure(account(), 4 if quick else 40, 25)
-    _tell("One ledger, sixteen callers (some minutes)")
-    # A burst so long that waits of a fixed length (the queue's window is a second) are not most of it. With half as
-    # many batches it is over in five seconds on a fast machine, and the waits take two of them.
+    _tell("One ledger, 16 callers (takes some minutes)")
+    # The load must be long enough that waits of fixed length, such as the queue's window of a second, do not dominate.
+    # Half as many batches take five seconds on a fast machine, of which two are such waits.
     found["one_ledger"] = one_ledger.measure(account(), account(), rounds, max(2, size(16)), size(200))
-    _tell("Lambda's runtime")
+    _tell("Lambda runtime")
     found["runtime"] = runtime.measure(build, account(), 1 if quick else 9, size(150), _tell)
     found["billing_run"] = billing_run.measure(account(), account(), size(10_000), size(1_000), _tell)
     found["cost"] = cost.measure(found["capacity"], found["runtime"], found["one_ledger"]["singles"])
@@ -78,8 +84,8 @@ def measured(url: str, build: Path, quick: bool) -> dict[str, Any]:
     return found
 
 
-def _tell(doing: str) -> None:
-    console.print(f"  {datetime.now().astimezone():%H:%M:%S} {doing} ...")
+def _tell(step: str) -> None:
+    console.print(f"  {datetime.now().astimezone():%H:%M:%S} {step} ...")
 
 
 def _about() -> dict[str, Any]:
@@ -102,7 +108,7 @@ def _cpu() -> str:
 
 
 def _pinned(requirements: str, package: str | None = None) -> str:
-    """The version that a tool's environment has."""
+    """Return the pinned version of a package in the environment of a tool."""
     lines = (ROOT / f"requirements/{requirements}.txt").read_text().splitlines()
     start = f"{package or requirements}=="
     return next(line.removeprefix(start).partition(" ")[0] for line in lines if line.startswith(start))
@@ -112,11 +118,11 @@ Row = tuple[str, str, str, bool]
 
 
 def _rows(found: dict[str, Any]) -> list[Row]:
-    """Measure, target, what was measured, whether the target is met."""
+    """Return the rows of the table: measure, target, measured value, and True if the target is met."""
     units, single_, hot = found["capacity"], found["single"], found["one_ledger"]
     run, lambda_, bills = found["billing_run"], found["runtime"], found["cost"]
-    batch = units["batch"]["write_units_an_event"]
-    contended = hot["singles"]["write_units_an_event"]
+    batch = units["batch"]["write_units_per_event"]
+    contended = hot["singles"]["write_units_per_event"]
     settle = units["settle"]
     rows: list[Row] = [
         (
@@ -125,63 +131,63 @@ def _rows(found: dict[str, Any]) -> list[Row]:
             _units(units["record"]),
             (units["record"]["write_units"], units["record"]["read_units"], _calls(units["record"])) == (5, 1, 2),
         ),
-        ("An event in a batch of 99", "at most 3.05 WRU", f"{batch:.2f} WRU", batch <= 3.05),
+        ("Record an event in a batch of 99", "at most 3.05 WRU", f"{batch:.2f} WRU", batch <= 3.05),
         (
             "Replay",
-            "2 calls and nothing written",
+            "2 calls, no writes",
             _units(units["replay"]) + f" (+ {units['replay']['refused_write_units']:.0f} refused)",
             units["replay"]["write_units"] == 0 and _calls(units["replay"]) == 2,
         ),
         (
-            "An event, 16 writers on one ledger",
-            "at most 1.5 times the batch's",
+            "Record an event, 16 writers on one ledger",
+            "at most 1.5 times a batch",
             f"{contended:.2f} WRU, {contended / batch:.2f} times",
             contended <= 1.5 * batch,
         ),
-        _ratio("record's own code, one caller", single_, 0.75, "events"),
+        _ratio("Record, single caller", single_, 0.75, "events"),
         _ratio("One ledger, 16 callers, batches of 100", hot["batches"], 0.5, "events"),
         _ratio("One ledger, 16 callers, single events", hot["singles"], 0.4, "events"),
         (
-            "Billing a ledger of 10 / of 10,000 entries",
-            "the same calls and units",
+            "Bill a ledger with 10 / with 10,000 entries",
+            "same calls and units",
             f"{_units(settle['small'])} / {_units(settle['large'])}",
             settle["small"] == settle["large"],
         ),
         _ratio(f"Billing run over {run['changed']:,} ledgers", run, 0.6, "ledgers"),
         (
-            "Memory of a run, 10 times the ledgers",
-            "flat: at most 1.1 times",
+            "Memory of a billing run, 10 times the ledgers",
+            "constant: at most 1.1 times",
             f"{run['peak_growth']:.2f} times: {' and '.join(f'{each:.0f} MB' for each in run['peak_mb'].values())}",
             run["peak_growth"] <= 1.1,
         ),
         _times("Lambda init of record_usage", lambda_["init"], 1.6),
-        _times("Warm record, own CPU time", lambda_["warm_cpu"], 2.0),
+        _times("Warm record_usage, CPU time", lambda_["warm_cpu"], 2.0),
         _cost("A million single events", bills["single"]["usd"], 5.5),
         _cost("A million events in batches of 99", bills["batch"]["usd"], 2.5),
     ]
     return rows
 
 
-def _units(told: dict[str, Any]) -> str:
-    return f"{told['write_units']:g} WRU, {told['read_units']:g} RRU, {_calls(told)} calls"
+def _units(found: dict[str, Any]) -> str:
+    return f"{found['write_units']:g} WRU, {found['read_units']:g} RRU, {_calls(found)} calls"
 
 
-def _calls(told: dict[str, Any]) -> int:
-    return sum(told["calls"].values())
+def _calls(found: dict[str, Any]) -> int:
+    return sum(found["calls"].values())
 
 
-def _ratio(name: str, told: dict[str, Any], least: float, what: str) -> Row:
-    measured_ = f"{told['ratio']:.2f} ({told['ours_a_second']:,.0f} of {told['bare_a_second']:,.0f} {what}/s)"
-    return name, f"at least {least:.2f} of bare", measured_, told["ratio"] >= least
+def _ratio(name: str, found: dict[str, Any], minimum: float, what: str) -> Row:
+    value = f"{found['ratio']:.2f} ({found['ours_per_second']:,.0f} of {found['bare_per_second']:,.0f} {what}/s)"
+    return name, f"at least {minimum:.2f} of bare", value, found["ratio"] >= minimum
 
 
-def _times(name: str, told: dict[str, Any], most: float) -> Row:
-    measured_ = f"{told['ratio']:.2f} times ({told['ours_ms']:.1f} to {told['bare_ms']:.1f} ms)"
-    return name, f"at most {most:.1f} times bare", measured_, told["ratio"] <= most
+def _times(name: str, found: dict[str, Any], maximum: float) -> Row:
+    value = f"{found['ratio']:.2f} times ({found['ours_ms']:.1f} to {found['bare_ms']:.1f} ms)"
+    return name, f"at most {maximum:.1f} times bare", value, found["ratio"] <= maximum
 
 
-def _cost(name: str, usd: float, most: float) -> Row:
-    return name, f"at most {most:.2f} USD", f"{usd:.2f} USD", usd <= most
+def _cost(name: str, usd: float, maximum: float) -> Row:
+    return name, f"at most {maximum:.2f} USD", f"{usd:.2f} USD", usd <= maximum
 
 
 def _table(results: dict[str, Any]) -> Table:

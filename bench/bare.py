@@ -1,4 +1,4 @@
-"""The barest code that writes what the product writes: boto3, no checks, no retries of its own, nothing counted."""
+"""Bare code that makes the product's writes with boto3: no validation, no retries of its own, no metrics."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -6,7 +6,7 @@ from typing import Any
 
 import boto3
 
-from bench.surroundings import METADATA, PLAN, UNIT_PRICE, USAGE_TYPE, USER
+from bench.fixtures import METADATA, PLAN, UNIT_PRICE, USAGE_TYPE, USER
 from usage_billing.kernel.exact_json import dumps
 
 PERIOD = "2026-11-01T00:00:00Z"
@@ -15,7 +15,7 @@ RECORDED_AT = "2026-11-20T12:00:00Z"
 
 
 class Ledger:
-    """A ledger that is written by boto3 alone."""
+    """A ledger that is written with plain boto3."""
 
     def __init__(self, tables: dict[str, str], subscription: str) -> None:
         self.client: Any = boto3.client(
@@ -31,14 +31,14 @@ class Ledger:
         self.client.put_item(TableName=self.tables["USAGE_SUMMARY_TABLE"], Item=self.head_key | head(0))
 
     def read(self) -> int:
-        """The last sequence, read consistently."""
-        answer = self.client.get_item(
+        """Read the last sequence, with a consistent read."""
+        response = self.client.get_item(
             TableName=self.tables["USAGE_SUMMARY_TABLE"], Key=self.head_key, ConsistentRead=True
         )
-        return int(answer["Item"]["last_sequence"]["N"])
+        return int(response["Item"]["last_sequence"]["N"])
 
     def append(self, seen: int, event_ids: Iterable[str]) -> int:
-        """Write the entries and the head in one transaction; the last sequence after it."""
+        """Write the entries and the head in one transaction, and return the new last sequence."""
         puts = [self._put(name, sequence) for sequence, name in enumerate(event_ids, seen + 1)]
         after = seen + len(puts)
         update = {
@@ -82,7 +82,7 @@ class Ledger:
 
 
 def head(used: int) -> dict[str, Any]:
-    """The attributes of a head with so many entries, none of them billed."""
+    """Return the attributes of a head with `used` entries of quantity 1, none of them billed."""
     number = {"N": str(used)}
     terms = {
         "plan_id": {"S": PLAN},

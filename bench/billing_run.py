@@ -1,4 +1,4 @@
-"""A billing run over many changed ledgers, against bare transactions that write the same three items."""
+"""Throughput of a billing run over many changed ledgers, against bare transactions that write the same three items."""
 
 import resource
 import time
@@ -11,48 +11,48 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from bench import bare, surroundings
-from bench.crowd import Crowd, quiet
-from bench.surroundings import Environment, context
+from bench import bare, fixtures
+from bench.fixtures import Environment, context
+from bench.workers import WorkerPool, quiet
 from usage_billing.billing.runner import THREADS
 from usage_billing.invoices.ids import invoice_id, item_id
 from usage_billing.kernel.shards import shard_of
 from usage_billing.usage.ledger import LedgerKey
 
 ENTRIES = 12
-"""Of each ledger, as its head says. A run reads no entries, so none are written."""
+"""Entries per ledger according to its head. A billing run reads no entries, so none are written."""
 
 
 def measure(
     ours: Environment, theirs: Environment, changed: int, small_run: int, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Bare, ours, bare: a half of the bare ledgers before and a half after the run."""
-    with Crowd(ours, 1) as runner, Crowd(theirs, 1) as writer:
+    """Measure in turns: half of the bare ledgers, the billing run, then the other half."""
+    with WorkerPool(ours, 1) as runner, WorkerPool(theirs, 1) as writer:
 
-        def ask(crowd: Crowd, work: Callable[..., Any], *arguments: Any) -> Any:
-            crowd.begin(work, [arguments], 0)
-            return crowd.results()[0]
+        def call(pool: WorkerPool, work: Callable[..., Any], *arguments: Any) -> Any:
+            pool.begin(work, [arguments], 0)
+            return pool.results()[0]
 
-        tell(f"seeding {changed} changed ledgers twice")
-        ask(runner, seed, ours, "small", small_run)
-        ask(writer, seed, theirs, "bare", changed)
-        tell(f"a run over {small_run}")
-        small = ask(runner, run, small_run)
-        ask(runner, seed, ours, "large", changed)
-        tell("bare transactions, first half")
-        first = ask(writer, settle_bare, theirs, "bare", 0, changed // 2)
-        tell(f"a run over {changed}")
-        large = ask(runner, run, changed)
-        tell("bare transactions, second half")
-        second = ask(writer, settle_bare, theirs, "bare", changed // 2, changed)
-    ledgers_a_second, bare_a_second = changed / large["seconds"], median([first, second])
+        tell(f"Seeding {changed} changed ledgers twice")
+        call(runner, seed, ours, "small", small_run)
+        call(writer, seed, theirs, "bare", changed)
+        tell(f"Billing run over {small_run} ledgers")
+        small = call(runner, run, small_run)
+        call(runner, seed, ours, "large", changed)
+        tell("Bare transactions, first half")
+        first = call(writer, settle_bare, theirs, "bare", 0, changed // 2)
+        tell(f"Billing run over {changed} ledgers")
+        large = call(runner, run, changed)
+        tell("Bare transactions, second half")
+        second = call(writer, settle_bare, theirs, "bare", changed // 2, changed)
+    ledgers_per_second, bare_per_second = changed / large["seconds"], median([first, second])
     return {
-        "ours_a_second": ledgers_a_second,
-        "bare_a_second": bare_a_second,
-        "ratio": ledgers_a_second / bare_a_second,
-        "rounds": [round(first, 1), round(ledgers_a_second, 1), round(second, 1)],
+        "ours_per_second": ledgers_per_second,
+        "bare_per_second": bare_per_second,
+        "ratio": ledgers_per_second / bare_per_second,
+        "rounds": [round(first, 1), round(ledgers_per_second, 1), round(second, 1)],
         "changed": changed,
-        "cpu_ms_a_ledger": large["cpu_seconds"] * 1000 / changed,
+        "cpu_ms_per_ledger": large["cpu_seconds"] * 1000 / changed,
         "peak_mb": {small_run: small["peak_mb"], changed: large["peak_mb"]},
         "peak_growth": large["peak_mb"] / small["peak_mb"],
         "how": f"one process with {THREADS} threads each; half of the bare transactions before the run, half after it",
@@ -60,7 +60,7 @@ def measure(
 
 
 def seed(_: Connection, environment: Environment, prefix: str, ledgers: int) -> None:
-    """Heads with something unsettled, one a subscription."""
+    """Write heads with unsettled usage, one per subscription."""
     client = boto3.client("dynamodb", config=Config(max_pool_connections=THREADS))
     table = environment["USAGE_SUMMARY_TABLE"]
 
@@ -73,19 +73,19 @@ def seed(_: Connection, environment: Environment, prefix: str, ledgers: int) -> 
 
 
 def _head(subscription: str) -> dict[str, Any]:
-    key = {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{surroundings.USAGE_TYPE}"}}
+    key = {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{fixtures.USAGE_TYPE}"}}
     return key | bare.head(ENTRIES) | {"pending": {"S": shard_of(_ledger_id(subscription))}}
 
 
 def _ledger_id(subscription: str) -> str:
-    return f"{subscription}#{bare.PERIOD}#{surroundings.USAGE_TYPE}"
+    return f"{subscription}#{bare.PERIOD}#{fixtures.USAGE_TYPE}"
 
 
 def run(_: Connection, pending: int) -> dict[str, float]:
-    """The product's run over everything pending, and the most memory this process ever took."""
-    from usage_billing.billing import model  # noqa: PLC0415 - the surroundings are entered by now
+    """Run billing over all pending ledgers, and measure times and the peak memory of this process."""
+    from usage_billing.billing import model  # noqa: PLC0415 - after fixtures.use_account
     from usage_billing.billing import runner as billing_runner  # noqa: PLC0415
-    from usage_billing.platform import clock  # noqa: PLC0415 - the surroundings are entered by now
+    from usage_billing.platform import clock  # noqa: PLC0415 - after fixtures.use_account
     from usage_billing.platform.deadline import Deadline  # noqa: PLC0415
 
     lambda_context = context(3600)
@@ -108,11 +108,11 @@ def run(_: Connection, pending: int) -> dict[str, float]:
 
 
 def _unexpected(work: object) -> None:
-    raise AssertionError(f"{work} was handed over, in an hour")
+    raise AssertionError(f"{work} was enqueued, although the run had an hour")
 
 
 def settle_bare(_: Connection, environment: Environment, prefix: str, start: int, end: int) -> float:
-    """Ledgers a second, whose head, item and invoice are written by boto3, unread."""
+    """Settle ledgers with plain boto3: write head, item and invoice without reads. Return ledgers per second."""
     client = boto3.client("dynamodb", config=Config(max_pool_connections=THREADS))
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda number: client.describe_table(TableName=environment["INVOICE_TABLE"]), range(THREADS)))
@@ -125,7 +125,7 @@ def _settle(client: Any, environment: Environment, subscription: str) -> None:
     charge, through = {"N": str(bare.amount(ENTRIES))}, {"N": str(ENTRIES)}
     head = {
         "TableName": environment["USAGE_SUMMARY_TABLE"],
-        "Key": {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{surroundings.USAGE_TYPE}"}},
+        "Key": {"subscription_id": {"S": subscription}, "ledger": {"S": f"{bare.PERIOD}#{fixtures.USAGE_TYPE}"}},
         "UpdateExpression": "SET billed_through = :n, billed_quantity = :q, billed_amount = :a, billed_items = :one "
         "REMOVE pending",
         "ConditionExpression": "billed_through = :zero AND last_sequence = :n",
@@ -141,13 +141,13 @@ def _settle(client: Any, environment: Environment, subscription: str) -> None:
         "TableName": environment["USAGE_INVOICE_ITEM_TABLE"],
         "Item": {
             "invoice_id": {"S": invoice_id(subscription, bare.PERIOD)},
-            "item_id": {"S": item_id(LedgerKey(subscription, bare.PERIOD, surroundings.USAGE_TYPE), ENTRIES)},
-            "usage_type": {"S": surroundings.USAGE_TYPE},
+            "item_id": {"S": item_id(LedgerKey(subscription, bare.PERIOD, fixtures.USAGE_TYPE), ENTRIES)},
+            "usage_type": {"S": fixtures.USAGE_TYPE},
             "period_start": {"S": bare.PERIOD},
             "period_end": {"S": bare.PERIOD_END},
             "description": {"S": "7 assessment beyond the included 5, at 2.50 USD each"},
             "quantity": {"N": "7"},
-            "unit_price": {"N": str(surroundings.UNIT_PRICE)},
+            "unit_price": {"N": str(fixtures.UNIT_PRICE)},
             "amount": charge,
             "currency": {"S": "USD"},
             "from_sequence": {"N": "1"},
@@ -168,7 +168,7 @@ def _settle(client: Any, environment: Environment, subscription: str) -> None:
             ":draft": {"S": "draft"},
             ":shard": {"S": "7"},
             ":usd": {"S": "USD"},
-            ":u": {"S": surroundings.USER},
+            ":u": {"S": fixtures.USER},
             ":end": {"S": bare.PERIOD_END},
             ":a": charge,
             ":one": {"N": "1"},

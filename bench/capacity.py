@@ -1,24 +1,24 @@
-"""What the work costs at DynamoDB: calls and units."""
+"""Calls to DynamoDB, and the units that they consume."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench import surroundings
-from bench.crowd import quiet
-from bench.surroundings import Environment, batch_request, context, record_request
+from bench import fixtures
+from bench.fixtures import Environment, batch_request, context, record_request
 from bench.units import Units, counted
+from bench.workers import quiet
 
 BATCH = 99
 
 
 def measure(environment: Environment) -> dict[str, Any]:
-    """One event, a batch on one ledger, a replay, and the settling of a small and of a large ledger."""
-    surroundings.enter(environment)
-    import record_batch  # noqa: PLC0415 - after the surroundings are entered
+    """Measure one event, a batch on one ledger, a replay, and settling a small and a large ledger."""
+    fixtures.use_account(environment)
+    import record_batch  # noqa: PLC0415 - after fixtures.use_account
     import record_usage  # noqa: PLC0415
 
-    surroundings.subscribe("single", "batch", "small", "large")
-    # Warm: the subscription is known to the process and the ledger is open.
+    fixtures.subscribe("single", "batch", "small", "large")
+    # Warm up, so that the process knows the subscription and the ledger is open.
     _of(lambda: record_usage.handler(record_request("single", "warm"), context()), 201)
     _of(lambda: record_batch.handler(batch_request("batch", ["warm"]), context()), 200)
     event = record_request("single", "event")
@@ -27,10 +27,10 @@ def measure(environment: Environment) -> dict[str, Any]:
     names = [f"event-{number}" for number in range(BATCH)]
     batch = _of(lambda: record_batch.handler(batch_request("batch", names), context()), 200)
     return {
-        "record": _told(single),
-        "batch": _told(batch) | {"events": BATCH, "write_units_an_event": batch.charged / BATCH},
-        "replay": _told(replay),
-        "settle": {name: _told(_settling(name, entries)) for name, entries in (("small", 10), ("large", 10_000))},
+        "record": _as_dict(single),
+        "batch": _as_dict(batch) | {"events": BATCH, "write_units_per_event": batch.charged / BATCH},
+        "replay": _as_dict(replay),
+        "settle": {name: _as_dict(_settling(name, entries)) for name, entries in (("small", 10), ("large", 10_000))},
     }
 
 
@@ -56,12 +56,12 @@ def _settling(subscription: str, entries: int) -> Units:
 
 def _of(work: Callable[[], Mapping[str, Any]], status: int) -> Units:
     with quiet(), counted() as units:
-        answer = work()
-    assert answer["statusCode"] == status, answer
+        response = work()
+    assert response["statusCode"] == status, response
     return units
 
 
-def _told(units: Units) -> dict[str, Any]:
+def _as_dict(units: Units) -> dict[str, Any]:
     return {
         "calls": dict(units.calls),
         "read_units": units.read,

@@ -1,4 +1,4 @@
-"""What a million events cost on AWS: measured units, durations and log bytes, times the prices of prices.json."""
+"""Cost of a million events on AWS: measured units, durations and log bytes, times the prices in prices.json."""
 
 import json
 import math
@@ -11,10 +11,10 @@ from bench import ROOT
 
 MILLION = 1_000_000
 FULL_CORE_MB = 1769
-"""With this much memory a function has one whole vCPU; with less, its share."""
+"""A function with this much memory has one vCPU. With less memory it has a proportional share."""
 
 SQS_BATCH = 10
-"""Messages that Lambda's poller receives, and deletes, with one request."""
+"""Messages that Lambda's poller receives or deletes with one request."""
 
 ACCESS_LOG_VALUES = {
     "requestId": "JKJaXmPLvHcESHA=",
@@ -30,17 +30,17 @@ ACCESS_LOG_VALUES = {
     "error.responseType": "-",
 }
 LINE_BYTES = 26
-"""What CloudWatch Logs adds to every line that it charges for."""
+"""Bytes that CloudWatch Logs adds to each line when it computes charges."""
 
-ASSUMED = (
-    "An arm64 vCPU computes as fast as a core of this machine, and a function has memory/1769 of one.",
-    "DynamoDB answers as slowly as the emulator did. Another 10 ms an event would add 0.07 USD at 512 MB.",
-    "Billing, storage, data transfer, snapshots and cold starts are not in the sum; some are told beside it.",
+ASSUMPTIONS = (
+    "An arm64 vCPU is as fast as a core of this machine, and a function has memory/1769 of a vCPU.",
+    "DynamoDB is as slow as the emulator was. Another 10 ms per event would add 0.07 USD at 512 MB.",
+    "The sum leaves out billing, storage, data transfer, snapshots and cold starts. Some are listed separately.",
 )
 
 
 def measure(capacity: dict[str, Any], runtime: dict[str, Any], spilled: dict[str, Any]) -> dict[str, Any]:
-    """`spilled` is what single events cost when all go into one ledger at once."""
+    """Compute the costs. `spilled` is the measurement of single events that all go to one ledger at once."""
     table = json.loads((ROOT / "bench/prices.json").read_text())
     price = {name: Decimal(each["price"]) for name, each in table["prices"].items()}
     batch = capacity["batch"]["events"]
@@ -63,33 +63,33 @@ def measure(capacity: dict[str, Any], runtime: dict[str, Any], spilled: dict[str
     return {
         "prices": {name: table[name] for name in ("region", "currency", "mode", "as_of")},
         "single": _bill(one, price),
-        "batch": _bill(many, price) | {"events_a_batch": batch},
+        "batch": _bill(many, price) | {"events_per_batch": batch},
         "hot_single": _bill(_hot(one, many, spilled), price, _sqs_requests(spilled)),
-        "beside": {
+        "not_included": {
             "settling_a_million_ledgers": _usd(
                 Decimal(settle["write_units"]) * price["dynamodb_million_write_request_units"]
                 + Decimal(settle["read_units"]) * price["dynamodb_million_read_request_units"]
             ),
-            "custom_metrics_a_month": _usd(price["custom_metric_month"] * _metrics()),
-            "keeping_a_million_events_a_month": _usd(2 * price["dynamodb_gb_month"] * Decimal("0.4")),
-            "answers_of_a_million_single_events_to_the_internet": _usd(price["data_out_gb"] * Decimal("0.7")),
+            "custom_metrics_per_month": _usd(price["custom_metric_month"] * _metrics()),
+            "storing_a_million_events_per_month": _usd(2 * price["dynamodb_gb_month"] * Decimal("0.4")),
+            "responses_of_a_million_single_events_to_the_internet": _usd(price["data_out_gb"] * Decimal("0.7")),
         },
-        "assumed": ASSUMED,
+        "assumptions": ASSUMPTIONS,
     }
 
 
 def _gb_seconds(cpu_ms: float, wall_ms: float, memory: int) -> float:
-    """Of one call: its computing at the function's share of a core, and its waiting, in whole milliseconds."""
+    """Return the GB-seconds of one call: CPU time at the function's share of a vCPU, plus waiting."""
     duration = cpu_ms / min(1, memory / FULL_CORE_MB) + max(0, wall_ms - cpu_ms)
     return math.ceil(duration) / 1000 * memory / 1024
 
 
 def _hot(one: dict[str, float], many: dict[str, float], spilled: dict[str, Any]) -> dict[str, float]:
-    """Callers answer at once and pay as for one event; consumers write as batches do."""
+    """Return the resources of a spilled event: callers use those of a single event, consumers those of a batch."""
     invocations = spilled["consumer_invocations"] / spilled["events"]
     return {
-        "write_units": spilled["write_units_an_event"],
-        "read_units": spilled["read_units_an_event"],
+        "write_units": spilled["write_units_per_event"],
+        "read_units": spilled["read_units_per_event"],
         "requests": 1.0,
         "gb_seconds": one["gb_seconds"] + many["gb_seconds"],
         "log_bytes": one["log_bytes"] + many["log_bytes"],
@@ -98,13 +98,13 @@ def _hot(one: dict[str, float], many: dict[str, float], spilled: dict[str, Any])
 
 
 def _sqs_requests(spilled: dict[str, Any]) -> float:
-    """A sending each; received and deleted ten at a time."""
-    queued = spilled["answers"].get("202", 0) / spilled["events"]
+    """Return the SQS requests per event. Messages are sent one by one, and received and deleted ten at a time."""
+    queued = spilled["responses"].get("202", 0) / spilled["events"]
     return float(queued * (1 + 2 / SQS_BATCH))
 
 
 def _bill(event: dict[str, float], price: dict[str, Decimal], sqs_requests: float = 0) -> dict[str, Any]:
-    """USD of a million events, by service; what one event takes is with it."""
+    """Return the cost of a million events in USD, in total and by service, with the resources of one event."""
     parts = {
         "api": event["requests"] * float(price["http_api_million_requests"]),
         "lambda_requests": event.get("invocations", event["requests"]) * float(price["lambda_million_requests"]),
@@ -114,11 +114,11 @@ def _bill(event: dict[str, float], price: dict[str, Decimal], sqs_requests: floa
         "logs": event["log_bytes"] * MILLION / 2**30 * float(price["logs_gb"]),
         "sqs": sqs_requests * float(price["sqs_million_requests"]),
     }
-    return {"usd": sum(parts.values()), "parts": parts, "an_event": event}
+    return {"usd": sum(parts.values()), "parts": parts, "per_event": event}
 
 
 def access_line() -> int:
-    """Bytes of the line that API Gateway writes for a request, in the template's format with ordinary values."""
+    """Return the bytes of an access log line, in the template's format and with typical values."""
     template = (ROOT / "template.yaml").read_text()
 
     class Loader(yaml.SafeLoader):
@@ -133,12 +133,12 @@ def access_line() -> int:
 
 
 def _metrics() -> int:
-    """How many metrics the product can write; each costs by the month, however often it is written."""
+    """Return the maximum number of custom metrics. Each is charged per month, however often it is written."""
     # Powertools reads the environment when it is imported.
     from usage_billing.platform import observability  # noqa: PLC0415
     from usage_billing.web.problems import STATUS  # noqa: PLC0415
 
-    # Rejected events are one more metric for each code, at most.
+    # Rejected events have at most one more metric per code.
     return len(observability.ALARMING | observability.INFORMATION) + len(STATUS)
 
 

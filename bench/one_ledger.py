@@ -1,4 +1,4 @@
-"""Sixteen callers at once on ONE ledger, until all of it is recorded: batches, and single events that spill over."""
+"""Throughput of 16 concurrent callers on ONE ledger, with batches and with single events that spill over."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,33 +9,33 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from bench import bare, surroundings
-from bench.crowd import CALLERS, CONSUMERS, Crowd, Done, call, consume, totals
+from bench import bare, fixtures
+from bench.fixtures import Environment, batch_request, record_request, report
 from bench.single import rates
-from bench.surroundings import Environment, batch_request, record_request, report
+from bench.workers import CALLERS, CONSUMERS, Done, WorkerPool, call, consume, totals
 from tests import ledgers
 from usage_billing.kernel.exact_json import dumps
 
 BATCH = 100
 FULL = 99
 HOW = (
-    f"{CALLERS} callers and {CONSUMERS} consumers of the queue, each a process of its own with the handler in it; "
-    "until everything is recorded"
+    f"{CALLERS} callers and {CONSUMERS} consumers of the queue, each in its own process with the handler; "
+    "until all events are recorded"
 )
 
 
 def measure(ours: Environment, theirs: Environment, rounds: int, batches: int, singles: int) -> dict[str, Any]:
-    """`batches` and `singles` are those of one caller in one round."""
-    surroundings.enter(ours)
-    with Crowd(ours, CALLERS) as callers, Crowd(ours, CONSUMERS) as consumers:
-        scene = _Scene(ours, theirs, callers, consumers)
-        scene.warm_up()
-        together = [scene.compare("record_batch", batches) for _ in range(rounds)]
-        alone = [scene.compare("record_usage", singles) for _ in range(rounds)]
-    return {"batches": _told(together), "singles": _told(alone)}
+    """Measure both. `batches` and `singles` are the numbers of requests per caller and round."""
+    fixtures.use_account(ours)
+    with WorkerPool(ours, CALLERS) as callers, WorkerPool(ours, CONSUMERS) as consumers:
+        scenario = _Scenario(ours, theirs, callers, consumers)
+        scenario.warm_up()
+        batch_rounds = [scenario.compare("record_batch", batches) for _ in range(rounds)]
+        single_rounds = [scenario.compare("record_usage", singles) for _ in range(rounds)]
+    return {"batches": _summary(batch_rounds), "singles": _summary(single_rounds)}
 
 
-def _told(outcomes: Sequence[tuple[float, float, "Done", "Done", int]]) -> dict[str, Any]:
+def _summary(outcomes: Sequence[tuple[float, float, "Done", "Done", int]]) -> dict[str, Any]:
     events = sum(each[4] for each in outcomes)
     called, consumed = totals([each[2] for each in outcomes]), totals([each[3] for each in outcomes])
     units = called.units + consumed.units
@@ -43,29 +43,29 @@ def _told(outcomes: Sequence[tuple[float, float, "Done", "Done", int]]) -> dict[
         "how": HOW,
         "events": events,
         "lost": 0,
-        "double": 0,
-        "answers": dict(called.statuses),
+        "duplicates": 0,
+        "responses": dict(called.statuses),
         "consumer_invocations": consumed.invocations,
         "messages": dict(consumed.statuses),
-        "write_units_an_event": units.charged / events,
-        "of_which_refused": units.refused / events,
-        "read_units_an_event": units.read / events,
+        "write_units_per_event": units.charged / events,
+        "refused_write_units_per_event": units.refused / events,
+        "read_units_per_event": units.read / events,
         "refused_transactions": units.refusals,
-        "log_bytes_an_event": (called.log_bytes + consumed.log_bytes) / events,
+        "log_bytes_per_event": (called.log_bytes + consumed.log_bytes) / events,
     }
 
 
-class _Scene:
-    def __init__(self, ours: Environment, theirs: Environment, callers: Crowd, consumers: Crowd) -> None:
+class _Scenario:
+    def __init__(self, ours: Environment, theirs: Environment, callers: WorkerPool, consumers: WorkerPool) -> None:
         self.ours, self.theirs, self.callers, self.consumers = ours, theirs, callers, consumers
         self.sqs = boto3.client("sqs", config=Config(max_pool_connections=CALLERS))
         self.bare_queue = self.sqs.create_queue(QueueName="bare")["QueueUrl"]
         self.numbers = count()
 
     def warm_up(self) -> None:
-        """Let every process load its code and make its clients, as a warm Lambda environment has."""
+        """Let each process load its code and create its clients, as in a warm Lambda environment."""
         names = [f"warm-{number}" for number in range(CALLERS)]
-        surroundings.subscribe(*names)
+        fixtures.subscribe(*names)
         requests = []
         for name in names:
             queued = record_request(name, "queued")
@@ -75,9 +75,9 @@ class _Scene:
         self._call("record_batch", [[batch_request(name, ["in-a-batch"])] for name in names])
 
     def compare(self, module: str, requests: int) -> tuple[float, float, Done, Done, int]:
-        """Events a second, of ours and of the bare code; what callers and consumers did; how many events."""
+        """Return events per second (ours, bare), the work of callers and consumers, and the number of events."""
         name = f"ledger-{next(self.numbers)}"
-        surroundings.subscribe(name)
+        fixtures.subscribe(name)
         single = module == "record_usage"
         sent = [[_request(single, name, caller, number) for number in range(requests)] for caller in range(CALLERS)]
         events = CALLERS * requests * (1 if single else BATCH)
@@ -92,11 +92,11 @@ class _Scene:
         self.consumers.begin(consume, [(self.ours["USAGE_QUEUE_URL"],)] * CONSUMERS, began)
         self.callers.begin(call, [(module, each) for each in requests], began)
         called = totals(self.callers.results())
-        self.consumers.tell("stop when nothing is left")
+        self.consumers.tell("stop when the queue is empty")
         return began, called, totals(self.consumers.results())
 
     def _write_bare(self, name: str, events: int) -> float:
-        """One writer, who never loses a race: full transactions, and the head is read once."""
+        """Write with full transactions from a single writer. It never loses a race, so it reads the head only once."""
         ledger = bare.Ledger(self.theirs, name)
         ledger.open()
         seen = ledger.read()
@@ -132,10 +132,10 @@ def _rate(work: Callable[[], object], events: int) -> float:
 
 
 def _check(name: str, events: int) -> None:
-    """Nothing lost, nothing double, every invariant of the ledger holds.
+    """Check that no event is lost or duplicated and that the ledger's invariants hold.
 
     Raises:
-        AssertionError: something does not.
+        AssertionError: a check failed.
     """
     [ledger] = ledgers.check(name)
     assert len(ledger.entries) == int(ledger.head["used"]) == events, f"{events} sent, {len(ledger.entries)} recorded"

@@ -1,6 +1,6 @@
-"""Functions in Lambda's real runtime emulator, from the built artifact: how long init takes, what a warm call takes.
+"""Init times and warm calls of the built functions in Lambda's runtime interface emulator.
 
-The emulator is the one that the SAM CLI carries; it starts Lambda's own runtime client, and both report as on AWS.
+The emulator is part of the SAM CLI. It starts Lambda's own runtime client, and both report times as on AWS.
 """
 
 import os
@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
-from bench import OBSERVED, ROOT, surroundings
-from bench.surroundings import Environment, batch_request, record_request
+from bench import OBSERVED, ROOT, fixtures
+from bench.fixtures import Environment, batch_request, record_request
 
 INTERPRETER = ROOT / ".local/lambda/bin/python"
 START_SECONDS = 30
@@ -28,7 +28,7 @@ START_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A handler, the folder it is in and the memory it has on AWS."""
+    """A handler, its folder, and its memory on AWS in MB."""
 
     handler: str
     folder: Path
@@ -37,24 +37,24 @@ class Function:
 
 @dataclass
 class Calls:
-    """Of one start: the init, the first call and the warm ones. Times in milliseconds."""
+    """Measurements of one start: init, first call and warm calls. Times are in milliseconds."""
 
     init: float = 0
     first: float = 0
     wall: list[float] = field(default_factory=list)
     cpu: float = 0
-    """Of one warm call, of the runtime's process: its own computing, waiting left out."""
+    """CPU time per warm call of the runtime process, without waiting."""
 
     log_bytes: float = 0
-    """Of one warm call: what the function writes, and Lambda's own three lines."""
+    """Per warm call: the lines of the function, and three lines of the Lambda platform."""
 
 
 def measure(
     build: Path, environment: Environment, rounds: int, warm: int, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Both in turns: ours, bare, ours, bare, ..."""
-    surroundings.enter(environment)
-    surroundings.subscribe("ours", "batch")
+    """Measure ours and bare in turns."""
+    fixtures.use_account(environment)
+    fixtures.subscribe("ours", "batch")
     ours = Function("record_usage.handler", build / "RecordUsageFunction", 512)
     together = Function("record_batch.handler", build / "RecordBatchFunction", 1769)
     bare = Function("bare_handler.handler", ROOT / "bench/bare_function", 512)
@@ -69,11 +69,11 @@ def measure(
 
     pairs = []
     for number in range(rounds):
-        tell(f"starts and warm calls, round {number + 1} of {rounds}")
+        tell(f"Starts and warm calls, round {number + 1} of {rounds}")
         mine = started(ours, lambda: record_request("ours", next(names)), warm)
         theirs = started(bare, lambda: {"event_id": next(names)}, warm)
         pairs.append((mine, theirs))
-    tell("warm batches")
+    tell("Warm batches")
     batches = started(together, batch, max(20, warm // 10))
     first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return {
@@ -90,7 +90,7 @@ def measure(
             "events": 99,
             "memory": together.memory,
         },
-        "how": f"{rounds} starts each in turns, {warm} warm calls after each; milliseconds on this machine, median",
+        "how": f"{rounds} starts of each, in turns, {warm} warm calls after each; median milliseconds on this machine",
     }
 
 
@@ -108,8 +108,8 @@ def _started(function: Function, layers: Sequence[Path], environment: Environmen
     with _emulator(function, layers, environment) as (url, process, log), httpx.Client(trust_env=False) as client:
 
         def invoke(event: Any) -> None:
-            answer = client.post(url, json=event, timeout=60).json()
-            assert answer.get("statusCode") in (200, 201), answer
+            response = client.post(url, json=event, timeout=60).json()
+            assert response.get("statusCode") in (200, 201), response
 
         invoke(events[0])
         runtime = _child(process.pid)
@@ -117,10 +117,10 @@ def _started(function: Function, layers: Sequence[Path], environment: Environmen
         for event in events[1:]:
             invoke(event)
         calls = Calls(cpu=(_cpu_ms(runtime) - began) / (len(events) - 1))
-        time.sleep(0.2)  # the last report is written after the answer
+        time.sleep(0.2)  # the last report is written after the response
         text = log.read_text(errors="replace")
         calls.log_bytes = (_logged(log) - written) / (len(events) - 1)
-    # The REPORT lines count the emulator in, and the init of its first one is wrong.
+    # Not from the REPORT lines: they include the emulator, and the init time in the first one is wrong.
     [calls.init] = _numbers(r"INIT REPORT\(durationMs: ([\d.]+)\)", text)
     calls.first, *calls.wall = _numbers(r"INVOKE RTDONE\(.*duration: ([\d.]+)ms\)", text)
     return calls
@@ -130,7 +130,7 @@ def _started(function: Function, layers: Sequence[Path], environment: Environmen
 def _emulator(
     function: Function, layers: Sequence[Path], environment: Environment
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]", Path]]:
-    """A running emulator, its address and its log. Its process group ends with the block."""
+    """Run the emulator, and yield its URL, process and log. The process group ends with the block."""
     emulator = next((ROOT / ".local/sam/lib").glob("python*/site-packages/samcli/local/rapid/aws-lambda-rie-x86_64"))
     log = ROOT / ".local/bench/runtime.log"
     port, api = _free_ports(2)
@@ -139,13 +139,13 @@ def _emulator(
         *("--runtime-interface-emulator-address", f"127.0.0.1:{port}", "--runtime-api-address", f"127.0.0.1:{api}"),
         *(str(INTERPRETER), "-m", "awslambdaric", function.handler),
     ]
-    surrounding = {
+    variables = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "PYTHONPATH": os.pathsep.join(map(str, [function.folder, *layers])),
-        # As on AWS, where nothing can be written beside the code.
+        # As on AWS, where the folder of the code is read-only.
         "PYTHONDONTWRITEBYTECODE": "1",
         "LAMBDA_TASK_ROOT": str(function.folder),
         "AWS_LAMBDA_FUNCTION_NAME": "usage-billing-record-usage",
@@ -156,7 +156,7 @@ def _emulator(
         process = subprocess.Popen(
             command,
             cwd=function.folder,
-            env=surrounding | environment | OBSERVED,
+            env=variables | environment | OBSERVED,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -198,11 +198,11 @@ def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.02)
         else:
             return
-    raise RuntimeError(f"The runtime emulator did not start; see {ROOT / '.local/bench/runtime.log'}")
+    raise RuntimeError(f"The runtime emulator did not start. See {ROOT / '.local/bench/runtime.log'}")
 
 
 def _child(parent: int) -> int:
-    """The runtime's process, which the emulator started."""
+    """Return the pid of the runtime process, which the emulator started."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
@@ -210,16 +210,16 @@ def _child(parent: int) -> int:
             continue
         if int(fields[1]) == parent:
             return int(stat.parent.name)
-    raise RuntimeError("The emulator has not started a runtime.")
+    raise RuntimeError("The emulator did not start a runtime process.")
 
 
 def _cpu_ms(process: int) -> float:
-    """The time that all threads of a process, ended ones too, spent computing."""
+    """Return the CPU time of all threads of a process, including ended ones."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def _logged(log: Path) -> int:
-    """Bytes that CloudWatch would charge for: its log lines, and 26 more for each; the emulator's own are left out."""
+    """Return the bytes that CloudWatch would charge for: 26 per line plus the line, without the emulator's lines."""
     lines = [line for line in log.read_bytes().splitlines() if line and not re.match(rb"\d\d \w{3} \d{4} ", line)]
     return sum(len(line) + 26 for line in lines)

@@ -1,4 +1,4 @@
-"""The throughput of `record`'s own code, one event after the other, against boto3 doing the same reads and writes."""
+"""Throughput of `record_usage` with a single caller, against bare code that makes the same reads and writes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,14 +6,14 @@ from itertools import count
 from statistics import median
 from typing import Any
 
-from bench import bare, surroundings
-from bench.crowd import quiet
-from bench.surroundings import Environment, context, record_request
+from bench import bare, fixtures
+from bench.fixtures import Environment, context, record_request
+from bench.workers import quiet
 
 
 def measure(environment: Environment, rounds: int, events: int) -> dict[str, Any]:
-    surroundings.enter(environment)
-    surroundings.subscribe("ours")
+    fixtures.use_account(environment)
+    fixtures.subscribe("ours")
     names = (f"event-{number}" for number in count())
     ledger = bare.Ledger(environment, "bare")
     ledger.open()
@@ -24,11 +24,11 @@ def measure(environment: Environment, rounds: int, events: int) -> dict[str, Any
 
 
 def rates(pairs: list[tuple[float, float]]) -> dict[str, Any]:
-    """Medians of what was measured in turns: ours, bare, ours, bare, ..."""
+    """Return the medians and the ratio of pairs (ours, bare) that were measured in turns."""
     ours, theirs = (median(column) for column in zip(*pairs, strict=True))
     return {
-        "ours_a_second": ours,
-        "bare_a_second": theirs,
+        "ours_per_second": ours,
+        "bare_per_second": theirs,
         "ratio": ours / theirs,
         "rounds": [[round(each, 1) for each in pair] for pair in pairs],
     }
@@ -42,12 +42,12 @@ def _rate(work: Callable[[int], None], events: int) -> float:
 
 
 def _ours(names: Iterator[str]) -> Callable[[int], None]:
-    import record_usage  # noqa: PLC0415 - after the surroundings are entered
+    import record_usage  # noqa: PLC0415 - after fixtures.use_account
 
     def record(events: int) -> None:
         for _ in range(events):
-            answer = record_usage.handler(record_request("ours", next(names)), context())
-            assert answer["statusCode"] == 201, answer
+            response = record_usage.handler(record_request("ours", next(names)), context())
+            assert response["statusCode"] == 201, response
 
     return record
 

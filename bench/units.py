@@ -1,4 +1,4 @@
-"""Counts calls to DynamoDB and the units they cost on AWS, those of refused transactions among them."""
+"""Counter of calls to DynamoDB and of the units that they consume on AWS, including refused transactions."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from typing import Any
 from tests.meter import READS, capacity
 
 REFUSED_UNITS = {"Put": 3, "Update": 2}
-"""What an item of a refused transaction costs: as much as a written one, an entry's place in its index included.
+"""Write units of an item in a refused transaction. They equal those of a written item, with the index of an entry.
 
-The emulator reports nothing for a refused transaction. AWS charges for the attempt, and says nothing of the index: the
-third unit of an entry is to be on the safe side. All items of the benchmark are smaller than 1 KB.
+The emulator reports no units for refused transactions. AWS charges for them, but does not document whether the index
+counts. The third unit of an entry is there to be on the safe side. All items of the benchmark are smaller than 1 KB.
 """
 
 
@@ -26,7 +26,7 @@ class Units:
 
     @property
     def charged(self) -> float:
-        """Write units, those of refused tries too."""
+        """Write units, including those of refused transactions."""
         return self.written + self.refused
 
     def __add__(self, other: "Units") -> "Units":
@@ -49,7 +49,7 @@ class Units:
             self.refusals += 1
             return
         if model.name == "BatchGetItem" and "ConsumedCapacity" not in parsed:
-            self.read += context["keys"]  # the emulator does not say: a unit each, as read consistently and below 4 KB
+            self.read += context["keys"]  # not reported by the emulator: one unit each for a consistent read below 4 KB
             return
         if model.name in READS:
             self.read += capacity(parsed)
@@ -59,8 +59,8 @@ class Units:
 
 @contextmanager
 def counted() -> Iterator[Units]:
-    """Count what this process asks of DynamoDB through the product's client while this is active."""
-    from usage_billing.platform.tables import client  # noqa: PLC0415 - after the surroundings are entered
+    """Count the requests that this process makes to DynamoDB through the product's client inside the block."""
+    from usage_billing.platform.tables import client  # noqa: PLC0415 - after fixtures.use_account
 
     units, events = Units(), client().meta.events
     events.register("provide-client-params.dynamodb", units._asked)

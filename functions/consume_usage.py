@@ -1,4 +1,4 @@
-"""The queue of usage events: record them, the events of one ledger in full transactions."""
+"""Consumer of the usage queue. Events of the same ledger share transactions."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from usage_billing.usage.consumer import Message, consume
 
 @observed
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answers which messages are to be delivered again."""
-    again = consume([_message(record) for record in event["Records"]], clock.now(), Deadline.of(context))
-    return {"batchItemFailures": [{"itemIdentifier": name} for name in again]}
+    """Record the events and return the messages that SQS must deliver again."""
+    retry = consume([_message(record) for record in event["Records"]], clock.now(), Deadline.of(context))
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in retry]}
 
 
 def _message(record: dict[str, Any]) -> Message:

@@ -1,4 +1,4 @@
-"""GET /api/billing/runs/{runId}: what a billing run has done so far, also after it was handed to the queue."""
+"""GET /api/billing/runs/{runId}: the report of a billing run, up to date while the run is still in progress."""
 
 from usage_billing.access.callers import OPERATORS
 from usage_billing.billing import report_store

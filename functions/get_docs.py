@@ -1,4 +1,4 @@
-"""GET /docs: this API's description as a page to read."""
+"""GET /docs: the API reference as a web page."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""GET /: this API's name and version, and where it is described."""
+"""GET /: the name and version of this API, with links to its documentation."""
 
 from functools import cache
 
@@ -11,14 +11,14 @@ from usage_billing.web.resolver import Api, Response, response_doc
 app = Api()
 
 
-@app.get("/", allow=PUBLIC, responses={200: response_doc(Index, "What this is, with links")})
+@app.get("/", allow=PUBLIC, responses={200: response_doc(Index, "Name, version and links")})
 def get_index() -> Response[Index]:
     return Response(200, JSON, _index(), headers={"Cache-Control": "public, max-age=300"})
 
 
 @cache
 def _index() -> Index:
-    # Relative, so they are right for every stage and domain; what a caller says of its host could be made up.
+    # Relative links work for every stage and domain. The Host header cannot be trusted, since the caller sets it.
     return Index(name=NAME, version=VERSION, docs="docs", openapi="openapi.json")
 
 

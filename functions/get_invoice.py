@@ -1,4 +1,4 @@
-"""GET /api/invoices/{invoiceId}: an invoice with a line per usage type and period."""
+"""GET /api/invoices/{invoiceId}: an invoice with one line per usage type and period."""
 
 from usage_billing.access.callers import ANYONE
 from usage_billing.invoices import store as invoice_store

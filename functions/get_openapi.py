@@ -1,4 +1,4 @@
-"""GET /openapi.json: this API's description in OpenAPI 3.1."""
+"""GET /openapi.json: the OpenAPI 3.1 description of this API."""
 
 from functools import cache
 

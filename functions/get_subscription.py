@@ -1,4 +1,4 @@
-"""GET /api/subscriptions/{subscriptionId}: user, plan, status and billing cycle."""
+"""GET /api/subscriptions/{subscriptionId}: a subscription's user, plan, status and billing cycle."""
 
 from usage_billing.access.callers import OPERATORS
 from usage_billing.kernel.errors import SubscriptionNotFound

@@ -1,4 +1,4 @@
-"""GET /api/usage/subscription/{subscriptionId}: what a subscription used in a period, by usage type."""
+"""GET /api/usage/subscription/{subscriptionId}: usage of a subscription in a period, by usage type."""
 
 from usage_billing.access.callers import ANYONE
 from usage_billing.kernel.errors import SubscriptionNotFound

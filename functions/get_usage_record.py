@@ -1,4 +1,4 @@
-"""GET /api/usage/subscription/{subscriptionId}/records/{eventId}: one event, and what became of it."""
+"""GET /api/usage/subscription/{subscriptionId}/records/{eventId}: one event, recorded or dead."""
 
 from urllib.parse import unquote
 
@@ -21,19 +21,19 @@ app = Api()
 )
 def get_usage_record(subscription_id: PathIdentifier, event_id: PathEventId) -> RecordedEvent | UnrecordedEvent:
     is_operator = app.caller.role in OPERATORS
-    # An event may be dead because its subscription does not exist, so operators need none.
+    # Operators may look up events of a missing subscription, since that is a reason why events are dead.
     owner = None if is_operator else app.caller.reach(lambda: subscription_store.subscription(subscription_id)).user_id
-    # API Gateway cuts a path at a decoded `?`: such an id comes encoded twice.
+    # API Gateway cuts the path at a decoded `?`, so callers encode such an id twice.
     for name in dict.fromkeys([event_id, unquote(event_id)]):
         if recorded := record(subscription_id, name):
             return RecordedEvent.of(recorded)
         for dead in dead_event_store.of_event(subscription_id, name):
-            # An event that names another user is not its owner's to see.
+            # The subscription's owner must not see an event that was reported for another user.
             if is_operator or dead.user_id == owner:
                 return UnrecordedEvent.of(dead)
     if is_operator:
         subscription_store.subscription(subscription_id)  # raises SubscriptionNotFound
-    raise EventNotFound(f"No event {event_id} is recorded for this subscription. One in the queue is not known yet.")
+    raise EventNotFound(f"No event {event_id} is recorded for this subscription. It may still be in the queue.")
 
 
 handler = app.handler

@@ -1,4 +1,4 @@
-"""GET /api/usage/user/{userId}: what a user uses in the current period, by subscription and usage type."""
+"""GET /api/usage/user/{userId}: usage of a user in the current periods, by subscription and usage type."""
 
 from usage_billing.access.callers import ANYONE
 from usage_billing.kernel import cursors
@@ -10,7 +10,7 @@ from usage_billing.web.parameters import Cursor, PageSize, PathIdentifier
 from usage_billing.web.resolver import Api
 
 USAGE_TYPES = 20
-"""How many of each subscription: a hundred subscriptions of them stay below the 6 MB that Lambda can answer."""
+"""Maximum per subscription. It keeps a page of 100 subscriptions below 6 MB, the limit of a Lambda response."""
 
 app = Api()
 

@@ -1,4 +1,4 @@
-"""GET /api/billing/runs: the billing runs of the last 400 days, newest first, scheduled ones included."""
+"""GET /api/billing/runs: billing runs of the last 400 days, scheduled runs included, newest first."""
 
 from usage_billing.access.callers import OPERATORS
 from usage_billing.billing import report_store

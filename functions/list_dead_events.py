@@ -1,4 +1,4 @@
-"""GET /api/usage/dead-events: accepted events that could not be recorded, each with the reason."""
+"""GET /api/usage/dead-events: accepted events that could not be recorded, each with a reason."""
 
 from usage_billing.access.callers import ADMINS
 from usage_billing.usage.dead_events.api import DeadUsageEvent, DeadUsageEvents

@@ -1,4 +1,4 @@
-"""GET /api/invoices/{invoiceId}/items: the single charges of an invoice, by usage type and range."""
+"""GET /api/invoices/{invoiceId}/items: the individual charges of an invoice, in order of usage type and entries."""
 
 from usage_billing.access.callers import ANYONE
 from usage_billing.invoices import store as invoice_store

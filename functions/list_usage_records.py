@@ -1,4 +1,4 @@
-"""GET /api/usage/subscription/{subscriptionId}/records: the entries of a period, ledger by ledger, in order."""
+"""GET /api/usage/subscription/{subscriptionId}/records: the recorded events of a period, by ledger and in order."""
 
 from usage_billing.access.callers import ANYONE
 from usage_billing.kernel.errors import SubscriptionNotFound

@@ -1,4 +1,4 @@
-"""POST /api/usage/process-billing: the daily run's code, at once; for everything or for one subscription."""
+"""POST /api/usage/process-billing: run billing now, for all subscriptions or for one."""
 
 from usage_billing.access.callers import OPERATORS
 from usage_billing.billing.api import BillingRun, BillingScope

@@ -1,4 +1,4 @@
-"""PUT /api/usage/quotas/{planId}/{usageType}: create or replace a quota; open ledgers keep the terms they have."""
+"""PUT /api/usage/quotas/{planId}/{usageType}: create or replace a quota; open ledgers keep their terms."""
 
 from usage_billing.access.callers import OPERATORS
 from usage_billing.kernel.errors import PlanCurrencyMismatch

@@ -1,4 +1,4 @@
-"""PUT /api/subscriptions/{subscriptionId}: create or replace a subscription; its user stays."""
+"""PUT /api/subscriptions/{subscriptionId}: create or replace a subscription; its user cannot change."""
 
 from usage_billing.access.callers import OPERATORS
 from usage_billing.kernel.errors import SubscriptionUserFixed

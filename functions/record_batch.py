@@ -1,4 +1,4 @@
-"""POST /api/usage/batch: record up to 500 usage events, each on its own."""
+"""POST /api/usage/batch: record up to 500 usage events independently of each other."""
 
 from http import HTTPStatus
 
@@ -22,9 +22,9 @@ app = Api()
     on_refusal=note_request,
     responses={
         200: response_doc(
-            BatchResults, "Each event is recorded, was recorded before, or is refused with a problem of its own"
+            BatchResults, "Each event is recorded, was already recorded, or is refused with its own problem"
         ),
-        202: response_doc(BatchResults, "The same, and some events are in the queue: they will be recorded"),
+        202: response_doc(BatchResults, "As for 200, but some events are in the queue and will be recorded later"),
     },
 )
 def record_batch(batch: UsageBatch, respond_async: PrefersAsync = False) -> Response[BatchResults]:

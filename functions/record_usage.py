@@ -1,4 +1,4 @@
-"""POST /api/usage/record: record a usage event and say how much of the plan is used."""
+"""POST /api/usage/record: record a usage event and return how much of the quota is used."""
 
 from http import HTTPStatus
 
@@ -39,10 +39,8 @@ app = Api()
     ],
     responses={
         201: response_doc(RecordedUsage, "Recorded"),
-        200: response_doc(RecordedUsage, "It was recorded before; nothing changed, and this is what was answered then"),
-        202: response_doc(
-            QueuedEvent, "In the queue: it will be recorded, because that was asked for or its ledger is busy"
-        ),
+        200: response_doc(RecordedUsage, "Already recorded: nothing changes, and the original response is returned"),
+        202: response_doc(QueuedEvent, "Queued, to be recorded later: the caller asked for it, or the ledger is busy"),
     },
 )
 def record_usage(

@@ -1,4 +1,4 @@
-"""POST /api/usage/dead-events/redrive: send dead events back to the queue, to be recorded; by id, or all of a kind."""
+"""POST /api/usage/dead-events/redrive: move dead events back to the queue, by id or by filter."""
 
 from usage_billing.access.callers import ADMINS
 from usage_billing.platform import clock
@@ -12,10 +12,10 @@ app = Api()
 
 
 @app.post("/api/usage/dead-events/redrive", allow=ADMINS, max_bytes=MAX_SELECTION_BYTES)
-def redrive_events(asked: DeadEventSelection) -> RedrivenEvents:
+def redrive_events(body: DeadEventSelection) -> RedrivenEvents:
     deadline = Deadline.of(app.lambda_context).less(MOVE_RESERVE)
-    selection = Selection(asked.code, asked.subscription_id, asked.event_id)
-    found, next_cursor = redriving.chosen(selection, asked.ids, asked.cursor, clock.now())
+    selection = Selection(body.code, body.subscription_id, body.event_id)
+    found, next_cursor = redriving.chosen(selection, body.ids, body.cursor, clock.now())
     moved = redriving.redrive(found, deadline)
     return RedrivenEvents.of(moved, next_cursor)
 

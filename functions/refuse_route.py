@@ -1,4 +1,4 @@
-"""Whatever matches no route: a problem like every other error, with the methods that there are."""
+"""The $default route: answer requests that match no other route with a problem, like every other error."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from usage_billing.web.problems import lambda_response
 
 @observed
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """API Gateway sends here what its other routes do not take. Says no more than /openapi.json does."""
+    """Return 405 with the allowed methods if the path exists, else 404. Both are public in /openapi.json."""
     method, allowed = event["requestContext"]["http"]["method"], methods(event["rawPath"])
     if allowed:
         return lambda_response(MethodNotAllowed(f"{method} is not allowed here; use {' or '.join(allowed)}.", allowed))

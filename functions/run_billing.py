@@ -1,4 +1,4 @@
-"""The daily schedule, and the queue of run segments that an invocation had no time for."""
+"""Daily billing runs, and the queue of the run segments that an invocation had no time for."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from usage_billing.platform.observability import LambdaContext, observed
 
 @observed
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """A message of the queue resumes a run; anything else (the schedule, an operator) starts one."""
+    """Resume runs for messages of the queue. Any other event, from the schedule or an operator, starts a run."""
     if "Records" not in event:
         start_scheduled(event, context)
         return

@@ -1,4 +1,4 @@
-"""The dead-letter queue of usage events: keep what SQS moved there, so that every dead event stands in one table."""
+"""Consumer of the dead-letter queue of usage events. It moves them to the table that holds all dead events."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from usage_billing.usage.consumer import Message, keep_undelivered
 
 @observed
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answers which messages are to be delivered again."""
+    """Store the events and return the messages that SQS must deliver again."""
     messages = [Message(each["messageId"], each["body"], each["receiptHandle"]) for each in event["Records"]]
-    again = keep_undelivered(messages, clock.now(), Deadline.of(context))
-    return {"batchItemFailures": [{"itemIdentifier": name} for name in again]}
+    retry = keep_undelivered(messages, clock.now(), Deadline.of(context))
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in retry]}

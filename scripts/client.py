@@ -1,4 +1,4 @@
-"""A client of the API, and which API it talks to: the one in the environment, else the local cloud's."""
+"""An HTTP client for the API, and the choice of the API: the environment names one, else it is the local cloud's."""
 
 from __future__ import annotations
 
@@ -22,37 +22,38 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 TOKEN, API_KEY = "TEST_AUTH_TOKEN", "API_KEY"
-ADMIN_TOKEN_LIFE = timedelta(hours=1)
-"""Of a token that is signed for one command."""
-TRIES = 4
-LONGEST_PAUSE = 5.0
+ADMIN_TOKEN_LIFETIME = timedelta(hours=1)
+"""Lifetime of a token that is signed for a single command."""
+
+ATTEMPTS = 4
+MAX_PAUSE_SECONDS = 5.0
 TIMEOUT_SECONDS = 40.0
-"""A billing run answers within 30 s."""
+"""A billing run responds within 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An API and the headers that say who is calling."""
+    """The URL of an API, and the headers with the caller's credentials."""
 
     url: str
     credentials: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     status: int
     body: Any
     headers: Mapping[str, str]
 
     @property
     def code(self) -> str | None:
-        """What went wrong, in the API's own word; None where nothing did."""
+        """The error code of the API; None if the call succeeded."""
         code: str | None = self.body.get("code") if isinstance(self.body, dict) else None
         return code
 
     @property
     def detail(self) -> str:
-        """What went wrong, for a person."""
+        """A readable description of the error."""
         if not isinstance(self.body, dict):
             return str(self.body)[:200]
         return f"{self.status} {self.body.get('code')}: {self.body.get('detail')}"
@@ -67,26 +68,28 @@ def internal(api_key: str) -> dict[str, str]:
 
 
 def target() -> Target:
-    """Return the API of STACK or API_URL, else the local cloud's, with the credentials for it.
+    """Return the API that STACK or API_URL names, else the local cloud's, with credentials for it.
 
-    They are TEST_AUTH_TOKEN or API_KEY. Without them, a stack that signs its own tokens gets an admin's, signed for
-    this command, and the local cloud its key.
+    The credentials are TEST_AUTH_TOKEN or API_KEY. If neither is set, they are an admin token signed for this command,
+    provided that the stack signs its own tokens. For the local cloud they are its API key.
 
     Raises:
-        Failure: STACK and API_URL contradict each other, or there are no credentials, or nothing is deployed here.
+        Failure: STACK and API_URL contradict each other, there are no credentials, or nothing is deployed locally.
     """
     given = _given_credentials()
     url = os.environ.get(API_URL, "").rstrip("/")
     if name := os.environ.get(STACK):
         stack = DeployedStack.named(name)
-        return Target(stack.api_url, given or bearer(signed(stack.jwt(), "make", Role.ADMIN, ADMIN_TOKEN_LIFE)))
+        return Target(stack.api_url, given or bearer(signed(stack.jwt(), "make", Role.ADMIN, ADMIN_TOKEN_LIFETIME)))
     if url and given:
         return Target(url, given)
     if url and not is_local(url):
-        raise Failure(f"{API_URL} is set, but no {TOKEN} (a token), no {API_KEY} (an API key) and no {STACK}.")
+        raise Failure(
+            f"{API_URL} is set. Also set {TOKEN} (a token), {API_KEY} (an API key) or {STACK} (a stack's name)."
+        )
     local = LocalCloud().stack()
     if url and url != local["apiUrl"]:
-        raise Failure(f"{API_URL} is {url}, but the local cloud answers at {local['apiUrl']}.")
+        raise Failure(f"{API_URL} is {url}, but the API of the local cloud is {local['apiUrl']}.")
     return Target(local["apiUrl"], given or internal(local["internalApiKey"]))
 
 
@@ -99,12 +102,12 @@ def _given_credentials() -> Mapping[str, str]:
 
 
 class Client:
-    """Calls an API with somebody's credentials, in exact JSON, and again where it is told to come back."""
+    """A client for the API. It sends and parses numbers exactly, and retries after 429 and 503."""
 
     def __init__(self, where: Target) -> None:
         self.url = where.url
-        here = where.url.startswith("http://127.0.0.1")
-        self._http = httpx.Client(headers=where.credentials, timeout=TIMEOUT_SECONDS, trust_env=not here)
+        local = where.url.startswith("http://127.0.0.1")
+        self._http = httpx.Client(headers=where.credentials, timeout=TIMEOUT_SECONDS, trust_env=not local)
 
     def __enter__(self) -> Self:
         return self
@@ -112,25 +115,25 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._http.close()
 
-    def get(self, path: str, **query: str) -> Answer:
+    def get(self, path: str, **query: str) -> Response:
         return self._call("GET", path, query=query)
 
-    def put(self, path: str, body: object) -> Answer:
+    def put(self, path: str, body: object) -> Response:
         return self._call("PUT", path, body)
 
-    def post(self, path: str, body: object) -> Answer:
+    def post(self, path: str, body: object) -> Response:
         return self._call("POST", path, body)
 
-    def _call(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Answer:
-        """Every call here can be sent twice: events carry an id, and everything else replaces or reads."""
-        for number in range(1, TRIES + 1):
-            answer = self._send(method, path, body, query)
-            if answer.status not in (429, 503) or number == TRIES:
+    def _call(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Response:
+        """Send a request, with retries. Repeating is safe: events have ids, all other requests read or replace."""
+        for attempt in range(1, ATTEMPTS + 1):
+            response = self._send(method, path, body, query)
+            if response.status not in (429, 503) or attempt == ATTEMPTS:
                 break
-            time.sleep(min(LONGEST_PAUSE, float(answer.headers.get("retry-after", "1"))))
-        return answer
+            time.sleep(min(MAX_PAUSE_SECONDS, float(response.headers.get("retry-after", "1"))))
+        return response
 
-    def _send(self, method: str, path: str, body: object, query: Mapping[str, str] | None) -> Answer:
+    def _send(self, method: str, path: str, body: object, query: Mapping[str, str] | None) -> Response:
         content = None if body is None else dumps(body)
         headers = {} if body is None else {"content-type": "application/json"}
         try:
@@ -138,20 +141,20 @@ class Client:
                 method, f"{self.url}{path}", content=content, headers=headers, params=query or None
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Failure(f"{method} {self.url}{path} was not answered: {error}") from None
+            raise Failure(f"{method} {self.url}{path} got no response: {error}") from None
         try:
             parsed = loads(response.content) if response.content else None
         except ValueError:
             parsed = response.text
-        return Answer(response.status_code, parsed, response.headers)
+        return Response(response.status_code, parsed, response.headers)
 
 
-def entirely(answer: Answer, doing: str) -> Any:
-    """The body of an answer that has to be a success.
+def body_of(response: Response, action: str) -> Any:
+    """Return the body of a successful response.
 
     Raises:
-        Failure: it is not.
+        Failure: the response is an error. The message begins with `action`.
     """
-    if answer.status not in (200, 201):
-        raise Failure(f"{doing}: {answer.detail}")
-    return answer.body
+    if response.status not in (200, 201):
+        raise Failure(f"{action}: {response.detail}")
+    return response.body

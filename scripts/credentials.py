@@ -1,6 +1,7 @@
-"""Credentials for a stack: tokens signed with its secret, and its API keys.
+"""Credentials for a stack: tokens signed with its secret, and API keys.
 
-Keys are kept as hashes (SHA-256) in the stack's secret `{"keys": [{"id", "sha256", "scope"}]}`; a key is shown once.
+The stack's secret holds only the SHA-256 hash of each key: `{"keys": [{"id", "sha256", "scope"}]}`. So a key can be
+shown only when it is created.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
     from usage_billing.access.callers import Scope
 
 CURRENT = "AWSCURRENT"
-"""The label of the version that a secret's readers get."""
+"""The label of the version that readers of a secret get."""
 
 ATTEMPTS = 5
 
 
-def signed(by: Jwt, user: str, role: str, life: timedelta) -> str:
-    """A token for `user` that the stack takes until `life` is over."""
+def signed(by: Jwt, user: str, role: str, lifetime: timedelta) -> str:
+    """Return a token for `user` that the stack accepts for `lifetime`."""
     now = datetime.now(UTC)
-    claims = {"sub": user, "role": role, "iss": by["issuer"], "aud": by["audience"], "iat": now, "exp": now + life}
+    claims = {"sub": user, "role": role, "iss": by["issuer"], "aud": by["audience"], "iat": now, "exp": now + lifetime}
     return jwt.encode(claims, by["secret"], algorithm=by["algorithm"])
 
 
@@ -45,49 +46,49 @@ class ApiKeys:
         self._secret = secret
 
     def all(self) -> list[dict[str, str]]:
-        """The keys by id, hash and scope; entries that are no keys are left out, as the stack does.
+        """Return the id, hash and scope of each key. Malformed entries are left out; the stack ignores them too.
 
         Raises:
-            Failure: the secret holds no list of keys.
+            Failure: the secret does not hold a list of keys.
         """
         return [entry for entry in self._read()[1] if _id(entry)]
 
     def add(self, identity: str, scope: Scope) -> str:
-        """A new key, which is known nowhere else.
+        """Create a key and return it. Only its hash is stored.
 
         Raises:
-            Failure: there is a key of that id.
+            Failure: a key with that id exists.
         """
         key = secrets.token_urlsafe(32)
 
         def added(entries: list[Any]) -> list[Any]:
             if identity in map(_id, entries):
-                raise Failure(f"There is a key {identity} already. Choose another id, or revoke it first.")
+                raise Failure(f"There is a key {identity} already. Choose another id, or revoke that key first.")
             return [*entries, {"id": identity, "sha256": sha256(key), "scope": scope.value}]
 
         self._change(added)
         return key
 
     def revoke(self, identity: str) -> None:
-        """Raises Failure if there is no key of that id."""
+        """Revoke a key. Raises Failure if no key has that id."""
 
         def revoked(entries: list[Any]) -> list[Any]:
             left = [entry for entry in entries if _id(entry) != identity]
             if len(left) == len(entries):
                 present = ", ".join(filter(None, map(_id, entries))) or "none"
-                raise Failure(f"There is no key {identity}. There are: {present}.")
+                raise Failure(f"There is no key {identity}. Existing keys: {present}.")
             return left
 
         self._change(revoked)
 
     def _change(self, change: Callable[[list[Any]], list[Any]]) -> None:
-        """Replace the keys by what `change` makes of them, on condition that nobody has replaced them meanwhile.
+        """Replace the keys with the result of `change`, unless somebody else has replaced them in the meantime.
 
-        Writing a secret knows no condition. Moving the label of its current version does: the move names the version
-        that it takes the label from.
+        Secrets Manager has no conditional write. But moving the label of the current version is conditional, because
+        the call names the version that loses the label.
 
         Raises:
-            Failure: others kept changing the keys; nothing was changed.
+            Failure: the keys were changed concurrently in every attempt. Nothing was changed.
         """
         for _ in range(ATTEMPTS):
             version, entries = self._read()
@@ -103,15 +104,15 @@ class ApiKeys:
                 )
                 moved = True
             except self._vault.exceptions.InvalidParameterException:
-                # The label is elsewhere by now: with somebody else's keys, or with ours if the SDK had to ask twice.
+                # The label has moved: to somebody else's version, or to ours if the SDK sent the call twice.
                 moved = self._read()[0] == draft["VersionId"]
-            # Secrets Manager deletes versions without a label in time.
+            # Secrets Manager deletes versions that have no label.
             self._vault.update_secret_version_stage(
                 SecretId=self._secret, VersionStage=label, RemoveFromVersionId=draft["VersionId"]
             )
             if moved:
                 return
-        raise Failure("Others keep changing the API keys. Nothing was changed; try again.")
+        raise Failure("The API keys were changed by others at the same time. Nothing was changed; try again.")
 
     def _read(self) -> tuple[str, list[Any]]:
         stored = self._vault.get_secret_value(SecretId=self._secret, VersionStage=CURRENT)
@@ -120,12 +121,12 @@ class ApiKeys:
         except (ValueError, KeyError, TypeError):
             entries = None
         if not isinstance(entries, list):
-            raise Failure(f'The secret {self._secret} does not hold {{"keys": [...]}}: correct it by hand.')
+            raise Failure(f'The secret {self._secret} does not contain {{"keys": [...]}}. Correct it by hand.')
         return stored["VersionId"], entries
 
 
 def _id(entry: Any) -> str | None:
-    """The id of a key, None where an entry of the secret is none."""
+    """Return the id of a key, or None if the entry is not a key."""
     identity = entry.get("id") if isinstance(entry, dict) and isinstance(entry.get("sha256"), str) else None
     return identity if isinstance(identity, str) else None
 

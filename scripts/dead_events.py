@@ -1,4 +1,4 @@
-"""List, redrive or drop the events that were accepted and could not be recorded.
+"""List, redrive or drop dead events: events that were accepted but could not be recorded.
 
 python -m scripts.dead_events [list|redrive|drop] [ID ...] [--code CODE] [--subscription ID] [--event ID] [--all]
 """
@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from scripts.client import API_KEY, TOKEN, Client, bearer, entirely, target
+from scripts.client import API_KEY, TOKEN, Client, bearer, body_of, target
 from scripts.local_cloud import API_URL, STACK, LocalCloud
 from scripts.progress import Failure
 from usage_billing.kernel.exact_json import dumps
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 PATH = "/api/usage/dead-events"
 MAX_IDS = 100
-"""How many ids one call takes."""
+"""Maximum ids per API call."""
 
 DONE = {"redrive": "redriven", "drop": "dropped"}
+"""The field of the response that counts the events."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,31 +48,35 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="dead_events", description="List, redrive or drop accepted events that could not be recorded."
     )
-    parser.add_argument("action", nargs="?", default="list", choices=["list", "redrive", "drop"])
-    parser.add_argument("ids", nargs="*", metavar="ID", help="only these: ids as `list` prints them")
-    parser.add_argument("--code", help="only those with this reason")
-    parser.add_argument("--subscription", metavar="ID", help="only those of this subscription")
-    parser.add_argument("--event", metavar="ID", help="only those with this event id")
-    parser.add_argument("--all", action="store_true", help="redrive or drop all of them")
+    parser.add_argument(
+        "action", nargs="?", default="list", choices=["list", "redrive", "drop"], help="the command (default: list)"
+    )
+    parser.add_argument("ids", nargs="*", metavar="ID", help="only these events; `list` prints the ids")
+    parser.add_argument("--code", help="only events with this reason")
+    parser.add_argument("--subscription", metavar="ID", help="only events of this subscription")
+    parser.add_argument("--event", metavar="ID", help="only events with this event id")
+    parser.add_argument("--all", action="store_true", help="redrive or drop all dead events")
     asked = parser.parse_args(arguments)
     chosen = bool(asked.ids or asked.code or asked.subscription or asked.event)
     if asked.action == "list" and (asked.ids or asked.all):
-        parser.error("list takes --code, --subscription and --event")
+        parser.error("list takes only --code, --subscription and --event")
     if asked.action != "list" and chosen == asked.all:
-        parser.error(f"{asked.action} which of them? Give ids, --code, --subscription or --event, or else --all")
+        parser.error(f"{asked.action} needs ids, --code, --subscription or --event, or else --all")
     return asked
 
 
 def _target() -> Target:
-    """The API and an administrator's token: TEST_AUTH_TOKEN, or one that the named or the local stack signs.
+    """Return the API with an admin token: TEST_AUTH_TOKEN, or one signed with the secret of the stack.
 
     Raises:
-        Failure: there is no such token.
+        Failure: there is no admin token.
     """
     if os.environ.get(TOKEN) or (os.environ.get(STACK) and not os.environ.get(API_KEY)):
         return target()
     if os.environ.get(API_URL) or os.environ.get(API_KEY):
-        raise Failure(f"Dead events are for administrators: set {TOKEN} to a token of the role admin (make token).")
+        raise Failure(
+            f"Dead events require the role admin: set {TOKEN} to such a token (make token USER=... ROLE=admin)."
+        )
     return replace(target(), credentials=bearer(LocalCloud().stack()["adminToken"]))
 
 
@@ -92,30 +97,34 @@ def _by_code(codes: Counter[str]) -> str:
 
 
 def _move(api: Client, asked: argparse.Namespace) -> None:
-    """Redrive or drop what was chosen, call by call.
+    """Redrive or drop the selected events, in as many calls as it takes.
 
     Raises:
-        Failure: a call failed, some are kept, or some ids are those of nothing.
+        Failure: a call failed, some events are kept, or no dead event has one of the ids.
     """
     done = kept = 0
-    waiting = list(_bodies(api, asked))
-    while waiting:
-        body = waiting.pop()
-        answer = entirely(api.post(f"{PATH}/{asked.action}", body), f"{asked.action} dead events")
-        done += answer[DONE[asked.action]]
-        kept += answer["kept"]
-        if "nextCursor" in answer:
-            waiting.append(body | {"cursor": answer["nextCursor"]})
+    pending = list(_bodies(api, asked))
+    while pending:
+        body = pending.pop()
+        response = body_of(api.post(f"{PATH}/{asked.action}", body), f"{asked.action.capitalize()} dead events")
+        done += response[DONE[asked.action]]
+        kept += response["kept"]
+        if "nextCursor" in response:
+            pending.append(body | {"cursor": response["nextCursor"]})
     print(f"{done} dead events {DONE[asked.action]}")
     if kept:
-        raise Failure(f"{kept} are kept: they died again meanwhile, or could not be moved. Try again.")
+        raise Failure(
+            f"{kept} are kept: they were dead-lettered again in the meantime, or could not be moved. Try again."
+        )
     given = len(set(asked.ids))
     if done < given:
-        raise Failure(f"{given - done} of {given} ids name no such dead event: mistyped, or it is gone already.")
+        raise Failure(
+            f"{given - done} of {given} ids match no dead event. They are mistyped, or the events are no longer dead."
+        )
 
 
 def _bodies(api: Client, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """What to send: one selection, or as many as it takes for all ids."""
+    """Yield the request bodies: one for a selection, or one for each MAX_IDS ids."""
     selection = _selection(asked)
     ids = [dead["id"] for dead in _listed(api, asked)] if asked.all else asked.ids
     if not (ids or asked.all):
@@ -132,7 +141,7 @@ def _selection(asked: argparse.Namespace) -> dict[str, str]:
 def _listed(api: Client, asked: argparse.Namespace) -> Iterator[Any]:
     query = _selection(asked)
     while True:
-        page = entirely(api.get(PATH, **query), "List dead events")
+        page = body_of(api.get(PATH, **query), "List dead events")
         yield from page["deadEvents"]
         if "nextCursor" not in page:
             return

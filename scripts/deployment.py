@@ -2,7 +2,7 @@
 
 python -m scripts.deployment --stage STAGE
 
-PARAMETERS in the environment are added to that section's `parameter_overrides`: SAM by itself would replace them.
+PARAMETERS in the environment are merged into the `parameter_overrides` of that section. SAM alone would replace them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_STACK_NAME = 45
-"""A function's name has 64 characters, of which the longest ending takes 19."""
+"""A function's name has at most 64 characters, and the longest suffix takes 19."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A section of samconfig.toml: its name, stack, region and the parameters of the template."""
+    """A section of samconfig.toml: name, stack name, region and template parameters."""
 
     name: str
     stack: str
@@ -50,19 +50,19 @@ def main() -> int:
     except Failure as failure:
         print(failure, file=sys.stderr)
         return 1
-    print(f"Deploying {stage.stack} to the account {account}, {stage.region}", flush=True)
+    print(f"Deploying {stage.stack} to account {account} in {stage.region}", flush=True)
     for command in ([str(SAM), "build"], deploy_command(stage)):
         if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
             return code
-    print(f"\nNext, for the commands that use a stack:\n  export STACK={stage.stack} AWS_REGION={stage.region}")
+    print(f"\nTo run commands against this stack:\n  export STACK={stage.stack} AWS_REGION={stage.region}")
     return 0
 
 
 def _account(stage: Stage) -> str:
-    """The account that the AWS credentials are for. To build takes minutes, and without credentials for nothing.
+    """Return the AWS account of the credentials. Checked first, because a build takes minutes.
 
     Raises:
-        Failure: there are none, or they are not accepted.
+        Failure: there are no credentials, or AWS rejects them.
     """
     try:
         return str(boto3.client("sts", region_name=stage.region).get_caller_identity()["Account"])
@@ -71,10 +71,10 @@ def _account(stage: Stage) -> str:
 
 
 def chosen(name: str, environment: Mapping[str, str]) -> Stage:
-    """The stage `name`, with what the environment says of it: AWS_REGION, PARAMETERS.
+    """Return the stage `name`, with AWS_REGION and PARAMETERS of the environment applied.
 
     Raises:
-        Failure: there is no such stage, STACK names the stack of another one, or a parameter is not in the template.
+        Failure: no such stage, STACK names the stack of another stage, or the template lacks a parameter.
     """
     stages = _stages()
     if name not in stages:
@@ -84,13 +84,17 @@ def chosen(name: str, environment: Mapping[str, str]) -> Stage:
     if stack != stage.stack:
         raise Failure(f"STACK is {stack}, but STAGE={name} deploys {stage.stack}. Unset one of them.")
     if len(stack) > MAX_STACK_NAME:
-        raise Failure(f"The stack name {stack} has more than {MAX_STACK_NAME} characters: too long for function names.")
+        raise Failure(
+            f"The stack name {stack} is too long: at most {MAX_STACK_NAME} characters fit into function names."
+        )
     given = _parsed(environment.get("PARAMETERS", ""))
     if given.get("Stage", stage.parameters.get("Stage")) != stage.parameters.get("Stage"):
-        raise Failure("Stage is set by STAGE=..., not in PARAMETERS.")
+        raise Failure("Stage is set by STAGE=..., not by PARAMETERS.")
     parameters = {**stage.parameters, **given}
     if unknown := sorted(parameters.keys() - _known_parameters()):
-        raise Failure(f"template.yaml has no parameter {', '.join(unknown)}. It has: {', '.join(_known_parameters())}.")
+        raise Failure(
+            f"template.yaml has no parameter {', '.join(unknown)}. Its parameters: {', '.join(_known_parameters())}."
+        )
     return Stage(name, stack, environment.get("AWS_REGION") or stage.region, parameters)
 
 
@@ -113,7 +117,7 @@ def _stages() -> dict[str, Stage]:
 
 
 def _parsed(text: str) -> dict[str, str]:
-    """`Name=value Name="a value with blanks"`, as a shell would read it."""
+    """Parse `Name=value Name="a value with spaces"` as a shell would."""
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -121,7 +125,7 @@ def _parsed(text: str) -> dict[str, str]:
     pairs = [word.partition("=") for word in words]
     for name, equals, _ in pairs:
         if not (name and equals):
-            raise Failure(f'{name or equals} is not a parameter: write Name=value, or Name="a value with blanks".')
+            raise Failure(f'{name or equals} is not a parameter: write Name=value, or Name="a value with spaces".')
     return {name: value for name, _, value in pairs}
 
 
@@ -130,7 +134,7 @@ def _known_parameters() -> Sequence[str]:
 
 
 def _quoted(value: str) -> str:
-    """As SAM's own parser takes it."""
+    """Quote a value for SAM's parser."""
     return '"' + value.replace('"', '\\"') + '"'
 
 

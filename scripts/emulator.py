@@ -1,4 +1,4 @@
-"""The process that plays AWS on this machine: MiniStack, on 127.0.0.1, in a session of its own."""
+"""MiniStack, the process that emulates AWS on this machine. It listens on 127.0.0.1 only."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 PORTS = range(20_000, 30_000)
-"""Below those that systems give to outgoing connections, so that one's own is free when it is started again."""
+"""Below the ports of outgoing connections, so that the port is likely to be free at the next start."""
 START_SECONDS = 30
 STOP_SECONDS = 20
-"""How long it may take to save its data and end."""
+"""Maximum time to save the data and exit."""
 NO_PROFILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
 class Emulator:
-    """One MiniStack and the directory with its pid, port and log.
+    """A MiniStack process and the directory with its pid, port and log.
 
-    The process inherits a locked file: as long as the lock is held the recorded pid is that of
-    the process started here, so nothing else can ever be taken for it and ended.
+    The process inherits a locked file. While the lock is held, the recorded pid is that of the process started here.
+    So `stop` cannot end any other process that happens to have this pid.
 
-    One that `keeps_data` has the same port and the same contents when it is started again. Any other starts empty.
+    With `keeps_data` it has the same port and the same data when it is started again. Otherwise it starts empty.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Emulator:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What was noted about the process: pid, port and the fingerprints of what is deployed."""
+        """The recorded state: pid, port, and the fingerprints of what is deployed."""
         try:
             state: dict[str, Any] = json.loads(self._state_file.read_text())
         except FileNotFoundError:
@@ -79,7 +79,7 @@ class Emulator:
         return False
 
     def start(self) -> None:
-        """Start it, unless it runs, and wait until it answers."""
+        """Start the process unless it is running, and wait until it responds."""
         lock = self._try_lock()
         if lock is None:
             self._wait_until_healthy()
@@ -90,7 +90,7 @@ class Emulator:
             self._wait_until_healthy()
 
     def stop(self, *, fresh: bool = False) -> None:
-        """End the process and its workers, if it is running; with `fresh` also delete the data that it keeps."""
+        """Stop the process and its workers if it is running. With `fresh`, also delete its data."""
         if self.is_running():
             with step("Stopping the local cloud"):
                 saved = self._end(self.state["pid"])
@@ -102,8 +102,8 @@ class Emulator:
             self._forget()
 
     def environment(self) -> dict[str, str]:
-        """The environment for a tool that is to talk to this cloud, and can reach no other."""
-        return _persons_environment() | {
+        """Environment variables for a tool, with which it can reach this cloud but no other."""
+        return _user_environment() | {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": REGION,
@@ -116,14 +116,14 @@ class Emulator:
 
     @cached_property
     def session(self) -> boto3.Session:
-        """A session that knows nothing of a person's profiles; clients need `endpoint_url=url`."""
+        """A session that ignores the user's AWS profiles. Its clients need `endpoint_url=url`."""
         nothing = (None, None, None, None)
         settings = {"profile": nothing, "config_file": nothing, "credentials_file": nothing}
         session = botocore.session.Session(session_vars=settings)
         return boto3.Session("test", "test", region_name=REGION, botocore_session=session)
 
     def _try_lock(self) -> IO[bytes] | None:
-        """The open, locked file, or None if the process holds the lock."""
+        """Lock the file and return it open, or return None if the process holds the lock."""
         self.directory.mkdir(parents=True, exist_ok=True)
         lock = self._lock_file.open("ab")
         try:
@@ -146,7 +146,7 @@ class Emulator:
             "GATEWAY_PORT": str(port),
             "LAMBDA_EXECUTOR": "local",
             "AUTH": "true" if self._enforce_iam else "false",
-            # Workers unpack layers there; whatever they leave goes when the cloud stops.
+            # Workers unpack layers into it. It is deleted when the cloud stops.
             "TMPDIR": str(self._scratch),
             "PERSIST_STATE": "1" if self._keeps_data else "0",
             "STATE_DIR": str(self._data),
@@ -168,23 +168,23 @@ class Emulator:
         self._state_file.write_text(json.dumps({**kept, "pid": self._child.pid, "port": port}))
 
     def _port(self, kept: dict[str, Any]) -> int:
-        """The port that it had, or one of its directory's own: checkouts do not get into each other's way.
+        """Return the previous port, else one derived from the directory, so that checkouts do not collide.
 
         Raises:
-            Failure: somebody else uses it, and the data names it in the URLs of queues and nested stacks.
+            Failure: another process uses the port, and the data contains it in the URLs of queues and nested stacks.
         """
         own = PORTS[zlib.crc32(bytes(self.directory)) % len(PORTS)]
         wanted = kept.get("port", own)
         port = _free_port(wanted)
         if port != wanted and self._data.exists():
             raise Failure(
-                f"Port {wanted}, which the local cloud had before, is used by another process.\n"
-                "End that one, or delete the data and start on another port: make stop FRESH=1 && make local"
+                f"Port {wanted} of the local cloud is in use by another process.\n"
+                "Stop that process, or delete the data and start on another port: make stop FRESH=1 && make local"
             )
         return port
 
     def _kept(self) -> dict[str, Any]:
-        """What was noted and still holds: data is saved at the end of the process, so one that was killed lost some."""
+        """Return the recorded state that is still valid. MiniStack saves its data on exit, so killing it loses data."""
         if not self._state_file.exists():
             return {}
         kept = {name: value for name, value in self.state.items() if name not in ("pid", "saved")}
@@ -197,9 +197,9 @@ class Emulator:
         deadline = time.monotonic() + START_SECONDS
         while not self._is_healthy():
             if self._child and self._child.poll() is not None:
-                raise Failure(f"The local cloud ended as it started.\n{tail(self.log)}")
+                raise Failure(f"The local cloud exited while it was starting.\n{tail(self.log)}")
             if time.monotonic() > deadline:
-                raise Failure(f"The local cloud did not answer for {START_SECONDS} s.\n{tail(self.log)}")
+                raise Failure(f"The local cloud did not respond within {START_SECONDS} s.\n{tail(self.log)}")
             time.sleep(0.1)
 
     def _is_healthy(self) -> bool:
@@ -209,7 +209,7 @@ class Emulator:
             return False
 
     def _end(self, group: int) -> bool:
-        """End the process group: politely, then for certain. Return whether politely was enough."""
+        """Stop the process group with SIGTERM, else with SIGKILL. Return True if SIGTERM was enough."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             _signal_group(group, number)
             deadline = time.monotonic() + STOP_SECONDS
@@ -220,12 +220,12 @@ class Emulator:
             else:
                 return number == signal.SIGTERM
         if self.is_running():
-            raise Failure(f"Process group {group} does not end.")
+            raise Failure(f"Process group {group} does not stop.")
         return False
 
     def _group_exists(self, group: int) -> bool:
         if self._child:
-            self._child.poll()  # an unread exit code would keep the group in the process table
+            self._child.poll()  # until its exit code is read, the process stays in the process table
         return _signal_group(group, 0)
 
     def _forget(self) -> None:
@@ -236,26 +236,26 @@ class Emulator:
 
 
 def _forget_stream_positions(saved: Path) -> None:
-    """MiniStack saves how far streams were read, but not their records: it would skip as many new ones."""
+    """Reset saved stream positions. MiniStack saves them without the records, and would skip as many new records."""
     if saved.exists():
         content = json.loads(saved.read_text())
         content.get("payload", content)["dynamodb_stream_positions"] = {}
         saved.write_text(json.dumps(content))
 
 
-def _persons_environment() -> dict[str, str]:
-    """All but AWS and Python settings: paths, proxies and pip's configuration are theirs to give."""
+def _user_environment() -> dict[str, str]:
+    """The user's environment without AWS and Python settings. Paths, proxies and pip's configuration stay."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
 
 
 def _lambda_environment() -> dict[str, str]:
-    """Workers inherit it, so it has little more than Lambda has."""
+    """Environment variables of the process. Workers inherit them, so they are few, as in Lambda."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return inherited | {"LANG": "C.UTF-8", "TZ": "UTC"}
 
 
 def _free_port(wanted: int) -> int:
-    """`wanted` if it is free, else any that is."""
+    """Return `wanted` if that port is free, else any free port."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -264,11 +264,11 @@ def _free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise Failure("No port is free on 127.0.0.1.")
+    raise Failure("There is no free port on 127.0.0.1.")
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Whether the group was there to be signaled."""
+    """Signal a process group. Return False if it does not exist."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Import quotas or subscriptions from a JSON file: all of them, or none if any is faulty.
+"""Import quotas or subscriptions from a JSON file. If any entry is invalid, nothing is imported.
 
 python -m scripts.import_file quotas|subscriptions FILE
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from scripts.client import Client, entirely, target
+from scripts.client import Client, body_of, target
 from scripts.progress import Failure
 from usage_billing.kernel.exact_json import loads
 from usage_billing.kernel.identifiers import Identifier
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Quota(QuotaTerms):
-    """A quota as the API takes it. A file has no path, so plan and usage type stand in each entry."""
+    """A quota in the format of the API. In a file, each entry also has the plan and the usage type."""
 
     plan_id: Identifier
     usage_type: Identifier
@@ -38,8 +38,8 @@ ModelT = TypeVar("ModelT", Quota, Subscription)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with one entry of the file, counted from 0."""
+class EntryError:
+    """An error in one entry of the file. Entries are counted from 0."""
 
     index: int
     field: str
@@ -53,10 +53,10 @@ def main() -> int:
     arguments = _arguments()
     try:
         if not arguments.file:
-            raise Failure(f"Which file? make {arguments.kind} FILE=examples/{arguments.kind}.json")
+            raise Failure(f"FILE is missing: make {arguments.kind} FILE=examples/{arguments.kind}.json")
         with Client(target()) as api:
             written = IMPORTS[arguments.kind](api, Path(arguments.file))
-        print(f"  {arguments.kind}: {written} imported to {api.url}")
+        print(f"  Imported {written} {arguments.kind} to {api.url}")
     except Failure as failure:
         print(failure, file=sys.stderr)
         return 1
@@ -64,17 +64,19 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Import quotas or subscriptions: all of a file, or nothing.")
+    parser = argparse.ArgumentParser(
+        description="Import quotas or subscriptions from a JSON file. If any entry is invalid, nothing is imported."
+    )
     parser.add_argument("kind", choices=sorted(IMPORTS))
-    parser.add_argument("file", help="JSON: a list of what the API takes")
+    parser.add_argument("file", help="a JSON list of quotas or subscriptions, in the format of the API")
     return parser.parse_args()
 
 
 def import_quotas(api: Client, file: Path) -> int:
-    """Put the quotas of `file` and say how many.
+    """Write the quotas in `file` and return their number.
 
     Raises:
-        Failure: entries are faulty, and nothing was written; or the API refused one.
+        Failure: an entry is invalid and nothing was written, or the API refused an entry.
     """
     quotas = _checked(file, Quota, lambda quota: (quota.plan_id, quota.usage_type))
     _refuse(file, [*_currencies_in_file(quotas), *_currencies_in_store(api, quotas)])
@@ -84,16 +86,16 @@ def import_quotas(api: Client, file: Path) -> int:
 
 
 def import_subscriptions(api: Client, file: Path) -> int:
-    """Put the subscriptions of `file` and say how many. A plan without quotas is worth a warning, no more.
+    """Write the subscriptions in `file` and return their number. Warn about plans without quotas.
 
     Raises:
-        Failure: entries are faulty, and nothing was written; or the API refused one.
+        Failure: an entry is invalid and nothing was written, or the API refused an entry.
     """
     subscriptions = _checked(file, Subscription, lambda subscription: subscription.subscription_id)
     _refuse(file, list(_other_users(api, subscriptions)))
     for plan_id in sorted({subscription.plan_id for subscription in subscriptions}):
         if not next(_stored_quotas(api, plan_id), None):
-            print(f"  Warning: the plan {plan_id} has no quotas yet. Usage waits unrated until it has.")
+            print(f"  Warning: the plan {plan_id} has no quotas yet. Its usage is billed once it has quotas.")
     for subscription in subscriptions:
         _put(api, f"/api/subscriptions/{subscription.subscription_id}", subscription)
     return len(subscriptions)
@@ -103,21 +105,21 @@ IMPORTS: dict[str, Callable[[Client, Path], int]] = {"quotas": import_quotas, "s
 
 
 def _checked(file: Path, model: type[ModelT], key: Callable[[ModelT], object]) -> list[ModelT]:
-    """The entries of `file`, each valid and of a key of its own."""
+    """Return the entries of `file`, and fail if one is invalid or if two have the same key."""
     found: list[ModelT] = []
-    faults: list[Fault] = []
+    errors: list[EntryError] = []
     first: dict[object, int] = {}
     for index, entry in enumerate(_entries(file)):
         try:
             parsed = model.model_validate(entry, by_alias=True, by_name=False)
         except ValidationError as error:
-            faults += _faults(index, error, field_names(model))
+            errors += _errors(index, error, field_names(model))
             continue
         earlier = first.setdefault(key(parsed), index)
         if earlier != index:
-            faults.append(Fault(index, _key_fields(model), f"the same as in entry {earlier}"))
+            errors.append(EntryError(index, _key_fields(model), f"duplicate of entry {earlier}"))
         found.append(parsed)
-    _refuse(file, faults)
+    _refuse(file, errors)
     return found
 
 
@@ -127,72 +129,76 @@ def _entries(file: Path) -> list[Any]:
     except OSError as error:
         raise Failure(f"{file} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise Failure(f"{file} is not JSON: {error}") from None
+        raise Failure(f"{file} is not valid JSON: {error}") from None
     if not isinstance(entries, list):
-        raise Failure(f"{file} must hold a list: [{{...}}, {{...}}]")
+        raise Failure(f"{file} must contain a list: [{{...}}, {{...}}]")
     return entries
 
 
-def _faults(index: int, error: ValidationError, known: Sequence[str]) -> Iterator[Fault]:
-    for fault in error.errors():
-        told = field_error({**fault, "loc": ("as a whole", *fault["loc"])}, known)
-        yield Fault(index, told.field, told.message)
+def _errors(index: int, error: ValidationError, known: Sequence[str]) -> Iterator[EntryError]:
+    for each in error.errors():
+        described = field_error({**each, "loc": ("as a whole", *each["loc"])}, known)
+        yield EntryError(index, described.field, described.message)
 
 
 def _key_fields(model: type[Quota | Subscription]) -> str:
     return "planId and usageType" if model is Quota else "subscriptionId"
 
 
-def _refuse(file: Path, faults: Sequence[Fault]) -> None:
-    if faults:
-        lines = "\n".join(map(str, sorted(faults, key=lambda fault: fault.index)))
-        raise Failure(f"{file} was not imported; nothing was written. Its faults, entries counted from 0:\n{lines}")
+def _refuse(file: Path, errors: Sequence[EntryError]) -> None:
+    if errors:
+        lines = "\n".join(map(str, sorted(errors, key=lambda each: each.index)))
+        raise Failure(f"{file} was not imported; nothing was written. Errors, with entries counted from 0:\n{lines}")
 
 
-def _currencies_in_file(quotas: Sequence[Quota]) -> Iterator[Fault]:
-    """One currency a plan, because an invoice has one."""
+def _currencies_in_file(quotas: Sequence[Quota]) -> Iterator[EntryError]:
+    """Yield quotas whose currency differs from the plan's first quota in the file. An invoice has one currency."""
     first: dict[str, tuple[int, str]] = {}
     for index, quota in enumerate(quotas):
         earlier, currency = first.setdefault(quota.plan_id, (index, quota.currency))
         if quota.currency != currency:
-            yield Fault(index, "currency", f"the plan {quota.plan_id} is in {currency} by entry {earlier}")
+            yield EntryError(index, "currency", f"the plan {quota.plan_id} is in {currency}, see entry {earlier}")
 
 
-def _currencies_in_store(api: Client, quotas: Sequence[Quota]) -> Iterator[Fault]:
-    """A plan that is there keeps the currency of its first quota."""
+def _currencies_in_store(api: Client, quotas: Sequence[Quota]) -> Iterator[EntryError]:
+    """Yield quotas whose currency differs from that of the stored plan."""
     first = {plan_id: next(_stored_quotas(api, plan_id), None) for plan_id in {quota.plan_id for quota in quotas}}
     for index, quota in enumerate(quotas):
         stored = first[quota.plan_id]
         if stored and stored["currency"] != quota.currency:
-            yield Fault(index, "currency", f"the plan {quota.plan_id} is in {stored['currency']} and keeps it")
+            yield EntryError(
+                index, "currency", f"the plan {quota.plan_id} is in {stored['currency']}, which cannot change"
+            )
 
 
 def _stored_quotas(api: Client, plan_id: str) -> Iterator[Any]:
     query: dict[str, str] = {}
     while True:
-        page = entirely(api.get(f"/api/usage/quotas/{plan_id}", **query), f"Quotas of the plan {plan_id}")
+        page = body_of(api.get(f"/api/usage/quotas/{plan_id}", **query), f"Quotas of the plan {plan_id}")
         yield from page["quotas"]
         if "nextCursor" not in page:
             return
         query = {"cursor": page["nextCursor"]}
 
 
-def _other_users(api: Client, subscriptions: Sequence[Subscription]) -> Iterator[Fault]:
-    """A subscription keeps its user for ever."""
+def _other_users(api: Client, subscriptions: Sequence[Subscription]) -> Iterator[EntryError]:
+    """Yield subscriptions that are stored with another user. The user of a subscription cannot change."""
     for index, subscription in enumerate(subscriptions):
-        answer = api.get(f"/api/subscriptions/{subscription.subscription_id}")
-        if answer.code == "subscription_not_found":
+        response = api.get(f"/api/subscriptions/{subscription.subscription_id}")
+        if response.code == "subscription_not_found":
             continue
-        stored = entirely(answer, f"Subscription {subscription.subscription_id}")
+        stored = body_of(response, f"Subscription {subscription.subscription_id}")
         if stored["userId"] != subscription.user_id:
-            yield Fault(index, "userId", f"{subscription.subscription_id} belongs to {stored['userId']} and keeps it")
+            yield EntryError(
+                index, "userId", f"{subscription.subscription_id} belongs to {stored['userId']}, which cannot change"
+            )
 
 
 def _put(api: Client, path: str, value: Strict) -> None:
     try:
-        entirely(api.put(path, value.model_dump(by_alias=True)), f"PUT {path}")
+        body_of(api.put(path, value.model_dump(by_alias=True)), f"PUT {path}")
     except Failure as failure:
-        message = f"{failure}\nThe entries before it are written. Importing the file again is safe."
+        message = f"{failure}\nThe entries before it were written. It is safe to import the file again."
         raise Failure(message) from None
 
 

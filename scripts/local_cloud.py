@@ -1,4 +1,4 @@
-"""A local cloud on this machine, with the stack of template.yaml deployed to it.
+"""A local cloud on this machine. It emulates AWS, and the stack of template.yaml is deployed to it.
 
 python -m scripts.local_cloud start | deploy | stop [--fresh] | status [--dir DIR] [--auth]
 """
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from scripts.local_stack import Stack
 
 STACK, API_URL = "STACK", "API_URL"
-"""The variables that name another stack than the local cloud's."""
+"""The environment variables that name a stack other than the local cloud's."""
 
 
 class LocalCloud(Emulator):
-    """What `make demo`, `make local` and the tests use.
+    """The cloud that `make demo`, `make local` and the tests use.
 
-    Each directory holds a cloud of its own, with its own port, so that several run side by side.
+    Each directory has its own cloud with its own port, so several clouds can run side by side.
     """
 
     def deploy(self) -> Stack:
-        """Deploy what has changed; return what is written to stack.json."""
+        """Deploy what has changed. Return the contents of stack.json."""
         self._must_run()
         return local_stack.deploy(self)
 
     def stack(self) -> Stack:
-        """Return what the last deployment wrote to stack.json.
+        """Return the contents of stack.json, which the last deployment wrote.
 
         Raises:
             Failure: the cloud is not running, or nothing is deployed.
@@ -43,7 +43,7 @@ class LocalCloud(Emulator):
         try:
             stack: Stack = json.loads(self.stack_file.read_text())
         except FileNotFoundError:
-            raise Failure("Nothing is deployed. Deploy it with: make local") from None
+            raise Failure("The stack is not deployed to the local cloud. Deploy it with: make local") from None
         return stack
 
     def _must_run(self) -> None:
@@ -52,10 +52,10 @@ class LocalCloud(Emulator):
 
 
 def refuse_other_stacks() -> None:
-    """Fail if the environment names another stack, for a command that acts on the local cloud alone.
+    """Refuse to run a command for the local cloud if the environment names another stack.
 
     Raises:
-        Failure: STACK is set, or API_URL to an API elsewhere.
+        Failure: STACK is set, or API_URL is not the URL of a local API.
     """
     named = [STACK] if os.environ.get(STACK) else []
     if not is_local(os.environ.get(API_URL) or "http://127.0.0.1:"):
@@ -64,8 +64,8 @@ def refuse_other_stacks() -> None:
         values = " and ".join(f"{name}={os.environ[name]}" for name in named)
         unset = " ".join(f"-u {name}" for name in named)
         raise Failure(
-            f"This command acts on the local cloud alone, but {values} names another stack.\n"
-            f"Unset it first, or for one command: env {unset} make ..."
+            f"This command works only with the local cloud, but {values} names another stack.\n"
+            f"Unset it, or run: env {unset} make ..."
         )
 
 
@@ -93,22 +93,22 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A local cloud on this machine.")
     parser.add_argument("command", choices=["start", "deploy", "stop", "status"])
-    parser.add_argument("--dir", default=".local", help="where its state is kept (default: .local)")
-    parser.add_argument("--auth", action="store_true", help="start: enforce IAM policies")
-    parser.add_argument("--fresh", action="store_true", help="stop: delete its data, too")
+    parser.add_argument("--dir", default=".local", help="directory of the cloud's state (default: .local)")
+    parser.add_argument("--auth", action="store_true", help="with start: enforce IAM policies")
+    parser.add_argument("--fresh", action="store_true", help="with stop: also delete the data")
     return parser.parse_args()
 
 
 def _stop(cloud: LocalCloud, *, fresh: bool) -> None:
     cloud.stop(fresh=fresh)
-    print("  Its data is deleted" if fresh else "  Its data is kept for the next start (make stop FRESH=1 deletes it)")
+    print("  Deleted its data" if fresh else "  Kept its data for the next start (make stop FRESH=1 deletes it)")
 
 
 def _print_status(cloud: LocalCloud) -> None:
     if not cloud.is_running():
         print("  The local cloud is not running. Start it with: make local")
     elif not cloud.stack_file.exists():
-        print(f"  The local cloud is running at {cloud.url}; nothing is deployed. Deploy with: make local")
+        print(f"  The local cloud is running at {cloud.url}, without the stack. Deploy it with: make local")
     else:
         stack = cloud.stack()
         print(
@@ -116,10 +116,10 @@ def _print_status(cloud: LocalCloud) -> None:
 API='{stack["apiUrl"]}'
 KEY='{stack["internalApiKey"]}'
 
-  docs       {stack["apiUrl"]}/docs
-  try it     make smoke, make demo, or curl "$API/api/usage/quotas/business" -H "x-api-key: $KEY"
-  watch it   make logs
-  end it     make stop (keeps the data; make stop FRESH=1 deletes it)"""
+  API reference   {stack["apiUrl"]}/docs
+  try it          make smoke, make demo, or curl "$API/api/usage/quotas/business" -H "x-api-key: $KEY"
+  follow logs     make logs
+  stop it         make stop (keeps the data; make stop FRESH=1 deletes it)"""
         )
 
 

@@ -1,4 +1,4 @@
-"""The stack of template.yaml in a local cloud: build, deploy, routes, credentials."""
+"""The stack of template.yaml on the local cloud: build, deployment, routes and credentials."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ SAM = ROOT / ".local/sam/bin/sam"
 LAYER_PYTHON = ROOT / ".local/ministack/bin/python"
 SOURCES = ("template.yaml", "infra", "functions", "layers")
 FIXED = ("infra/tables.yaml", "infra/queues.yaml", "infra/logs.yaml")
-"""Nested stacks that MiniStack cannot update: it loses the attributes of their resources, which their outputs need."""
-ADMIN_TOKEN_LIFE = timedelta(days=30)
+"""Nested stacks that MiniStack cannot update. It loses the attributes of their resources, which the outputs need."""
+
+ADMIN_TOKEN_LIFETIME = timedelta(days=30)
 
 
 class Jwt(TypedDict):
@@ -41,7 +42,7 @@ class Jwt(TypedDict):
 
 
 class Stack(TypedDict):
-    """What is in stack.json: all that a client of the local stack needs to know."""
+    """The contents of stack.json: everything that a client of the local stack needs."""
 
     apiUrl: str
     endpointUrl: str
@@ -53,17 +54,17 @@ class Stack(TypedDict):
 
 
 def deploy(cloud: Emulator) -> Stack:
-    """Bring the local stack to what the sources say, and write stack.json."""
+    """Deploy the sources to the local cloud if they have changed, and write stack.json."""
     fingerprint = _fingerprint()
     present = bool(_outputs(cloud))
     if present and cloud.state.get("deployed") == fingerprint:
-        print("  Nothing has changed since the last deployment", flush=True)
+        print("  Nothing to deploy: no changes since the last deployment", flush=True)
     else:
         if present:
             _refuse_changes_to_fixed(cloud)
         _build_and_deploy(cloud, fingerprint)
         cloud.note(fixed=_fixed_fingerprints())
-        with step("Creating the API's routes"):
+        with step("Creating the API routes"):
             _create_routes(cloud)
         cloud.note(deployed=fingerprint)
     stack = _describe(cloud)
@@ -72,7 +73,7 @@ def deploy(cloud: Emulator) -> Stack:
 
 
 def _refuse_changes_to_fixed(cloud: Emulator) -> None:
-    """Fail before an update starts that MiniStack cannot finish.
+    """Fail before starting an update that MiniStack cannot complete.
 
     Raises:
         Failure: a nested stack of FIXED has changed since it was deployed.
@@ -81,19 +82,19 @@ def _refuse_changes_to_fixed(cloud: Emulator) -> None:
     changed = [name for name, now in _fixed_fingerprints().items() if deployed.get(name) != now]
     if changed:
         raise Failure(
-            f"{' and '.join(changed)} changed, and the local cloud cannot update what exists.\n"
-            "Start again with an empty cloud: make stop FRESH=1 && make local"
+            f"{' and '.join(changed)} changed, and the local cloud cannot update the existing resources.\n"
+            "Start over with an empty cloud: make stop FRESH=1 && make local"
         )
 
 
 def _fixed_fingerprints() -> dict[str, str]:
-    """Fingerprints of the files of FIXED. Comments do not count, because SAM does not deploy them."""
+    """Return the fingerprints of the files in FIXED. Comments do not count, because SAM does not deploy them."""
     contents = {name: json.dumps(yaml_parse((ROOT / name).read_text())) for name in FIXED}
     return {name: hashlib.sha256(content.encode()).hexdigest() for name, content in contents.items()}
 
 
 def _fingerprint() -> str:
-    """Changes whenever something that is deployed, or the interpreter that runs it, does."""
+    """Return a hash of all deployed files and of the interpreter that runs them."""
     digest = hashlib.sha256(_runtime().encode())
     for file in sorted(_source_files()):
         digest.update(f"{file.relative_to(ROOT)}\0".encode())
@@ -109,28 +110,28 @@ def _source_files() -> Iterator[Path]:
 
 
 def _runtime() -> str:
-    """The kind of interpreter that runs the local functions, such as cpython-313-linux-x86_64."""
+    """Return the kind of interpreter that runs the local functions, such as cpython-313-linux-x86_64."""
     code = "import sys, sysconfig as s; print(sys.implementation.cache_tag, s.get_platform(), sep='-')"
-    asked = subprocess.run([LAYER_PYTHON, "-I", "-c", code], capture_output=True, text=True, check=True)
-    return asked.stdout.strip()
+    printed = subprocess.run([LAYER_PYTHON, "-I", "-c", code], capture_output=True, text=True, check=True)
+    return printed.stdout.strip()
 
 
 def build_home() -> Path:
-    """Where what is built for this machine is kept: `build` in it is what is deployed, unpacked."""
+    """Return the folder of the builds for this machine. Its subfolder `build` is deployed, and is not zipped."""
     return ROOT / ".local/build" / _runtime()
 
 
 def _build_and_deploy(cloud: Emulator, fingerprint: str) -> None:
     home = build_home()
     home.mkdir(parents=True, exist_ok=True)
-    with _alone(home / "lock"):  # all local clouds share what is built
+    with _locked(home / "lock"):  # all local clouds of this checkout share the build
         _build(home, fingerprint, cloud)
         with step("Deploying the stack"):
             _deploy_template(home / "build/template.yaml", cloud)
 
 
 @contextmanager
-def _alone(lock_file: Path) -> Iterator[None]:
+def _locked(lock_file: Path) -> Iterator[None]:
     with lock_file.open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -165,16 +166,16 @@ def _deploy_template(template: Path, cloud: Emulator) -> None:
                 *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
             ],
             log=cloud.directory / "deploy.log",
-            env=cloud.environment() | {"SAM_CLI_POLL_DELAY": "0.5"},  # it would look every 5 s
+            env=cloud.environment() | {"SAM_CLI_POLL_DELAY": "0.5"},  # the default is 5 s
             cwd=ROOT,
         )
     except Failure as failure:
-        way_out = "If it goes on failing, start again with empty tables: make stop FRESH=1 && make local"
-        raise Failure(f"{failure}\n{_failures(cloud)}\n{way_out}") from None
+        hint = "If it keeps failing, start over with an empty cloud: make stop FRESH=1 && make local"
+        raise Failure(f"{failure}\n{_failures(cloud)}\n{hint}") from None
 
 
 def _failures(cloud: Emulator) -> str:
-    """Why resources could not be made: SAM prints that far above the end of its output."""
+    """Return the reasons why resources failed. SAM prints them too early to be in the tail of its output."""
     formation = cloud.session.client("cloudformation", endpoint_url=cloud.url)
     events = formation.describe_stack_events(StackName=STACK_NAME)["StackEvents"]
     return "\n".join(
@@ -194,7 +195,7 @@ def _create_routes(cloud: Emulator) -> None:
 
 
 def _function_arns(cloud: Emulator) -> dict[str, str]:
-    """Logical id -> ARN of the stack's functions and aliases."""
+    """Return logical id -> ARN for the functions and aliases of the stack."""
     formation = cloud.session.client("cloudformation", endpoint_url=cloud.url)
     prefix = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:"
     return {
@@ -206,7 +207,7 @@ def _function_arns(cloud: Emulator) -> dict[str, str]:
 
 
 def _outputs(cloud: Emulator) -> Mapping[str, str]:
-    """The outputs of the stack; none if there is no stack."""
+    """Return the outputs of the stack, or nothing if there is no stack."""
     formation = cloud.session.client("cloudformation", endpoint_url=cloud.url)
     try:
         stack = formation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
@@ -230,18 +231,18 @@ def _describe(cloud: Emulator) -> Stack:
         region=REGION,
         stackName=STACK_NAME,
         internalApiKey=_internal_api_key(ApiKeys(vault, outputs["ApiKeysSecretArn"]), cloud.stack_file),
-        adminToken=signed(token, "admin", "admin", ADMIN_TOKEN_LIFE),
+        adminToken=signed(token, "admin", "admin", ADMIN_TOKEN_LIFETIME),
         jwt=token,
     )
 
 
 def emulated_api_url(endpoint: str, outputs: Mapping[str, str]) -> str:
-    """Where an emulator in AWS's place answers for the API of a stack: it serves no host names."""
+    """Return the URL of the stack's API on an emulator, which does not serve the host name in ApiUrl."""
     return f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/$default"
 
 
 def _internal_api_key(keys: ApiKeys, stack_file: Path) -> str:
-    """The key in stack.json if the stack accepts it, else a new one that it does from now on."""
+    """Return the key in stack.json if the stack accepts it, else add a new key."""
     known = json.loads(stack_file.read_text())["internalApiKey"] if stack_file.exists() else ""
     present = keys.all()
     if any(key["sha256"] == sha256(known) for key in present):

@@ -1,4 +1,4 @@
-"""Follow what a stack logs: all its functions, and API Gateway's access log.
+"""Follow the logs of a stack: all functions, and the access log of API Gateway.
 
 python -m scripts.logs [--minutes MINUTES] [--once] [--stack NAME]
 """
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PAUSE_SECONDS = 2.0
-LATE_SECONDS = 30.0
-"""How much later than its time a line may show up: CloudWatch does not promise an order."""
+MAX_DELAY_SECONDS = 30.0
+"""How late a line may arrive. CloudWatch does not guarantee that lines arrive in order."""
 
 NOISE = {
     *("level", "message", "timestamp", "service", "location", "function_name", "function_request_id", "function_arn"),
@@ -41,14 +41,14 @@ NOISE = {
 }
 REPORT = re.compile(r"^REPORT RequestId: \S+\s+Duration: ([\d.]+) ms")
 STREAM = re.compile(r"^\d{4}/\d\d/\d\d/([^\[]+)\[")
-"""Where functions share a group, Lambda puts their name into the stream's. The emulator does not."""
+"""If functions share a log group, Lambda puts the function's name into the stream's name. The emulator does not."""
 
 PLATFORM = ("START ", "END ", "INIT_", "RESTORE_", "EXTENSION")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event of a log group. `at` is in milliseconds since 1970. Only AWS gives each an `id`."""
+    """One event of a log group. `at` is in milliseconds since 1970. The emulator leaves `id` empty."""
 
     id: str
     at: int
@@ -61,32 +61,32 @@ def main() -> int:
     try:
         stack = DeployedStack.named(arguments.stack)
         groups = [stack.outputs[name] for name in ("FunctionLogGroup", "AccessLogGroup") if name in stack.outputs]
-        where = "emulator, which writes no access log" if stack.is_emulated else stack.session.region_name
-        print(f"Logs of {stack.name} ({where}); end with Ctrl-C", file=sys.stderr, flush=True)
+        where = "local cloud, which has no access log" if stack.is_emulated else stack.session.region_name
+        print(f"Logs of {stack.name} ({where}); press Ctrl-C to stop", file=sys.stderr, flush=True)
         client = stack.session.client("logs", endpoint_url=stack.endpoint)
         follow(client, groups, stack.name, since=time.time() - 60 * arguments.minutes, once=arguments.once)
     except (Failure, BotoCoreError, ClientError) as failure:
         print(failure, file=sys.stderr)
         return 1
     except (KeyboardInterrupt, BrokenPipeError):
-        sys.stderr.close()  # what the interpreter would complain about at its end
+        sys.stderr.close()  # keeps the interpreter from printing an error at exit
     return 0
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Follow what a stack logs.")
-    parser.add_argument("--minutes", type=float, default=5.0, help="how far back to begin (default: 5)")
-    parser.add_argument("--once", action="store_true", help="print what there is and end")
+    parser = argparse.ArgumentParser(description="Follow the logs of a stack.")
+    parser.add_argument("--minutes", type=float, default=5.0, help="how many minutes back to start (default: 5)")
+    parser.add_argument("--once", action="store_true", help="print the lines logged so far and exit")
     parser.add_argument(
         "--stack",
         default=os.environ.get("STACK"),
-        help="a deployed stack's name (default: $STACK, else the local cloud's)",
+        help="name of a deployed stack (default: $STACK, else the stack of the local cloud)",
     )
     return parser.parse_args()
 
 
 def follow(client: Any, groups: Sequence[str], stack: str, *, since: float, once: bool = False) -> None:
-    """Print the lines of `groups` in order as they come in; `since` is in seconds since 1970."""
+    """Print the lines of `groups` in order as they arrive. `since` is in seconds since 1970."""
     seen: set[Line] = set()
     functions: dict[str, str] = {}
     while True:
@@ -97,7 +97,7 @@ def follow(client: Any, groups: Sequence[str], stack: str, *, since: float, once
                 print(text, flush=True)
         if once:
             return
-        since = max(since, time.time() - LATE_SECONDS)
+        since = max(since, time.time() - MAX_DELAY_SECONDS)
         seen = {line for line in seen if line.at >= since * 1000}
         time.sleep(PAUSE_SECONDS)
 
@@ -110,12 +110,12 @@ def _lines(client: Any, group: str, since: float) -> Iterator[Line]:
 
 
 def shown(line: Line, stack: str, functions: dict[str, str]) -> str | None:
-    """Return the line as a person reads it; None for metrics and most of the platform's own lines.
+    """Return the line in a readable form; None for metrics and most lines of the Lambda platform.
 
-    `functions` remembers which function writes to a stream.
+    `functions` maps each stream to the function that writes to it. It is updated from the line.
     """
-    if named := STREAM.match(line.stream):
-        functions[line.stream] = named[1].removeprefix(f"{stack}-")
+    if stream := STREAM.match(line.stream):
+        functions[line.stream] = stream[1].removeprefix(f"{stack}-")
     try:
         fields = json.loads(line.text)
     except ValueError:
@@ -134,11 +134,11 @@ def shown(line: Line, stack: str, functions: dict[str, str]) -> str | None:
 
 
 def _shown_text(line: Line, functions: Mapping[str, str]) -> str | None:
-    """What is no JSON: the platform's lines, of which only how long an invocation took is worth reading, and prints."""
-    if found := REPORT.match(line.text):
-        if line.stream not in functions:  # the emulator does not name the function: nobody could tell what took so long
+    """Return a line that is not JSON: the duration of an invocation or printed text, but no other platform lines."""
+    if report := REPORT.match(line.text):
+        if line.stream not in functions:  # a duration is useless without the name of the function
             return None
-        text = f"took {float(found[1]):.0f} ms"
+        text = f"took {float(report[1]):.0f} ms"
     elif line.text and not line.text.startswith(PLATFORM):
         text = line.text
     else:
@@ -147,7 +147,7 @@ def _shown_text(line: Line, functions: Mapping[str, str]) -> str | None:
 
 
 def _shown_request(line: Line, fields: Mapping[str, Any]) -> str:
-    """What API Gateway says of a request. The path is not logged; the route is, `$default` if there is none."""
+    """Return a line of the access log. It has the route, not the path; the route is `$default` if none matched."""
     text = f"{fields['routeKey']}  {fields.get('responseLatency')} ms"
     cause = fields.get("errorType", "-")
     return f"{_time(line)} {fields.get('status', ''):<7} {'api':<18} {text}{f'  {cause}' if cause != '-' else ''}"

@@ -1,8 +1,8 @@
 """Change the pure modules in small ways, and list the changes that no unit test notices.
 
-Each change is a mutant: `<` instead of `<=`, `None` instead of an argument, another number or text. One that survives
-is a test that is missing, or a change that makes no difference. mutmut works on a copy of the package and its tests. It
-leaves out properties, other decorated functions, and what stands outside of functions.
+Each change is a mutant: `<` instead of `<=`, `None` instead of an argument, another number or text. If a mutant
+survives, a test is missing or the change makes no difference. mutmut works on a copy of the package and its tests. It
+skips properties, other decorated functions, and code outside functions.
 
 python -m scripts.mutants [--module pricing.terms]
 """
@@ -31,7 +31,7 @@ def main() -> int:
     pure = _pure_modules()
     chosen = [each for each in pure if f"{_name(each)}.".startswith(f"usage_billing.{module}.".replace("..", "."))]
     if not chosen:
-        print(f"{module} is no pure module; they are listed in pyproject.toml under [tool.coverage.report].")
+        print(f"{module} is not a pure module. pyproject.toml lists them under [tool.coverage.report].")
         return 1
     _copy(chosen, [path for path in sorted((ROOT / "tests/unit").glob("test_*.py")) if _tests(path, pure)])
     print(f"  Testing the mutants of {len(chosen)} modules ...", flush=True)
@@ -40,13 +40,13 @@ def main() -> int:
             [*MUTMUT, "run"], cwd=COPY, env=_environment(), stdout=log, stderr=subprocess.STDOUT, check=False
         )
     if finished.returncode:
-        print(f"mutmut failed: {log.name} says why")
+        print(f"mutmut failed. See {log.name}")
         return 1
     statuses = dict(re.findall(r"^ *(\S+): (.+)$", _mutmut("results", "--all", "true"), re.MULTILINE))
-    left = {mutant: status for mutant, status in statuses.items() if status != "killed"}
-    for mutant, status in left.items():
+    survivors = {mutant: status for mutant, status in statuses.items() if status != "killed"}
+    for mutant, status in survivors.items():
         print(f"\n{_function(mutant)} ({status}; {mutant})\n{_change(mutant)}")
-    print(f"\n  {len(statuses)} mutants, {len(left)} left")
+    print(f"\n  {len(statuses)} mutants, {len(survivors)} not killed")
     return 0
 
 
@@ -56,12 +56,12 @@ def _pure_modules() -> list[Path]:
 
 
 def _name(path: Path) -> str:
-    """A module's name in Python."""
+    """Return the import name of a module."""
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
 def _tests(path: Path, pure: list[Path]) -> bool:
-    """Whether a file of tests imports pure modules, and nothing that would need what is not in the copy."""
+    """Return True if a test file imports pure modules, and nothing that is not in the copy."""
     names = {_name(each) for each in pure}
     packages = {name.rpartition(".")[0] for name in names}
     imported = set(re.findall(r"^from ([\w.]+) import", path.read_text(), re.MULTILINE))
@@ -71,7 +71,7 @@ def _tests(path: Path, pure: list[Path]) -> bool:
 
 
 def _copy(chosen: list[Path], tests: list[Path]) -> None:
-    """Set up a project of the package and its tests. mutmut finds a package by the folder `src`."""
+    """Set up a copy of the package and its tests as a project. mutmut expects packages in the folder `src`."""
     shutil.rmtree(COPY, ignore_errors=True)
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, COPY / "src" / PACKAGE.name, ignore=ignore)
@@ -88,7 +88,7 @@ def _copy(chosen: list[Path], tests: list[Path]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """mutmut runs the tests in its own process, so that needs what they import."""
+    """Return the environment for mutmut. It runs the tests in its own process, so that process needs their imports."""
     return os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
 
 

@@ -1,4 +1,4 @@
-"""Short lines about what is being done; what tools print goes to a log, shown only if they fail."""
+"""Progress lines of the commands. The output of tools goes to a log; its end is shown if a tool fails."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Failure(Exception):
-    """Something a person has to know, in words for them."""
+    """An error with a message for the user. Commands print it without a traceback."""
 
 
 @contextmanager
-def step(doing: str) -> Iterator[None]:
-    """Print what is being done and, once it is done, how long it took."""
+def step(action: str) -> Iterator[None]:
+    """Print `action` at the start and the seconds that it took at the end."""
     started = time.monotonic()
-    print(f"  {doing} ...", end="", flush=True)
+    print(f"  {action} ...", end="", flush=True)
     try:
         yield
     except BaseException:
@@ -30,10 +30,10 @@ def step(doing: str) -> Iterator[None]:
 
 
 def run(command: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path) -> None:
-    """Run a command with its output in `log`.
+    """Run a command and write its output to `log`.
 
     Raises:
-        Failure: it failed; the end of its output is in the message.
+        Failure: the command failed. The message has the end of its output.
     """
     with log.open("wb") as output:
         code = subprocess.run(
@@ -46,10 +46,10 @@ def run(command: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path)
             check=False,
         ).returncode
     if code:
-        raise Failure(f"`{' '.join(command[:2])}` failed ({code}).\n{tail(log)}")
+        raise Failure(f"`{' '.join(command[:2])}` failed with exit code {code}.\n{tail(log)}")
 
 
 def tail(log: Path, lines: int = 25) -> str:
-    """The end of a log, and where the rest is."""
+    """The last `lines` lines of a log, with the path of the log."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return "\n".join([f"The end of {log}:", *(f"  | {line}" for line in text.splitlines()[-lines:])])

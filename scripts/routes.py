@@ -1,7 +1,7 @@
-"""Routes of the local HTTP API, read from the template that SAM transformed.
+"""Routes of the local HTTP API, created from the template that SAM has transformed.
 
-CloudFormation on AWS makes routes from the API's OpenAPI `Body`; MiniStack does not. This does it
-there, from that same `Body`, so that there is no second list of routes.
+On AWS, CloudFormation creates the routes from the OpenAPI `Body` of the API. MiniStack does not, so this module creates
+them from the same `Body`. There is no second list of routes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INTEGRATION = "x-amazon-apigateway-integration"
 
 
 def routes_in(template: Mapping[str, Any], api: str) -> dict[str, str]:
-    """Route key (`GET /api/...`) -> logical id of the function or alias that answers it."""
+    """Route key (`GET /api/...`) -> logical id of the function or alias that handles it."""
     paths: Mapping[str, Mapping[str, Any]] = template["Resources"][api]["Properties"]["Body"]["paths"]
     return {
         _route_key(method, path): _function_of(operation[INTEGRATION]["uri"])
@@ -30,7 +30,7 @@ def routes_in(template: Mapping[str, Any], api: str) -> dict[str, str]:
 
 
 def sync_routes(client: ApiGatewayV2Client, api_id: str, wanted: Mapping[str, str]) -> None:
-    """Make the API's routes what `wanted` (route key -> function ARN) says."""
+    """Create, update and delete routes until the API has exactly `wanted` (route key -> function ARN)."""
     integrations = _integrations(client, api_id, set(wanted.values()))
     present = {route["RouteKey"]: route for route in _routes(client, api_id)}
     for key in present.keys() - wanted.keys():
@@ -44,7 +44,7 @@ def sync_routes(client: ApiGatewayV2Client, api_id: str, wanted: Mapping[str, st
 
 
 def _route_key(method: str, path: str) -> str:
-    if path.removeprefix("/") == "$default":  # SAM writes it without a slash, others with one
+    if path.removeprefix("/") == "$default":  # SAM writes it without a slash, other tools with one
         return "$default"
     return f"{'ANY' if method == ANY_METHOD else method.upper()} {path}"
 
@@ -52,12 +52,12 @@ def _route_key(method: str, path: str) -> str:
 def _function_of(uri: Mapping[str, str]) -> str:
     found = re.search(r"\$\{(\w+)(\.Arn)?\}/invocations", uri["Fn::Sub"])
     if not found:
-        raise ValueError(f"not the URI of a function: {uri}")
+        raise ValueError(f"Not the URI of a function: {uri}")
     return found[1]
 
 
 def _integrations(client: ApiGatewayV2Client, api_id: str, arns: set[str]) -> dict[str, str]:
-    """Function ARN -> integration id; makes those that are missing."""
+    """Return function ARN -> integration id, and create the integrations that are missing."""
     present = client.get_integrations(ApiId=api_id, MaxResults="500")["Items"]
     ids = {item["IntegrationUri"]: item["IntegrationId"] for item in present}
     for arn in arns - ids.keys():

@@ -1,8 +1,8 @@
-"""Record, read and bill once against a stack, wherever it is, and say what works.
+"""Smoke test: record, read and bill usage once against a stack, and report each step.
 
-STACK or API_URL names the stack, TEST_AUTH_TOKEN or API_KEY the caller, TEST_USER_ID and TEST_SUBSCRIPTION_ID a
-subscription that is there to be tested with: a unit of usage is really recorded and, if the caller may, billed.
-Without STACK and API_URL it is the local cloud, with a subscription from examples/.
+STACK or API_URL selects the stack. TEST_AUTH_TOKEN or API_KEY has the credentials. TEST_USER_ID and
+TEST_SUBSCRIPTION_ID name a subscription for tests: one unit of usage is really recorded for it, and billed if the
+credentials allow that. Without STACK and API_URL, the test uses the local cloud and a subscription from examples/.
 
 python -m scripts.smoke
 """
@@ -27,20 +27,20 @@ from usage_billing.kernel.exact_json import loads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scripts.client import Answer
+    from scripts.client import Response
 
 USER_ID, SUBSCRIPTION_ID, USAGE_TYPE = "TEST_USER_ID", "TEST_SUBSCRIPTION_ID", "TEST_USAGE_TYPE"
 NOT_ALLOWED = "requires the scope operate"
 MEANING = {
     TOKEN: f"a token with the role internal or admin (make token USER=smoke ROLE=internal), or {API_KEY}, an API key",
     USER_ID: "the id of the user whose usage is recorded",
-    SUBSCRIPTION_ID: "the id of an active subscription of that user, there to be tested with",
+    SUBSCRIPTION_ID: "the id of an active subscription of that user that is used for tests",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose usage of what is recorded."""
+    """The user, subscription and usage type that the test records usage for."""
 
     user: str
     subscription: str
@@ -59,16 +59,16 @@ def main() -> int:
 
 
 def _where() -> Target:
-    """Raises Failure naming every variable that is missing."""
+    """Return the API to test. Raises Failure with the names of all missing variables."""
     named = [name for name in (STACK, API_URL) if os.environ.get(name)]
     if named:
         missing = [name for name in MEANING if not os.environ.get(name)]
-        # target() signs a token for a stack that it knows by name, if it can.
+        # For a named stack, target() signs a token if it can.
         if TOKEN in missing and (STACK in named or os.environ.get(API_KEY)):
             missing.remove(TOKEN)
         if missing:
             lines = "\n".join(f"  {name}: {MEANING[name]}" for name in missing)
-            raise Failure(f"{' and '.join(named)} set; these are missing in the environment:\n{lines}")
+            raise Failure(f"With {' and '.join(named)}, these environment variables must be set too:\n{lines}")
     return target()
 
 
@@ -80,12 +80,12 @@ def _subject(api: Client) -> Subject:
         import_subscriptions(api, subscriptions)
         first = loads(subscriptions.read_bytes())[0]
         user, subscription = first["userId"], first["subscriptionId"]
-        print(f"  with {subscription} of {user}, from examples/")
+        print(f"  Using {subscription} of {user} from examples/")
     return Subject(user, subscription, os.environ.get(USAGE_TYPE) or "report")
 
 
 class Smoke:
-    """The steps, each of which says what it saw or raises Failure."""
+    """The steps of the test. Each returns a note on what it found, or raises Failure."""
 
     def __init__(self, api: Client, stranger: Client, subject: Subject) -> None:
         self._api = api
@@ -103,7 +103,7 @@ class Smoke:
         self._recorded: Any = None
 
     def run(self) -> int:
-        """Take all steps, whatever happens to one; the exit code."""
+        """Run all steps, even if one fails, and return the exit code."""
         failed = 0
         for name, step in self._steps():
             try:
@@ -112,14 +112,14 @@ class Smoke:
             except Failure as failure:
                 failed += 1
                 print(f"  FAIL  {name}: {failure}")
-        print(f"{failed} failed" if failed else "All is well")
+        print(f"Smoke test failed: {failed} failed steps" if failed else "Smoke test passed")
         return 1 if failed else 0
 
     def _steps(self) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "no credentials", self._no_credentials
         yield "record", self._record
-        yield "the same event again", self._replay
-        yield "the same id, another quantity", self._conflict
+        yield "same event again", self._replay
+        yield "same id, other quantity", self._conflict
         yield "usage of the subscription", self._usage_of_subscription
         yield "usage of the user", self._usage_of_user
         yield "billing", self._bill
@@ -137,10 +137,10 @@ class Smoke:
 
     def _replay(self) -> str:
         again = _must_be(self._api.post("/api/usage/record", self._event), 200)
-        # Without a quota the first answer left open what later ones may know.
+        # If there was no quota at first, a quota created since then would change the response.
         if self._needed()["quota"]["limit"] is not None and again != self._recorded:
-            raise Failure(f"another answer than the first time: {again}")
-        return "200, the same answer, counted once"
+            raise Failure(f"the response differs from the first one: {again}")
+        return "200, same response, counted once"
 
     def _conflict(self) -> str:
         _must_be(self._api.post("/api/usage/record", self._event | {"quantity": 2}), 409, "event_id_conflict")
@@ -148,9 +148,9 @@ class Smoke:
 
     def _usage_of_subscription(self) -> str:
         ledger = self._ledger()
-        least = self._needed()["quota"]["used"]
-        if ledger["used"] < least:
-            raise Failure(f"{ledger['used']} used, and the event's answer said {least} already")
+        recorded = self._needed()["quota"]["used"]
+        if ledger["used"] < recorded:
+            raise Failure(f"{ledger['used']} used, but recording the event returned {recorded}")
         return f"200, {ledger['used']} used, {ledger['billedQuantity']} billed"
 
     def _usage_of_user(self) -> str:
@@ -163,22 +163,22 @@ class Smoke:
                 break
             query = {"cursor": page["nextCursor"]}
         if self._subject.subscription not in seen:
-            raise Failure(f"{self._subject.subscription} is not among their {len(seen)} subscriptions")
-        return f"200, {self._subject.subscription} is among them"
+            raise Failure(f"{self._subject.subscription} is not among the user's {len(seen)} subscriptions")
+        return f"200, includes {self._subject.subscription}"
 
     def _bill(self) -> str:
         before = self._ledger()["billableQuantity"]
-        answer = self._api.post("/api/usage/process-billing", {"subscriptionId": self._subject.subscription})
-        if answer.code == "forbidden":
+        response = self._api.post("/api/usage/process-billing", {"subscriptionId": self._subject.subscription})
+        if response.code == "forbidden":
             return NOT_ALLOWED
-        run = _must_be(answer, 200)
+        run = _must_be(response, 200)
         if run["failures"]:
-            raise Failure(f"{run['failures']} ledgers failed; the log names them under the run {run['runId']}")
+            raise Failure(f"{run['failures']} ledgers failed; see GET /api/billing/runs/{run['runId']}")
         if before is None:
-            return f"200, ledgers that wait for a quota: {run['ledgersUnrated']}"
+            return f"200, ledgers without a quota: {run['ledgersUnrated']}"
         billed = self._ledger()["billedQuantity"]
         if run["status"] == "completed" and billed < before:
-            raise Failure(f"{billed} billed, and {before} were billable before")
+            raise Failure(f"{billed} billed, but {before} were billable before the run")
         return f"200, ledgers settled: {run['ledgersSettled']}, items: {run['itemsCreated']}, {billed} billed"
 
     def _invoices(self) -> str:
@@ -186,8 +186,8 @@ class Smoke:
         for listed in invoices:
             invoice = _must_be(self._api.get(f"/api/invoices/{listed['invoiceId']}"), 200)
             if sum(Decimal(line["amount"]) for line in invoice["lines"]) != Decimal(invoice["total"]):
-                raise Failure(f"the lines of {invoice['invoiceId']} do not sum to {invoice['total']}")
-        return f"200, {len(invoices)} found, each the sum of its lines"
+                raise Failure(f"the lines of {invoice['invoiceId']} do not add up to {invoice['total']}")
+        return f"200, {len(invoices)} found, the lines add up to the totals"
 
     @property
     def _path_of_subscription(self) -> str:
@@ -195,11 +195,11 @@ class Smoke:
 
     def _needed(self) -> Any:
         if self._recorded is None:
-            raise Failure("nothing was recorded to compare with")
+            raise Failure("no event was recorded")
         return self._recorded
 
     def _ledger(self) -> Any:
-        """The ledger that the event went to, as it is now."""
+        """Read the ledger of the event."""
         day = self._needed()["occurredAt"][:10]
         query = {"period": day}
         while True:
@@ -208,16 +208,16 @@ class Smoke:
                 if ledger["usageType"] == self._subject.usage_type:
                     return ledger
             if "nextCursor" not in page:
-                raise Failure(f"no usage of {self._subject.usage_type}, and some was recorded")
+                raise Failure(f"no usage of {self._subject.usage_type}, but an event was recorded")
             query["cursor"] = page["nextCursor"]
 
 
-def _must_be(answer: Answer, status: int, code: str | None = None) -> Any:
-    """The body of the answer that was wanted; Failure if it is another."""
-    if (answer.status, answer.code) != (status, code):
-        got = answer.detail if answer.code else answer.status
+def _must_be(response: Response, status: int, code: str | None = None) -> Any:
+    """Return the body of a response. Raises Failure if the status or the code is not the expected one."""
+    if (response.status, response.code) != (status, code):
+        got = response.detail if response.code else response.status
         raise Failure(f"expected {status}{f' {code}' if code else ''}, got {got}")
-    return answer.body
+    return response.body
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Which stack a command acts on, and what that stack says about itself: outputs, parameters, secrets.
+"""The stack that a command acts on, with its outputs, parameters and secrets.
 
-STACK names a stack in the account of the environment's AWS credentials; without it, it is the local cloud's. API_URL
-must be the URL of the same stack.
+STACK names a stack in the account of the environment's AWS credentials. Without STACK, commands act on the local cloud.
+If API_URL is set too, it must be the URL of the same stack.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeployedStack:
-    """A stack as CloudFormation describes it: on AWS by its name, else the local cloud's."""
+    """A stack on AWS or on the local cloud, as CloudFormation describes it."""
 
     name: str
     session: boto3.Session
@@ -39,18 +39,18 @@ class DeployedStack:
 
     @classmethod
     def named(cls, name: str | None) -> DeployedStack:
-        """Return the stack `name` in the account of the environment's AWS credentials; None is the local cloud's.
+        """Return the stack `name` in the account of the environment's AWS credentials, or the local stack for None.
 
         Raises:
-            Failure: there is no such stack, it cannot be asked for, or API_URL names another one's API.
+            Failure: there is no such stack, AWS refuses the request, or API_URL is the URL of another stack.
         """
         url = os.environ.get(API_URL, "").rstrip("/")
         if name:
-            # boto3 reads AWS_DEFAULT_REGION alone; AWS's other tools read AWS_REGION, too.
+            # boto3 reads only AWS_DEFAULT_REGION. The other AWS tools also read AWS_REGION.
             session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
             endpoint = None
         elif url and not is_local(url):
-            raise Failure(f"{API_URL} is set, and this needs the stack behind it: set {STACK} to its name.")
+            raise Failure(f"This command needs the stack behind {API_URL}: set {STACK} to its name.")
         else:
             local = LocalCloud().stack()
             session, endpoint, name = Emulator().session, local["endpointUrl"], local["stackName"]
@@ -93,23 +93,23 @@ class DeployedStack:
         return ApiKeys(self.vault, self.outputs["ApiKeysSecretArn"])
 
     def jwt(self) -> Jwt:
-        """Return what signs the stack's tokens.
+        """Return the secret and the claims for signing tokens.
 
         Raises:
-            Failure: an identity provider does, or the secret cannot be read.
+            Failure: an identity provider signs the tokens, or the secret cannot be read.
         """
         algorithm = self.parameters.get("JwtAlgorithm", "HS256")
         if algorithm != "HS256":
             raise Failure(
-                f"{self.name} takes {algorithm} tokens, which only its identity provider can sign. Get one there and\n"
-                "set TEST_AUTH_TOKEN to it, or set API_KEY to a key of the stack (make api-key ID=... SCOPE=operate)."
+                f"{self.name} accepts {algorithm} tokens, which only its identity provider can sign.\n"
+                "Set TEST_AUTH_TOKEN to one of its tokens, or API_KEY to a key (make api-key ID=... SCOPE=operate)."
             )
         try:
             secret = self.vault.get_secret_value(SecretId=self.outputs["JwtSecretArn"])["SecretString"]
         except (BotoCoreError, ClientError) as error:
             raise Failure(
                 f"The signing secret of {self.name} cannot be read: {error}\n"
-                "Set TEST_AUTH_TOKEN to a token, or API_KEY to a key of the stack."
+                "Set TEST_AUTH_TOKEN to a token, or API_KEY to an API key of the stack."
             ) from None
         return {
             "algorithm": algorithm,

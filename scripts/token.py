@@ -1,4 +1,4 @@
-"""Print a token for a stack.
+"""Print a token that a stack accepts.
 
 python -m scripts.token --user USER [--role ROLE] [--hours HOURS] [--stack NAME]
 """
@@ -32,18 +32,23 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Print a token for a stack.")
-    parser.add_argument("--user", required=True, help="the user's id: the token's sub")
-    parser.add_argument("--role", default=Role.USER.value, choices=[role.value for role in Role])
-    parser.add_argument("--hours", type=float, default=HOURS, help=f"how long it is valid (default: {HOURS:g})")
+    parser = argparse.ArgumentParser(description="Print a token that a stack accepts.")
+    parser.add_argument("--user", required=True, help="the user's id, which becomes the token's sub")
+    parser.add_argument(
+        "--role",
+        default=Role.USER.value,
+        choices=[role.value for role in Role],
+        help="role of the token (default: user)",
+    )
+    parser.add_argument("--hours", type=float, default=HOURS, help=f"how long the token is valid (default: {HOURS:g})")
     parser.add_argument(
         "--stack",
         default=os.environ.get("STACK"),
-        help="a deployed stack's name (default: $STACK, else the local cloud's)",
+        help="name of a deployed stack (default: $STACK, else the stack of the local cloud)",
     )
     arguments = parser.parse_args()
     if not arguments.user:
-        parser.error("whose token? make token USER=user-1")
+        parser.error("USER is empty: make token USER=user-1")
     return arguments
 
 

@@ -1,4 +1,4 @@
-"""The barest function that stores an event: a boto3 client, one read, one transaction. To compare with record_usage."""
+"""A bare function that stores an event, for comparison with record_usage: one client, one read, one transaction."""
 
 import os
 
@@ -7,7 +7,7 @@ import boto3
 dynamodb = boto3.client("dynamodb")
 
 
-def handler(event, _context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - as bare as it gets
+def handler(event, _context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - kept bare
     key = {"subscription_id": {"S": "bare"}, "ledger": {"S": "2026-11-01T00:00:00Z#assessment"}}
     heads, usage = os.environ["USAGE_SUMMARY_TABLE"], os.environ["USAGE_TABLE"]
     found = dynamodb.get_item(TableName=heads, Key=key, ConsistentRead=True).get("Item", {"last_sequence": {"N": "0"}})

@@ -37,7 +37,7 @@ def test_the_examples_are_imported_and_then_smoke_passes(command: Command, stack
         assert stack["apiUrl"] in ran.stdout
     smoke = command("smoke", TEST_USER_ID="user-1", TEST_SUBSCRIPTION_ID="sub-1")
     assert (smoke.returncode, smoke.stderr) == (0, "")
-    assert "All is well" in smoke.stdout
+    assert "Smoke test passed" in smoke.stdout
     assert smoke.stdout.count("  pass  ") == 8, smoke.stdout
 
 

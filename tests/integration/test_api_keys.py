@@ -60,7 +60,7 @@ def test_a_key_is_revoked_and_the_others_stay(keys: ApiKeys) -> None:
         keys.add(name, Scope.RECORD)
     keys.revoke("b")
     assert ids(keys) == ["a", "c"]
-    with pytest.raises(Failure, match=r"no key b\. There are: a, c"):
+    with pytest.raises(Failure, match=r"no key b\. Existing keys: a, c"):
         keys.revoke("b")
     with pytest.raises(Failure, match="key a already"):
         keys.add("a", Scope.READ)
@@ -82,7 +82,7 @@ def test_a_secret_that_holds_no_keys_is_not_overwritten(
 ) -> None:
     keys = holding(vault, monkeypatch, secret)
     for change in (lambda: keys.add("a", Scope.READ), lambda: keys.revoke("a"), keys.all):
-        with pytest.raises(Failure, match="correct it by hand"):
+        with pytest.raises(Failure, match="Correct it by hand"):
             change()
     assert vault.get_secret_value(SecretId=keys._secret)["SecretString"] == secret
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.client import Answer
+from scripts.client import Response
 from scripts.import_file import import_quotas, import_subscriptions
 from scripts.progress import Failure
 from tests.api import Api
@@ -23,13 +23,13 @@ class Client:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def get(self, path: str, **query: str) -> Answer:
-        answer = self._api.get(path, query=query)
-        return Answer(answer.status, answer.json, answer.headers)
+    def get(self, path: str, **query: str) -> Response:
+        response = self._api.get(path, query=query)
+        return Response(response.status, response.json, response.headers)
 
-    def put(self, path: str, body: object) -> Answer:
-        answer = self._api.put(path, body)
-        return Answer(answer.status, answer.json, answer.headers)
+    def put(self, path: str, body: object) -> Response:
+        response = self._api.put(path, body)
+        return Response(response.status, response.json, response.headers)
 
 
 def quota(usage_type: str, currency: str, plan: str = "business") -> dict[str, Any]:

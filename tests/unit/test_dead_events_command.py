@@ -6,7 +6,7 @@ from typing import Any, Self
 import pytest
 
 from scripts import dead_events
-from scripts.client import Answer, Target
+from scripts.client import Response, Target
 
 
 class FakeApi:
@@ -30,21 +30,21 @@ class FakeApi:
         times = {"deadAt": "2026-11-20T12:00:00Z", "lastDeadAt": "2026-11-20T13:00:00Z", "attempts": 2}
         return {"id": f"id-{next(self.names)}", "code": "ledger_busy", "detail": "Busy.", "event": event, **times}
 
-    def get(self, path: str, **query: str) -> Answer:
+    def get(self, path: str, **query: str) -> Response:
         assert path == "/api/usage/dead-events"
         start = int(query.pop("cursor", 0))
         page: dict[str, Any] = {"deadEvents": self.dead[start : start + 100]}
         self.asked = query
-        return Answer(200, page | ({"nextCursor": str(start + 100)} if len(self.dead) > start + 100 else {}), {})
+        return Response(200, page | ({"nextCursor": str(start + 100)} if len(self.dead) > start + 100 else {}), {})
 
-    def post(self, path: str, body: dict[str, Any]) -> Answer:
+    def post(self, path: str, body: dict[str, Any]) -> Response:
         self.posted.append(body)
         assert len(self.posted) < 50, "the command does not end"
         done = {"redrive": "redriven", "drop": "dropped"}[path.rpartition("/")[2]]
         done_count = len(set(body["ids"]) - self.unknown) if "ids" in body else 100
         self.dead += [self.new() for _ in range(done_count)]
         more = {"nextCursor": str(len(self.posted))} if "ids" not in body and len(self.posted) < 3 else {}
-        return Answer(200, {done: done_count, "kept": self.kept} | more, {})
+        return Response(200, {done: done_count, "kept": self.kept} | more, {})
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ DETAILS = {
     "subscription_not_found": "There is no subscription sub-456.",
     "quota_not_found": "The plan business has no quota for assessment.",
     "invoice_not_found": "There is no invoice sub-456-20261101T000000Z.",
-    "event_not_found": "No event assessment-7f3a is recorded for this subscription. One in the queue is not known yet.",
+    "event_not_found": "No event assessment-7f3a is recorded for this subscription. It may still be in the queue.",
     "run_not_found": "There is no billing run 9b1c2f0e5d.",
     "event_id_conflict": _CONFLICT,
     "subscription_inactive": "The subscription sub-456 is paused.",

@@ -1,4 +1,4 @@
-"""Where it is measured: empty accounts of a local cloud, subscriptions in them, requests to handlers."""
+"""The environment of the benchmark: empty accounts of a local cloud, subscriptions in them, requests to handlers."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ _accounts = itertools.count(300_000_000_000)
 
 
 def process(endpoint: str) -> Environment:
-    """The environment of a process that measures: it knows no other cloud than the local one."""
+    """Return environment variables with which a process can reach only the local cloud."""
     return {
         "AWS_DEFAULT_REGION": REGION,
         "AWS_REGION": REGION,
@@ -38,31 +38,31 @@ def process(endpoint: str) -> Environment:
 
 
 def account(endpoint: str) -> Environment:
-    """An empty account with the stack's tables, queues and secrets; the environment of code that works in it."""
+    """Create an empty account with the stack's tables, queues and secrets. Return the environment for code in it."""
     number = str(next(_accounts))
     credentials = {"aws_access_key_id": number, "aws_secret_access_key": "test"}
     where = {"endpoint_url": endpoint, "region_name": REGION, **credentials}
     return process(endpoint) | {"AWS_ACCESS_KEY_ID": number} | cloud.create(**where)
 
 
-def enter(environment: Mapping[str, str]) -> None:
-    """Let this process work in that account, remembering nothing of the one before."""
+def use_account(environment: Mapping[str, str]) -> None:
+    """Switch this process to an account, and forget everything remembered from the previous one."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= environment
     boto3.DEFAULT_SESSION = None
-    # After the environment: Powertools reads it when it is imported.
+    # Imported late, because Powertools reads the environment when it is imported.
     from usage_billing.platform import memory  # noqa: PLC0415
 
     memory.forget()
 
 
 def subscribe(*names: str) -> None:
-    """Subscriptions of those names, all of one user and on one plan."""
-    from usage_billing.plans import store as quota_store  # noqa: PLC0415 - after `enter`
+    """Create subscriptions with these ids, all of the same user and on the same plan."""
+    from usage_billing.plans import store as quota_store  # noqa: PLC0415 - after `use_account`
     from usage_billing.plans.model import Quota  # noqa: PLC0415
     from usage_billing.pricing.unit import UnitPriced  # noqa: PLC0415
-    from usage_billing.subscriptions import store as subscription_store  # noqa: PLC0415 - after `enter`
+    from usage_billing.subscriptions import store as subscription_store  # noqa: PLC0415 - after `use_account`
     from usage_billing.subscriptions.model import Subscription  # noqa: PLC0415
 
     quota_store.save_quota(
@@ -79,7 +79,7 @@ def subscribe(*names: str) -> None:
 
 
 def report(subscription: str, event_id: str) -> dict[str, Any]:
-    """An ordinary event, as a service reports it."""
+    """Return a typical event, as a service reports it."""
     return {
         "eventId": event_id,
         "userId": USER,
@@ -92,7 +92,7 @@ def report(subscription: str, event_id: str) -> dict[str, Any]:
 
 
 def request(path: str, body: Any) -> dict[str, Any]:
-    """A POST as API Gateway hands it to a function (payload format 2.0), with an internal service's key."""
+    """Return a POST as API Gateway passes it to a function (payload format 2.0), with an internal API key."""
     return {
         "version": "2.0",
         "routeKey": f"POST {path}",

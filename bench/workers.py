@@ -1,7 +1,7 @@
-"""Many callers and consumers at once, each a process of its own, as Lambda runs them.
+"""Concurrent callers and consumers. Each is a process of its own, as in Lambda.
 
-Powertools keeps the current event in the class, so a process answers one request at a time; in Lambda it never gets
-two. Every caller sends its next request when the last one is answered.
+Powertools keeps the current event in the class, so a process can handle only one request at a time. Lambda guarantees
+that too. A caller sends its next request when it has the response to the last one.
 """
 
 import contextlib
@@ -12,35 +12,35 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import IO, Any, Self
 
-from bench import surroundings
-from bench.surroundings import Environment
+from bench import fixtures
+from bench.fixtures import Environment
 from bench.units import Units, counted
 from tests.template import template
 
 CALLERS = 16
 _QUEUE = template()["Resources"]["ConsumeUsageFunction"]["Properties"]["Events"]["Queue"]["Properties"]
 CONSUMERS = min(5, int(_QUEUE["ScalingConfig"]["MaximumConcurrency"]))
-"""As many as the template allows at once; Lambda itself begins with five."""
+"""The template's maximum concurrency, but at most five, with which Lambda starts."""
 
 MESSAGES = int(_QUEUE["BatchSize"])
 WINDOW_SECONDS = float(_QUEUE["MaximumBatchingWindowInSeconds"])
-PAYLOAD_BYTES = 5_500_000
-"""Of one invocation: Lambda hands over 6 MB at most."""
+MAX_PAYLOAD_BYTES = 5_500_000
+"""Per invocation. Lambda's own limit is 6 MB."""
 
 VISIBILITY_SECONDS = 30
-MODULES = ["bench.crowd", "record_usage", "record_batch", "consume_usage", "run_billing"]
+MODULES = ["bench.workers", "record_usage", "record_batch", "consume_usage", "run_billing"]
 
 
 @dataclass
 class Done:
-    """What one process did, until when."""
+    """The work of one process, and the time when it ended."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     units: Units = field(default_factory=Units)
@@ -58,7 +58,7 @@ class Done:
         )
 
 
-class Crowd:
+class WorkerPool:
     """Processes that wait for work. They end with the `with` block."""
 
     def __init__(self, environment: Environment, size: int) -> None:
@@ -81,7 +81,7 @@ class Crowd:
         self._stack.close()
 
     def begin(self, work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], begin_at: float) -> None:
-        """Let each process do `work` with arguments of its own, all from the same instant on."""
+        """Let each process run `work` with its own arguments. All start at the same instant."""
         for pipe, own in zip(self._pipes, arguments, strict=True):
             pipe.send((work, own, begin_at))
 
@@ -90,16 +90,16 @@ class Crowd:
             pipe.send(message)
 
     def results(self) -> list[Any]:
-        """What each process did.
+        """Return the result of each process.
 
         Raises:
-            RuntimeError: one of them failed.
+            RuntimeError: a process failed.
         """
-        answers = [pipe.recv() for pipe in self._pipes]
-        for answer in answers:
-            if isinstance(answer, str):
-                raise RuntimeError(answer)
-        return answers
+        results = [pipe.recv() for pipe in self._pipes]
+        for result in results:
+            if isinstance(result, str):
+                raise RuntimeError(result)
+        return results
 
 
 def _end(process: ForkServerProcess, pipe: Connection) -> None:
@@ -111,7 +111,7 @@ def _end(process: ForkServerProcess, pipe: Connection) -> None:
 
 
 def _work(pipe: Connection, environment: Environment) -> None:
-    surroundings.enter(environment)
+    fixtures.use_account(environment)
     while True:
         try:
             work, arguments, begin_at = pipe.recv()
@@ -125,29 +125,25 @@ def _work(pipe: Connection, environment: Environment) -> None:
 
 
 def call(_: Connection, module: str, requests: Sequence[dict[str, Any]]) -> Done:
-    """Send requests to a handler, one after the other."""
+    """Send requests to a handler one after the other."""
     handler, done = _handler(module), Done()
     with quiet() as log, counted() as units:
         for request in requests:
-            answer = handler(request, surroundings.context(10))
-            done.statuses[_became(answer)] += 1
+            response = handler(request, fixtures.context(10))
+            done.statuses[str(response["statusCode"])] += 1
             done.invocations += 1
         done.ended_at, done.units, done.log_bytes = time.monotonic(), units, _size(log)
     return done
 
 
-def _became(answer: Mapping[str, Any]) -> str:
-    return str(answer["statusCode"])
-
-
 def consume(pipe: Connection, queue_url: str) -> Done:
-    """Hand the queue's messages to the consumer's handler as Lambda does, until told to stop and none is left."""
-    import boto3  # noqa: PLC0415 - the surroundings are entered by now
+    """Pass the queue's messages to the consumer as Lambda does, until told to stop and the queue is empty."""
+    import boto3  # noqa: PLC0415 - after fixtures.use_account
 
     sqs, handler, done, stopping = boto3.client("sqs"), _handler("consume_usage"), Done(), False
     with quiet() as log, counted() as units:
         while True:
-            messages = _gathered(sqs, queue_url, WINDOW_SECONDS if not stopping else 0)
+            messages = _receive(sqs, queue_url, WINDOW_SECONDS if not stopping else 0)
             if not messages:
                 stopping = stopping or (pipe.poll(0) and bool(pipe.recv()))
                 if stopping and _is_empty(sqs, queue_url):
@@ -162,30 +158,30 @@ def consume(pipe: Connection, queue_url: str) -> Done:
                 }
                 for each in messages
             ]
-            answer = handler({"Records": records}, surroundings.context(60))
-            again = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
+            response = handler({"Records": records}, fixtures.context(60))
+            retry = {each["itemIdentifier"] for each in response["batchItemFailures"]}
             done.ended_at = time.monotonic()
             done.invocations += 1
-            done.statuses["messages"] += len(messages) - len(again)
-            done.statuses["delivered again"] += len(again)
-            _delete(sqs, queue_url, [each for each in messages if each["MessageId"] not in again])
+            done.statuses["messages"] += len(messages) - len(retry)
+            done.statuses["delivered again"] += len(retry)
+            _delete(sqs, queue_url, [each for each in messages if each["MessageId"] not in retry])
         done.units, done.log_bytes = units, _size(log)
     return done
 
 
-def _gathered(sqs: Any, queue_url: str, window: float) -> list[dict[str, Any]]:
-    """Up to `MESSAGES` messages, no more of them once the window has passed since the first one came."""
+def _receive(sqs: Any, queue_url: str, window: float) -> list[dict[str, Any]]:
+    """Receive up to `MESSAGES` messages. Stop when the window since the first message has passed."""
     found: list[dict[str, Any]] = []
     size, deadline = 0, time.monotonic() + window
-    while len(found) <= MESSAGES - 10 and size < PAYLOAD_BYTES - 400_000:
-        answer = sqs.receive_message(
+    while len(found) <= MESSAGES - 10 and size < MAX_PAYLOAD_BYTES - 400_000:
+        response = sqs.receive_message(
             QueueUrl=queue_url,
             MaxNumberOfMessages=10,
             VisibilityTimeout=VISIBILITY_SECONDS,
             WaitTimeSeconds=1 if window else 0,
             MessageSystemAttributeNames=["All"],
         )
-        messages = answer.get("Messages", [])
+        messages = response.get("Messages", [])
         if messages and not found:
             deadline = time.monotonic() + window
         found += messages
@@ -198,10 +194,10 @@ def _gathered(sqs: Any, queue_url: str, window: float) -> list[dict[str, Any]]:
 
 
 def _is_empty(sqs: Any, queue_url: str) -> bool:
-    """Whether nothing waits in the queue, and nothing that failed waits to be delivered again."""
+    """Return True if the queue has no messages, visible or in flight."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
-    return not any(int(answer["Attributes"][name]) for name in names)
+    response = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
+    return not any(int(response["Attributes"][name]) for name in names)
 
 
 def _delete(sqs: Any, queue_url: str, messages: Sequence[dict[str, Any]]) -> None:
@@ -219,7 +215,7 @@ def _handler(module: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[IO[bytes]]:
-    """What is written to the log goes into a file: Lambda reads a pipe, and a terminal would be slower."""
+    """Redirect stdout, where the log goes, to a file. A terminal would be slower than the pipe that Lambda uses."""
     sys.stdout.flush()
     terminal = os.dup(1)
     with tempfile.TemporaryFile() as log:
