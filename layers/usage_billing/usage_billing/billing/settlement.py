@@ -1,8 +1,7 @@
-"""Settling a ledger: bill it from its watermark up to its last entry, as at most one invoice item.
+"""Settlement of a ledger: from its watermark up to its last entry, as at most one invoice item.
 
 An item charges `amount(total now) - amount(total last billed)`, a difference of two *rounded* charges, so the items
-of a ledger always sum to the rounded charge of its total and rounding never drifts. Entries are not read.
-Pure: no AWS, no clock, no environment.
+of a ledger always sum to the rounded charge of its total, and rounding never drifts. Entries are not read. Pure.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from usage_billing.usage.ledger import Head
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What settling makes of a head. `item` is None where the range charges nothing."""
+    """The head after it is settled, and the invoice item. `item` is None if the range charges nothing."""
 
     after: Head
     item: InvoiceItem | None

@@ -1,4 +1,4 @@
-"""Settle one ledger: rate it if it must be, and save the settlement, however many races are lost."""
+"""Settle one ledger: pin its terms if it has none, and save the settlement, repeating it after a lost race."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -20,12 +20,12 @@ def settle_ledger(
     seen: Head | None = None,
     rating: Rating | None = None,
 ) -> Settlement | None:
-    """Settle one ledger; None where nothing was left to settle. `seen` is its head, if it was read a moment ago.
+    """Settle one ledger. Return None if nothing was left to settle. `seen` is its head, if it was read a moment ago.
 
     Raises:
         Unrated: there is no quota to bill it by; it stays pending.
-        InvoiceNotDraft, InvoiceCurrencyMismatch: its invoice cannot take the charge; it stays pending.
-        LedgerBusy: others were faster all the time; it stays pending.
+        InvoiceNotDraft, InvoiceCurrencyMismatch: its invoice does not accept the charge; it stays pending.
+        LedgerBusy: every attempt lost a race; it stays pending.
     """
     head = seen or ledger_store.head(key)
     rating = rating or Rating()

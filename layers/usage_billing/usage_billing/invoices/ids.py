@@ -8,27 +8,27 @@ _SEQUENCE_DIGITS = 15
 
 
 def item_id(key: LedgerKey, to_sequence: int) -> str:
-    """An item's id in its invoice; zero-padded, so that the ids of a ledger sort by the range they charge."""
+    """Return an item's id in its invoice. It is zero-padded, so that the ids of a ledger sort by their ranges."""
     return f"{key.sort_key}#{to_sequence:0{_SEQUENCE_DIGITS}d}"
 
 
 def last_item_id(key: LedgerKey) -> str:
-    """Sorts behind every other item id of the ledger."""
+    """Return an id that sorts behind every item id of the ledger."""
     return item_id(key, 10**_SEQUENCE_DIGITS - 1)
 
 
 def invoice_id(subscription_id: str, period_start: str) -> str:
-    """The id of the one invoice of a subscription and period."""
+    """Return the id of the one invoice of a subscription and period."""
     return f"{subscription_id}-{period_start.replace('-', '').replace(':', '')}"
 
 
 def invoice_id_of(key: LedgerKey) -> str:
-    """The id of the invoice that a ledger's items go to."""
+    """Return the id of the invoice that a ledger's items go to."""
     return invoice_id(key.subscription_id, key.period_start)
 
 
 def parse_invoice_id(text: str) -> tuple[str, str] | None:
-    """The subscription id and the period start that `invoice_id` was made from; None if it was not."""
+    """Return the subscription id and the period start in an invoice id; None if `text` is not an invoice id."""
     subscription_id, _, compact = text.rpartition("-")
     try:
         moment = instant(f"{compact[:4]}-{compact[4:6]}-{compact[6:11]}:{compact[11:13]}:{compact[13:]}")

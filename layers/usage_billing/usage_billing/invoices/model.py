@@ -32,7 +32,7 @@ class InvoiceItem:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
-    """What one ledger comes to on its invoice: the sums of its `item_count` items."""
+    """One ledger on its invoice: the sums of its `item_count` items."""
 
     usage_type: str
     period: Period
@@ -45,7 +45,7 @@ class InvoiceLine:
 
 
 def line_of(head: Head) -> InvoiceLine | None:
-    """The line of a ledger on its invoice; None where nothing was charged.
+    """Return the line of a ledger on its invoice; None if nothing was charged.
 
     Settling moves the head in the transaction that writes the item, so what is billed according to the head is what
     the items sum to, however many there are.
@@ -66,7 +66,7 @@ def line_of(head: Head) -> InvoiceLine | None:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """What a subscription owes for usage in one period: a draft that grows with the billing runs, then final."""
+    """The usage charges of a subscription in one period: a draft that grows with each billing run, then final."""
 
     invoice_id: str
     subscription_id: str

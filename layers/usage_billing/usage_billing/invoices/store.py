@@ -19,7 +19,7 @@ from usage_billing.usage.ledger import LedgerKey
 
 
 def invoice(invoice_id: str) -> Invoice:
-    """The invoice of that id, read consistently.
+    """Return the invoice with this id, read consistently.
 
     Raises:
         InvoiceNotFound: there is none, or nothing is charged yet.
@@ -34,18 +34,18 @@ def invoice(invoice_id: str) -> Invoice:
 
 
 def invoices(subscription_id: str, before: str | None, limit: int) -> list[Invoice]:
-    """Up to `limit` invoices of a subscription, newest period first, beginning before the period start `before`."""
+    """Return up to `limit` invoices of a subscription, newest first, from before the period start `before`."""
     earlier = InvoiceTable.period_start < before if before else None
     rows = InvoiceTable.query(subscription_id, earlier, consistent_read=True, scan_index_forward=False, limit=limit)
     return [_invoice(row) for row in rows]
 
 
 def with_lines(invoice: Invoice) -> tuple[Invoice, list[InvoiceLine]]:
-    """An invoice as its lines are now, and the lines, by usage type, read consistently.
+    """Return an invoice with the totals of its lines, and the lines, by usage type, read consistently.
 
-    The lines are what the heads of its ledgers say is billed, so their number decides what this costs, not the number
-    of items. Total and count are added up from the lines, not read beside them: a settlement in between cannot tear
-    them apart.
+    The lines come from the heads of its ledgers, so the cost depends on the number of ledgers, not of items. Total and
+    count are added up from the lines instead of being read separately, so a concurrent settlement cannot make them
+    disagree.
     """
     heads = ledger_store.heads(invoice.subscription_id, invoice.period.key)
     lines = [line for line in map(line_of, heads) if line]
@@ -55,9 +55,9 @@ def with_lines(invoice: Invoice) -> tuple[Invoice, list[InvoiceLine]]:
 
 
 def items(invoice: Invoice, usage_type: str | None, after: str | None, limit: int) -> list[InvoiceItem]:
-    """Up to `limit` items of an invoice, or of one usage type on it, by ledger and range, read consistently.
+    """Return up to `limit` items of an invoice, or of one usage type on it, by ledger and range, read consistently.
 
-    They begin behind the item id `after`.
+    The first one follows the item id `after`.
     """
     name = UsageInvoiceItemTable.item_id
     condition: Condition | None = name > after if after else None
@@ -73,7 +73,7 @@ def items(invoice: Invoice, usage_type: str | None, after: str | None, limit: in
 
 
 def items_from(key: LedgerKey, sequence: int) -> Iterator[InvoiceItem]:
-    """The items of a ledger that reach to `sequence` or beyond, in order of their ranges, read consistently."""
+    """Return the items of a ledger whose ranges end at or after `sequence`, in order, read consistently."""
     reaching = UsageInvoiceItemTable.item_id.between(item_id(key, sequence), last_item_id(key))
     for row in UsageInvoiceItemTable.query(invoice_id_of(key), reaching, consistent_read=True, page_size=100):
         yield _item(row)

@@ -1,4 +1,4 @@
-"""Price models: what a charged quantity costs. Each is one file, and one line of the registry here. Pure.
+"""Price models: the price of a charged quantity. Each is one file, and one line of the registry here. Pure.
 
 Nothing outside this package knows which price models there are.
 """
@@ -12,7 +12,7 @@ from usage_billing.pricing.unit import UnitPriced
 
 
 class PriceModel(Registered, Protocol):
-    """What a charged quantity costs, in the currency of the terms. A quantity of 0 costs nothing."""
+    """The price of a charged quantity, in the currency of the terms. A quantity of 0 costs nothing."""
 
     @property
     def unit_price(self) -> Decimal | None:

@@ -1,4 +1,4 @@
-"""Terms: what a ledger's quantity costs, as pinned into the ledger when it gets them. Pure."""
+"""Terms: the price of a ledger's quantity, pinned into the ledger. Pure."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +11,7 @@ from usage_billing.pricing.models import PriceModel
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A quota as pinned into a ledger: `included` units cost nothing, and `price` says what all others cost."""
+    """A quota as pinned into a ledger: `included` units are free, and `price` is the price of all others."""
 
     plan_id: str
     included: Decimal

@@ -1,4 +1,4 @@
-"""Entries one by one, each with the invoice item that charged it."""
+"""Recorded events of a subscription, each with the invoice item that charged it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

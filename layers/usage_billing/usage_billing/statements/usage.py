@@ -1,4 +1,4 @@
-"""What a subscription used in a period, by usage type."""
+"""Usage of a subscription in a period, by usage type."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ def usage(
 ) -> UsagePage:
     """Return a page of what a subscription used, by usage type, in the period of `moment`, or of `now` without one.
 
-    A cursor goes on in the period in which its list began. In a period that has not ended, the plan's usage types that
-    have no ledger are there too, with the terms that they would get; in one that has ended they never will be used.
+    A cursor continues in the period in which its list began. A period that has not ended includes the plan's usage
+    types without a ledger, with the terms that they would get.
 
     Raises:
         ValidationFailed: the cursor is not one of this list's, or of another period than that of `moment`.

@@ -27,9 +27,9 @@ class BillingCycle(Registered, Periodic, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MonthlyCycle:
-    """A period a month, turning at midnight UTC on `anchor_day`, or on the month's last day where it has no such day.
+    """A period per month, from midnight UTC of `anchor_day`, or of the last day of a month without such a day.
 
-    Each start is derived from the anchor again, so 31 Jan is followed by 28 Feb and then by 31 Mar.
+    Each start is derived from the anchor day, so 31 January is followed by 28 February and then by 31 March.
     """
 
     anchor_day: int = 1
@@ -41,7 +41,7 @@ class MonthlyCycle:
             raise ValueError("anchor_day must be from 1 to 31")
 
     def period_of(self, moment: datetime) -> Period:
-        """The period that holds `moment`, which must be aware and lie in a year from 2 to 9998."""
+        """Return the period that contains `moment`, which must be aware and in a year from 2 to 9998."""
         if moment.tzinfo is None:
             raise ValueError("moment must have a time zone")
         moment = utc(moment)
@@ -51,7 +51,7 @@ class MonthlyCycle:
         return Period(self._turn(month), self._turn(month + 1))
 
     def _turn(self, month: int) -> datetime:
-        """When a period starts in `month`, counted from January of year 0."""
+        """Return the instant at which a period starts in `month`, counted from January of year 0."""
         year, index = divmod(month, 12)
         last_day = monthrange(year, index + 1)[1]
         return datetime(year, index + 1, min(self.anchor_day, last_day), tzinfo=UTC)

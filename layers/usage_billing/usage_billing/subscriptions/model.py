@@ -1,4 +1,4 @@
-"""A subscription: whose it is, on which plan, and when its periods turn. Pure."""
+"""Subscriptions: user, plan, status, and the billing cycle with its changes. Pure."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ class EarlierCycle:
 
 
 SPREAD = timedelta(minutes=2)
-"""How long a change may take to reach every function: each remembers a subscription for up to a minute."""
+"""Maximum time until a change reaches every function: each caches a subscription for up to a minute."""
 
 
 @dataclass(frozen=True, slots=True)

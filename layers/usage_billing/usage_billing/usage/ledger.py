@@ -1,6 +1,6 @@
-"""The ledger: one subscription x usage type x billing period, as a chain of entries and one head.
+"""The ledger of one subscription, usage type and billing period: a chain of entries and one head.
 
-Pure: no AWS, no clock, no environment. The invariants are listed in README.md beside this file.
+Pure. The invariants are listed in the README of this package.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ class LedgerKey:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One recorded usage event. `cumulative` is the ledger's sum up to and with it.
+    """One recorded usage event. `cumulative` is the ledger's total up to and including it.
 
     `billable_quantity` is None when the entry was recorded before the ledger had terms.
     """
@@ -61,7 +61,7 @@ class Entry:
     metadata: Mapping[str, Any]
 
     def differences(self, event: UsageEvent) -> tuple[str, ...]:
-        """The JSON names of the fields in which `event` reports something else than this entry; none for a replay.
+        """Return the JSON names of the fields in which `event` differs from this entry; none for a replay.
 
         An event without `occurredAt` leaves that open. `reportedAt` says when a report was made, not what is reported:
         a job that is run again makes a new report of the same event. An `occurredAt` that differs is another event,
@@ -79,7 +79,7 @@ class Entry:
         return tuple(name for name, is_same in same.items() if not is_same)
 
     def billable_under(self, terms: Terms | None) -> Decimal | None:
-        """How much of this entry is billable: as decided when recorded, else by the terms the ledger got later."""
+        """Return the billable quantity: as decided when recorded, or else by the terms that the ledger got later."""
         if self.billable_quantity is not None or terms is None:
             return self.billable_quantity
         before = subtract(self.cumulative, self.quantity)
@@ -105,12 +105,12 @@ class Head:
     billed_items: int = 0
 
     def append(self, event: UsageEvent, recorded_at: datetime) -> tuple[Entry, "Head"]:
-        """The entry for `event` and the head after it. Units: the quota's unit."""
+        """Return the entry for `event`, and the head after it. Units: the quota's unit."""
         [entry], after = self.append_all([event], recorded_at)
         return entry, after
 
     def append_all(self, events: Iterable[UsageEvent], recorded_at: datetime) -> tuple[list[Entry], "Head"]:
-        """The entries for `events`, in their order, and the head after the last one."""
+        """Return the entries for `events`, in their order, and the head after the last one."""
         entries: list[Entry] = []
         used, billable = self.used, self.billable
         for sequence, event in enumerate(events, self.last_sequence + 1):
@@ -133,7 +133,7 @@ class Head:
         return entries, replace(self, last_sequence=self.last_sequence + len(entries), used=used)
 
     def rated(self, terms: Terms) -> "Head":
-        """This head with its terms pinned; terms never change once they are."""
+        """Return this head with `terms` pinned. Pinned terms never change."""
         if self.terms is not None:
             raise ValueError(f"{self.key.ledger_id} has terms already")
         return replace(self, terms=terms)
@@ -159,7 +159,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class QuotaState:
-    """A ledger's `used` held against its limit; the limit is unknown while the ledger is unrated."""
+    """A ledger's `used` compared with its limit; the limit is unknown while the ledger is unrated."""
 
     used: Decimal
     limit: Decimal | None

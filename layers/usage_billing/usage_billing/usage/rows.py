@@ -1,4 +1,4 @@
-"""Entries and heads as items of their tables, and back."""
+"""Conversion between entries and heads and the items of their tables."""
 
 from typing import Any
 
@@ -19,11 +19,13 @@ from usage_billing.usage.ledger import Entry, Head, LedgerKey
 
 
 def refused_head(reason: CancellationReason | None) -> Head | None:
+    """Return the head that made a transaction's condition fail, if there was one."""
     item = old_item(reason)
     return head_of(UsageSummaryTable.from_raw_data(item)) if item else None
 
 
 def put_of(new: Entry) -> dict[str, Any]:
+    """Return a transaction's put of a new entry."""
     return UsageTable.new(
         subscription_id=new.key.subscription_id,
         event_id=new.event_id,
@@ -55,6 +57,7 @@ def entry_of(row: UsageTable) -> Entry:
 
 
 def row_of(key: LedgerKey) -> UsageSummaryTable:
+    """Return a head's item with nothing but its key, to build updates from."""
     return UsageSummaryTable(key.subscription_id, key.sort_key)
 
 
