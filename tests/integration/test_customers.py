@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.api import Answer, Api, bearer
-from tests.integration.test_batch import event, send
-from tests.integration.test_queue import consume, received
+from tests.integration.test_batches import event, send
+from tests.integration.test_event_queue import consume, received
 from usage_billing.platform import memory
 from usage_billing.usage import hot_ledgers
 

@@ -11,7 +11,7 @@ import pytest
 from tests import ledgers
 from tests.api import Api, bearer
 from tests.cloud import API_KEY
-from tests.integration.test_queue import consume, received
+from tests.integration.test_event_queue import consume, received
 from usage_billing.platform import memory
 from usage_billing.usage import hot_ledgers
 from usage_recorder import NotAcknowledged, Pauses, UsageRecorder, UsageRejected

@@ -11,8 +11,8 @@ from tests.api import INTERNAL, Api, Context, bearer
 from tests.cloud import SCOPED_KEYS
 from tests.faults import timed_out
 from tests.integration.conftest import Metrics
-from tests.integration.test_batch import event, send
-from tests.integration.test_queue import ASYNC, consume, received
+from tests.integration.test_batches import event, send
+from tests.integration.test_event_queue import ASYNC, consume, received
 from usage_billing.billing import store as settlement_store
 from usage_billing.platform import memory
 from usage_billing.subscriptions import store as subscription_store

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.api import ADMIN, Api, bearer
-from tests.integration.test_batch import event, send
-from tests.integration.test_queue import ASYNC, consume, received
+from tests.integration.test_batches import event, send
+from tests.integration.test_event_queue import ASYNC, consume, received
 from tests.ledgers import check, rows
 from usage_billing.usage import hot_ledgers
 

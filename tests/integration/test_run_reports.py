@@ -15,7 +15,7 @@ import run_billing
 from tests.api import Api, Context
 from tests.faults import FAULTS, Killed, When, hooked, timed_out, watched
 from tests.integration.conftest import Metrics
-from tests.integration.test_runs import SCHEDULED, queued, waiting
+from tests.integration.test_billing_runs import SCHEDULED, queued, waiting
 from tests.ledgers import check, rows, unsettled
 from usage_billing.billing import invocation as billing_invocation
 from usage_billing.billing import report_store, reports, runner

@@ -5,8 +5,8 @@ import pytest
 from tests import ledgers
 from tests.api import Answer, Api
 from tests.faults import watched
-from tests.integration.test_batch import event, send, statuses
-from tests.integration.test_queue import ASYNC, consume, received
+from tests.integration.test_batches import event, send, statuses
+from tests.integration.test_event_queue import ASYNC, consume, received
 from usage_billing.usage import usage_types
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests import ledgers
 from tests.api import Api
-from tests.integration.test_batch import event, send
-from tests.integration.test_queue import ASYNC, consume, received
+from tests.integration.test_batches import event, send
+from tests.integration.test_event_queue import ASYNC, consume, received
 from usage_billing.platform import queues
 from usage_billing.usage import queue
 

@@ -15,8 +15,8 @@ from tests import ledgers
 from tests.api import ADMIN, Api, bearer
 from tests.deadlines import scripted
 from tests.faults import Parameters, throttled, timed_out, transaction_conflict, watched
-from tests.integration.test_batch import event, send, statuses
-from tests.integration.test_queue import consume, received
+from tests.integration.test_batches import event, send, statuses
+from tests.integration.test_event_queue import consume, received
 from tests.queue import dead
 from tests.template import functions, nested
 from usage_billing.platform import clock, retries

@@ -12,7 +12,7 @@ import pytest
 from tests import ledgers
 from tests.api import Api, Context
 from tests.faults import transaction_conflict, watched
-from tests.integration.test_batch import event, send
+from tests.integration.test_batches import event, send
 from tests.queue import dead
 from usage_billing.platform import queues
 from usage_billing.usage import hot_ledgers, queue, recording

@@ -11,9 +11,9 @@ import pytest
 from tests import ledgers
 from tests.api import ADMIN, Answer, Api, bearer
 from tests.faults import Killed, timed_out, watched
-from tests.integration.test_batch import event
-from tests.integration.test_deliveries import message, messages
-from tests.integration.test_queue import ASYNC, consume, received
+from tests.integration.test_batches import event
+from tests.integration.test_consumer import message, messages
+from tests.integration.test_event_queue import ASYNC, consume, received
 from tests.queue import dead
 from usage_billing.kernel import cursors
 from usage_billing.platform import clock, observability
