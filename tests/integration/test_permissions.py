@@ -13,9 +13,9 @@ import pytest
 from tests import queue
 from tests.api import ADMIN, Api, Context, bearer
 from tests.integration.test_batches import event, send
+from tests.integration.test_billing_runs import SCHEDULED, queued, waiting
 from tests.integration.test_consumer import message
 from tests.integration.test_event_queue import ASYNC, consume, received
-from tests.integration.test_billing_runs import SCHEDULED, queued, waiting
 from tests.template import functions, variables
 from usage_billing.billing import runner
 from usage_billing.billing.model import RunSegment

@@ -1,0 +1,62 @@
+"""Setting and reading subscriptions."""
+
+from typing import Any
+
+import pytest
+
+from tests.api import Api
+
+SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
+SUBSCRIPTION_PATH = "/api/subscriptions/sub-1"
+
+
+def fields(answer: Any) -> list[str]:
+    assert (answer.status, answer.code) == (422, "validation_error"), answer.text
+    return [fault["field"] for fault in answer.json["errors"]]
+
+
+def test_a_subscription_is_answered_as_it_was_put(api: Api) -> None:
+    body = SUBSCRIPTION | {"status": "paused", "billingAnchorDay": 31}
+    put = api.put(SUBSCRIPTION_PATH, body)
+    assert (put.status, put.json) == (200, {"subscriptionId": "sub-1"} | body)
+    assert api.get(SUBSCRIPTION_PATH).json == put.json
+    assert api.put(SUBSCRIPTION_PATH, put.json).json == put.json
+
+
+def test_a_subscription_is_active_and_turns_on_the_first_unless_it_says_otherwise(api: Api) -> None:
+    answer = api.put(SUBSCRIPTION_PATH, SUBSCRIPTION).json
+    assert (answer["status"], answer["billingAnchorDay"]) == ("active", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        pytest.param({"billingAnchorDay": 0}, "billingAnchorDay", id="day 0"),
+        pytest.param({"billingAnchorDay": 32}, "billingAnchorDay", id="day 32"),
+        pytest.param({"billingAnchorDay": True}, "billingAnchorDay", id="day true"),
+        pytest.param({"billingAnchorDay": "1"}, "billingAnchorDay", id="day as text"),
+        pytest.param({"billingAnchorDay": 1.5}, "billingAnchorDay", id="half a day"),
+        pytest.param({"status": "trial"}, "status", id="unknown status"),
+        pytest.param({"status": "ACTIVE"}, "status", id="status in capitals"),
+        pytest.param({"userId": None}, "userId", id="no user"),
+        pytest.param({"planId": "a/b"}, "planId", id="plan with a slash"),
+        pytest.param({"subscriptionId": "sub-2"}, "subscriptionId", id="another id than in the path"),
+        pytest.param({"seats": 5}, "seats", id="unknown field"),
+    ],
+)
+def test_a_subscription_that_is_wrong_is_refused_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
+    assert fields(api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | change)) == [field]
+    assert api.get(SUBSCRIPTION_PATH).code == "subscription_not_found"
+
+
+def test_a_subscription_keeps_its_user(api: Api) -> None:
+    api.put(SUBSCRIPTION_PATH, SUBSCRIPTION)
+    answer = api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | {"userId": "user-2", "status": "canceled"})
+    assert (answer.status, answer.code) == (409, "subscription_user_fixed")
+    assert api.get(SUBSCRIPTION_PATH).json["status"] == "active"
+
+
+def test_a_change_of_a_subscription_is_seen_by_the_next_event(ready: Api) -> None:
+    assert ready.record("e1").status == 201
+    ready.subscribe(status="paused")
+    assert ready.record("e2").status == 409
