@@ -53,6 +53,12 @@ class Answer:
         return code
 
 
+def invalid_fields(answer: Answer) -> list[str]:
+    """The fields that a validation error names. Fail if the answer is not a validation error."""
+    assert (answer.status, answer.code) == (422, "validation_error"), answer.text
+    return [error["field"] for error in answer.json["errors"]]
+
+
 class Context(LambdaContext):
     """The context of an invocation that has `seconds` left."""
 

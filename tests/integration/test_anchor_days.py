@@ -1,15 +1,14 @@
 """A subscription whose anchor day is changed keeps its history, and gives no allowance twice."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests import ledgers
 from tests.api import Api
+from tests.clocks import At
 
 
 @pytest.fixture
-def moved(ready: Api, at: Callable[[str], None]) -> Api:
+def moved(ready: Api, at: At) -> Api:
     """60 assessments on 5 October, billed; then, on 20 October, another anchor day."""
     at("2026-10-05T12:00:00Z")
     ready.record("october", 60)
@@ -34,7 +33,7 @@ def test_a_late_event_goes_into_the_period_that_was(moved: Api) -> None:
     assert ledger.head["used"] == 61
 
 
-def test_a_short_period_leads_to_the_new_anchor_day(moved: Api, at: Callable[[str], None]) -> None:
+def test_a_short_period_leads_to_the_new_anchor_day(moved: Api, at: At) -> None:
     at("2026-11-02T12:00:00Z")
     between = moved.record("between", 1).json["quota"]
     assert (between["periodStart"], between["periodEnd"]) == ("2026-11-01T00:00:00Z", "2026-11-15T00:00:00Z")
@@ -44,7 +43,7 @@ def test_a_short_period_leads_to_the_new_anchor_day(moved: Api, at: Callable[[st
     ledgers.check()
 
 
-def test_the_last_days_of_a_month_do_not_share_a_ledger(ready: Api, at: Callable[[str], None]) -> None:
+def test_the_last_days_of_a_month_do_not_share_a_ledger(ready: Api, at: At) -> None:
     """Anchor days 30 and 31 begin a period on the same day in November, and end it on different ones."""
     ready.subscribe("sub-2", billingAnchorDay=30)
     at("2026-11-30T12:00:00Z")

@@ -6,40 +6,29 @@ from typing import Any
 import pytest
 
 from tests import ledgers
-from tests.api import Answer, Api
+from tests.api import Api
+from tests.batches import error_codes, send_batch, statuses
+from tests.builders import event_body
 from tests.faults import timed_out, watched
 from usage_billing.usage import store as ledger_store
 
 
-def event(name: str | None, quantity: Any = 1, **more: Any) -> dict[str, Any]:
-    body = {"eventId": name, "userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment"}
-    return {key: value for key, value in (body | {"quantity": quantity} | more).items() if value is not None}
-
-
-def send(api: Api, *events: Any, **kwargs: Any) -> Answer:
-    return api.post("/api/usage/batch", {"events": list(events)}, **kwargs)
-
-
-def statuses(answer: Answer) -> list[str]:
-    return [result["status"] for result in answer.json["results"]]
-
-
 def test_each_event_has_its_result_in_the_order_sent(ready: Api) -> None:
     ready.record("known", 2)
-    answer = send(
+    answer = send_batch(
         ready,
-        event("a", 3),
-        event("known", 2),
-        event("known", 9),
-        event("b", "many"),
-        event("c", 1, subscriptionId="unheard-of"),
-        event("d", 50),
+        event_body("a", 3),
+        event_body("known", 2),
+        event_body("known", 9),
+        event_body("b", "many"),
+        event_body("c", 1, subscriptionId="unheard-of"),
+        event_body("d", 50),
     )
     assert answer.status == 200
     assert answer.json["totals"] == {"recorded": 2, "replayed": 1, "queued": 0, "rejected": 3}
     assert [result["eventId"] for result in answer.json["results"]] == ["a", "known", "known", "b", "c", "d"]
     assert statuses(answer) == ["recorded", "replayed", "rejected", "rejected", "rejected", "recorded"]
-    codes = [result["problem"] and result["problem"]["code"] for result in answer.json["results"]]
+    codes = error_codes(answer)
     assert codes == [None, None, "event_id_conflict", "validation_error", "subscription_not_found", None]
     [fault] = answer.json["results"][3]["problem"]["errors"]
     assert (fault["field"], fault["message"]) == ("quantity", "must be a JSON number")
@@ -47,20 +36,22 @@ def test_each_event_has_its_result_in_the_order_sent(ready: Api) -> None:
 
 
 def test_a_recorded_result_is_what_a_single_record_answers(ready: Api) -> None:
-    [result] = send(ready, event("a", 60)).json["results"]
+    [result] = send_batch(ready, event_body("a", 60)).json["results"]
     assert result["record"] == ready.record("a", 60).json
     assert (result["record"]["billableQuantity"], result["problem"]) == (10, None)
 
 
 def test_an_id_twice_in_one_batch_counts_once_or_conflicts(ready: Api) -> None:
-    answer = send(ready, event("a", 3), event("a", 3), event("a", 4), event("a", 3, subscriptionId="sub-2"))
+    answer = send_batch(
+        ready, event_body("a", 3), event_body("a", 3), event_body("a", 4), event_body("a", 3, subscriptionId="sub-2")
+    )
     assert statuses(answer) == ["recorded", "replayed", "rejected", "rejected"]
     [ledger] = ledgers.check()
     assert ledger.head["used"] == 3
 
 
 def test_events_without_an_id_are_events_of_their_own(ready: Api) -> None:
-    answer = send(ready, event(None), event(None))
+    answer = send_batch(ready, event_body(None), event_body(None))
     assert statuses(answer) == ["recorded", "recorded"]
     assert len({result["eventId"] for result in answer.json["results"]}) == 2
 
@@ -77,7 +68,7 @@ def test_events_without_an_id_are_events_of_their_own(ready: Api) -> None:
 def test_the_events_of_a_ledger_share_transactions(ready: Api, size: int, transactions: int) -> None:
     ready.get("/api/usage/subscription/sub-1")
     with watched() as calls:
-        answer = send(ready, *(event(f"e{number}") for number in range(size)))
+        answer = send_batch(ready, *(event_body(f"e{number}") for number in range(size)))
     assert answer.json["totals"]["recorded"] == size
     assert calls.made.count("TransactWriteItems") == transactions
     [ledger] = ledgers.check()
@@ -87,8 +78,8 @@ def test_the_events_of_a_ledger_share_transactions(ready: Api, size: int, transa
 def test_a_batch_over_many_ledgers_bills_each(ready: Api) -> None:
     for number in range(5):
         ready.subscribe(f"sub-{number}")
-    batch = [event(f"e{number}", 60, subscriptionId=f"sub-{number % 5}") for number in range(10)]
-    assert statuses(send(ready, *batch)) == ["recorded"] * 10
+    batch = [event_body(f"e{number}", 60, subscriptionId=f"sub-{number % 5}") for number in range(10)]
+    assert statuses(send_batch(ready, *batch)) == ["recorded"] * 10
     assert ready.bill().json["totals"] == {"USD": "3500.00"}
     ledgers.check()
 
@@ -96,12 +87,12 @@ def test_a_batch_over_many_ledgers_bills_each(ready: Api) -> None:
 @pytest.mark.parametrize("known", [0, 40, 99])
 def test_a_batch_sent_again_is_replayed_whole(ready: Api, known: int) -> None:
     """As after a time-out of which nobody knows how far it came."""
-    batch = [event(f"e{number}", number + 1) for number in range(150)]
+    batch = [event_body(f"e{number}", number + 1) for number in range(150)]
     if known:
-        send(ready, *batch[:known])
-    first = send(ready, *batch)
+        send_batch(ready, *batch[:known])
+    first = send_batch(ready, *batch)
     assert first.json["totals"] == {"recorded": 150 - known, "replayed": known, "queued": 0, "rejected": 0}
-    again = send(ready, *batch)
+    again = send_batch(ready, *batch)
     assert again.json["totals"] == {"recorded": 0, "replayed": 150, "queued": 0, "rejected": 0}
     assert [r["record"] for r in again.json["results"]] == [r["record"] for r in first.json["results"]]
     ledgers.check()
@@ -112,9 +103,9 @@ def test_a_batch_sent_again_is_replayed_whole(ready: Api, known: int) -> None:
     [
         pytest.param({}, "events", id="no events"),
         pytest.param({"events": []}, "events", id="an empty list"),
-        pytest.param({"events": [event(f"e{n}") for n in range(501)]}, "events", id="too many"),
+        pytest.param({"events": [event_body(f"e{n}") for n in range(501)]}, "events", id="too many"),
         pytest.param({"events": {"a": 1}}, "events", id="not a list"),
-        pytest.param({"events": [event("a")], "more": 1}, "more", id="an unknown field"),
+        pytest.param({"events": [event_body("a")], "more": 1}, "more", id="an unknown field"),
     ],
 )
 def test_a_malformed_batch_is_refused_whole(ready: Api, body: Any, field: str) -> None:
@@ -125,14 +116,14 @@ def test_a_malformed_batch_is_refused_whole(ready: Api, body: Any, field: str) -
 
 
 def test_a_database_that_fails_in_the_middle_rejects_what_it_did_not_write(ready: Api) -> None:
-    send(ready, event("open"))
-    batch = [event(f"e{number}") for number in range(150)]
+    send_batch(ready, event_body("open"))
+    batch = [event_body(f"e{number}") for number in range(150)]
     with watched() as calls:
         calls.fail(3, "before", timed_out)  # head, first transaction, second transaction
-        answer = send(ready, *batch)
+        answer = send_batch(ready, *batch)
     assert answer.json["totals"] == {"recorded": 99, "replayed": 0, "queued": 0, "rejected": 51}
     assert {r["problem"]["status"] for r in answer.json["results"] if r["problem"]} == {503}
-    assert send(ready, *batch).json["totals"] == {"recorded": 51, "replayed": 99, "queued": 0, "rejected": 0}
+    assert send_batch(ready, *batch).json["totals"] == {"recorded": 51, "replayed": 99, "queued": 0, "rejected": 0}
     [ledger] = ledgers.check()
     assert ledger.head["used"] == Decimal(151)
 
@@ -149,11 +140,11 @@ def test_a_batch_of_ninety_nine_fits_dynamodb(ready: Api) -> None:
         pytest.param({f"k{n}": 1 for n in range(10_000)}, "must have at most 20 fields", id="thousands of fields"),
         pytest.param({"eventId": "\ud800", "quantity": 1}, "", id="half a character as its id"),
         pytest.param({"eventId": "e" * 10_000}, "", id="an endless id"),
-        pytest.param(event("b", metadata={"\ud800": 1}), "", id="half a character in the metadata"),
+        pytest.param(event_body("b", metadata={"\ud800": 1}), "", id="half a character in the metadata"),
     ],
 )
 def test_a_bad_event_never_fails_its_neighbors(ready: Api, bad: Any, fault: str) -> None:
-    answer = send(ready, event("a"), bad, event("c"))
+    answer = send_batch(ready, event_body("a"), bad, event_body("c"))
     assert statuses(answer) == ["recorded", "rejected", "recorded"]
     rejected = answer.json["results"][1]
     assert fault in rejected["problem"]["detail"]

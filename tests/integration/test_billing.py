@@ -1,17 +1,16 @@
 """Billing: what is charged, on which invoice, and what a failure leaves behind."""
 
 import logging
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from tests.api import Api
+from tests.clocks import At
 from tests.ledgers import check, unsettled
 from usage_billing.platform.tables import InvoiceTable
 
-At = Callable[[str], None]
 NOTHING = {"status": "completed", "ledgersSettled": 0, "itemsCreated": 0, "failures": 0, "ledgersUnrated": 0,
            "totals": {}}  # fmt: skip
 

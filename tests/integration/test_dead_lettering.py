@@ -3,63 +3,29 @@
 import io
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from tests import ledgers
-from tests.api import ADMIN, Answer, Api, bearer
+from tests.api import Api
+from tests.builders import event_body
+from tests.clocks import At
+from tests.dead_events import dead_letter, list_dead_events, move, orphan_body
 from tests.faults import Killed, timed_out, watched
-from tests.integration.test_batches import event
-from tests.integration.test_consumer import message, messages
-from tests.integration.test_event_queue import consume, received
-from tests.queue import dead
-from usage_billing.platform import clock, observability
+from tests.metrics import Metrics
+from tests.queue import consume, dead, queue_message, queue_messages, take_messages
+from usage_billing.platform import clock
 from usage_billing.usage import consumer
 from usage_billing.usage.dead_events import dead_lettering
 from usage_billing.usage.dead_events.model import DeadLetter
-
-At = Callable[[str], None]
-LIST = "/api/usage/dead-events"
-ADMINISTRATOR = bearer(*ADMIN)
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """The lines of the log as CloudWatch gets them."""
-    written = io.StringIO()
-    monkeypatch.setattr(observability.logger.registered_handler, "stream", written)
-    return written
-
-
-def listed(api: Api, **query: str) -> list[dict[str, Any]]:
-    answer = api.get(LIST, headers=ADMINISTRATOR, query=query or None)
-    assert answer.status == 200, answer.text
-    found: list[dict[str, Any]] = answer.json["deadEvents"]
-    return found
-
-
-def move(api: Api, verb: str, **choice: Any) -> Answer:
-    return api.post(f"{LIST}/{verb}", choice, headers=ADMINISTRATOR)
-
-
-def die(*events: dict[str, Any]) -> None:
-    """Deliver events that cannot be recorded, each in a message of its own."""
-    assert consume(messages(*events)) == []
-
-
-def lost(name: str, quantity: Any = 1, **more: Any) -> dict[str, Any]:
-    """An event of a subscription that does not exist."""
-    return event(name, quantity, subscriptionId="late", **more)
-
 
 # --- What is kept -------------------------------------------------------------------------------
 
 
 def test_a_dead_event_is_listed_with_its_reason_and_content(ready: Api, at: At) -> None:
     at("2026-11-20T12:00:00Z")
-    die(lost("a", metadata={"n": 1.50}, occurredAt="2026-11-19T00:00:00Z"))
-    [found] = listed(ready)
+    dead_letter(orphan_body("a", metadata={"n": 1.50}, occurredAt="2026-11-19T00:00:00Z"))
+    [found] = list_dead_events(ready)
     assert found.pop("id")
     assert found == {
         "code": "subscription_not_found",
@@ -84,14 +50,16 @@ def test_a_dead_event_is_listed_with_its_reason_and_content(ready: Api, at: At) 
     }
 
 
-def test_an_event_that_dies_again_keeps_its_first_time_and_is_counted_once(ready: Api, at: At, metrics: Any) -> None:
+def test_an_event_that_dies_again_keeps_its_first_time_and_is_counted_once(
+    ready: Api, at: At, metrics: Metrics
+) -> None:
     at("2026-11-20T12:00:00Z")
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     metrics()
     at("2026-11-20T13:00:00Z")
-    assert consume([message("another message", lost("a"))]) == []
+    assert consume([queue_message("another message", orphan_body("a"))]) == []
     assert "EventsDead" not in metrics()
-    [found] = listed(ready)
+    [found] = list_dead_events(ready)
     assert (found["deadAt"], found["lastDeadAt"], found["attempts"]) == (
         "2026-11-20T12:00:00Z",
         "2026-11-20T13:00:00Z",
@@ -100,32 +68,37 @@ def test_an_event_that_dies_again_keeps_its_first_time_and_is_counted_once(ready
     assert found["event"]["acceptedAt"] == "2026-11-20T12:00:00Z"
 
 
-def test_one_id_with_different_contents_is_as_many_dead_events(ready: Api, metrics: Any) -> None:
+def test_one_id_with_different_contents_is_as_many_dead_events(ready: Api, metrics: Metrics) -> None:
     metrics()
-    die(lost("a"), lost("a", quantity=2), lost("a", metadata={"x": 1}), lost("a", quantity=2))
+    dead_letter(
+        orphan_body("a"),
+        orphan_body("a", quantity=2),
+        orphan_body("a", metadata={"x": 1}),
+        orphan_body("a", quantity=2),
+    )
     assert metrics()["EventsDead"] == 3
-    assert len(listed(ready, subscriptionId="late", eventId="a")) == 3
+    assert len(list_dead_events(ready, subscriptionId="late", eventId="a")) == 3
 
 
 def test_a_reason_that_changes_moves_the_event_to_the_other_code(ready: Api) -> None:
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     ready.subscribe("late", user="user-2")
-    assert consume([message("another message", lost("a"))]) == []
-    assert [each["code"] for each in listed(ready)] == ["subscription_not_owned"]
-    assert listed(ready, code="subscription_not_found") == []
+    assert consume([queue_message("another message", orphan_body("a"))]) == []
+    assert [each["code"] for each in list_dead_events(ready)] == ["subscription_not_owned"]
+    assert list_dead_events(ready, code="subscription_not_found") == []
 
 
 def test_a_conflict_that_died_names_the_fields(ready: Api) -> None:
     ready.record("a", 3)
-    die(event("a", 4))
-    [found] = listed(ready, code="event_id_conflict")
+    dead_letter(event_body("a", 4))
+    [found] = list_dead_events(ready, code="event_id_conflict")
     assert found["detail"].endswith("What differs: quantity.")
 
 
 def test_a_count_is_never_missed_by_a_writer_that_was_cut_off(
-    ready: Api, metrics: Any, monkeypatch: pytest.MonkeyPatch
+    ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [message("m", lost("a"))]
+    found = [queue_message("m", orphan_body("a"))]
     with watched() as calls:
         calls.fail(2, "after", Killed)
         with pytest.raises(Killed):
@@ -136,8 +109,8 @@ def test_a_count_is_never_missed_by_a_writer_that_was_cut_off(
     assert metrics()["EventsDead"] == 1
 
 
-def test_a_table_that_does_not_answer_keeps_the_message(ready: Api, metrics: Any) -> None:
-    found = messages(lost("a"), event("b"))
+def test_a_table_that_does_not_answer_keeps_the_message(ready: Api, metrics: Metrics) -> None:
+    found = queue_messages(orphan_body("a"), event_body("b"))
     metrics()
     with watched() as calls:
         calls.fail_where(lambda parameters: "UpdateExpression" in parameters, timed_out)
@@ -152,30 +125,30 @@ def test_a_table_that_does_not_answer_keeps_the_message(ready: Api, metrics: Any
 # --- What SQS moved aside, and what cannot be read ----------------------------------------------
 
 
-def test_what_sqs_moved_aside_is_kept_too(ready: Api, metrics: Any) -> None:
+def test_what_sqs_moved_aside_is_kept_too(ready: Api, metrics: Metrics) -> None:
     metrics()
-    found = [message("m1", event("a"), event("b")), {"MessageId": "m2", "Body": "{"}]
+    found = [queue_message("m1", event_body("a"), event_body("b")), {"MessageId": "m2", "Body": "{"}]
     assert consume(found, function="store_dead_letters") == []
     assert metrics()["EventsDead"] == 3
-    assert [(each["code"], each["eventId"]) for each in listed(ready)] == [
+    assert [(each["code"], each["eventId"]) for each in list_dead_events(ready)] == [
         ("undelivered", "a"),
         ("undelivered", "b"),
         ("unreadable", None),
     ]
     assert move(ready, "redrive", code="undelivered").json == {"redriven": 2, "kept": 0}
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     assert ready.get("/api/usage/subscription/sub-1").json["usage"][0]["used"] == 2
 
 
 def test_what_sqs_moved_aside_keeps_the_reason_that_is_known_and_leaves_out_what_is_recorded(ready: Api) -> None:
     """On its last delivery all its events but one were recorded or dead-lettered, so the message was moved aside."""
-    events = [event("recorded"), event("conflicts", 2), lost("dead"), event("neither")]
+    events = [event_body("recorded"), event_body("conflicts", 2), orphan_body("dead"), event_body("neither")]
     ready.record("conflicts", 1)
-    die(lost("dead"))
+    dead_letter(orphan_body("dead"))
     ready.record("recorded")
-    [known] = listed(ready)
-    assert consume([message("m1", *events)], function="store_dead_letters") == []
-    found = {each["eventId"]: each for each in listed(ready)}
+    [known] = list_dead_events(ready)
+    assert consume([queue_message("m1", *events)], function="store_dead_letters") == []
+    found = {each["eventId"]: each for each in list_dead_events(ready)}
     assert {name: each["code"] for name, each in found.items()} == {
         "conflicts": "undelivered",
         "dead": "subscription_not_found",
@@ -186,19 +159,19 @@ def test_what_sqs_moved_aside_keeps_the_reason_that_is_known_and_leaves_out_what
 
 
 def test_a_reason_that_is_found_after_a_message_was_moved_aside_replaces_that(ready: Api) -> None:
-    assert consume([message("m1", lost("a"))], function="store_dead_letters") == []
-    assert [each["code"] for each in listed(ready)] == ["undelivered"]
+    assert consume([queue_message("m1", orphan_body("a"))], function="store_dead_letters") == []
+    assert [each["code"] for each in list_dead_events(ready)] == ["undelivered"]
     assert move(ready, "redrive", code="undelivered").json == {"redriven": 1, "kept": 0}
-    assert consume([message("m1", lost("a"))], function="store_dead_letters") == []
-    assert consume(received()) == []
-    assert [each["code"] for each in listed(ready)] == ["subscription_not_found"]
+    assert consume([queue_message("m1", orphan_body("a"))], function="store_dead_letters") == []
+    assert consume(take_messages()) == []
+    assert [each["code"] for each in list_dead_events(ready)] == ["subscription_not_found"]
 
 
 @pytest.mark.parametrize("error", [timed_out, lambda: KeyError("a bug")], ids=["no answer", "a bug"])
 def test_what_may_be_recorded_and_cannot_be_looked_up_stays_in_the_dead_letter_queue(
     ready: Api, error: Callable[[], Exception]
 ) -> None:
-    found = [message("m1", event("a"))]
+    found = [queue_message("m1", event_body("a"))]
     with watched() as calls:
         calls.fail(1, "before", error)
         assert consume(found, function="store_dead_letters") == ["m1"]
@@ -206,7 +179,7 @@ def test_what_may_be_recorded_and_cannot_be_looked_up_stays_in_the_dead_letter_q
 
 
 def test_what_cannot_be_kept_stays_in_the_dead_letter_queue(ready: Api) -> None:
-    found = [message("m1", event("a"), event("b")), message("m2", event("c"))]
+    found = [queue_message("m1", event_body("a"), event_body("b")), queue_message("m2", event_body("c"))]
     with watched() as calls:
         calls.fail(4, "before", timed_out)  # each is looked up, then written
         assert consume(found, function="store_dead_letters") == ["m1"]
@@ -230,22 +203,22 @@ def test_what_cannot_be_kept_stays_in_the_dead_letter_queue(ready: Api) -> None:
     ],
 )
 def test_logs_name_where_a_message_is_faulty_and_nothing_of_its_content(
-    ready: Api, log: io.StringIO, body: str, detail: str
+    ready: Api, log_output: io.StringIO, body: str, detail: str
 ) -> None:
     assert consume([{"MessageId": "foreign", "Body": body}]) == []
-    [found] = listed(ready, code="unreadable")
+    [found] = list_dead_events(ready, code="unreadable")
     assert (found["body"], found["detail"], found["event"], found["subscriptionId"]) == (body, detail, None, None)
-    [line] = [json.loads(line) for line in log.getvalue().splitlines() if "event dead-lettered" in line]
+    [line] = [json.loads(line) for line in log_output.getvalue().splitlines() if "event dead-lettered" in line]
     assert line["detail"] == detail
-    assert "hid" not in log.getvalue()
+    assert "hid" not in log_output.getvalue()
 
 
-def test_an_event_that_died_leaves_nothing_of_its_content_in_the_log(ready: Api, log: io.StringIO) -> None:
-    die(lost("a", metadata={"patient": "hidden"}, quantity=7341))
+def test_an_event_that_died_leaves_nothing_of_its_content_in_the_log(ready: Api, log_output: io.StringIO) -> None:
+    dead_letter(orphan_body("a", metadata={"patient": "hidden"}, quantity=7341))
     move(ready, "redrive", code="subscription_not_found")
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     move(ready, "drop", code="subscription_not_found")
-    said = log.getvalue()
+    said = log_output.getvalue()
     assert "event dead-lettered" in said
     assert "patient" not in said
     assert "hidden" not in said

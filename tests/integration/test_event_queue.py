@@ -1,24 +1,20 @@
 """Events that wait: a caller prefers it, or their ledger is hot. Each is recorded once or kept with its reason."""
 
-import importlib
 import json
-import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-import boto3
 import pytest
 
 from tests import ledgers
-from tests.api import Api, Context
+from tests.api import Api
+from tests.batches import send_batch
+from tests.builders import event_body
 from tests.faults import transaction_conflict, watched
-from tests.integration.test_batches import event, send
-from tests.queue import dead
+from tests.metrics import Metrics
+from tests.queue import ASYNC, consume, dead, take_messages
 from usage_billing.platform import queues
 from usage_billing.usage import hot_ledgers, queue, recording
 from usage_billing.usage.ledger import LedgerKey
-
-ASYNC = {"prefer": "respond-async", "x-api-key": "test-key"}
 
 
 @pytest.fixture
@@ -27,42 +23,11 @@ def hot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hot_ledgers, "is_hot", lambda _: True)
 
 
-def received(setting: str = "USAGE_QUEUE_URL") -> list[dict[str, Any]]:
-    """All messages of a queue, taken out of it."""
-    sqs = boto3.client("sqs")
-    found: list[dict[str, Any]] = []
-    while messages := sqs.receive_message(
-        QueueUrl=os.environ[setting], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
-    ).get("Messages"):
-        for message in messages:
-            sqs.delete_message(QueueUrl=os.environ[setting], ReceiptHandle=message["ReceiptHandle"])
-        found += messages
-    return found
-
-
-def consume(
-    messages: Sequence[Any], *, receives: int = 1, seconds: float = 300, function: str = "consume_usage"
-) -> list[str]:
-    """Deliver messages as Lambda's poller does, for the so-manieth time; the ids of those it is to deliver again."""
-    attributes = {"ApproximateReceiveCount": str(receives)}
-    records = [
-        {
-            "messageId": each["MessageId"],
-            "receiptHandle": each.get("ReceiptHandle", "of a message that never was in the queue"),
-            "body": each["Body"],
-            "attributes": attributes,
-        }
-        for each in messages
-    ]
-    answer = importlib.import_module(function).handler({"Records": records}, Context(seconds))
-    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
-
-
 def test_a_caller_who_prefers_it_is_answered_at_once(ready: Api) -> None:
     answer = ready.record("a", 60, headers=ASYNC)
     assert (answer.status, answer.json) == (202, {"queued": True, "eventId": "a"})
     assert ledgers.read() == []
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     [ledger] = ledgers.check()
     assert ledger.head["used"] == 60
 
@@ -81,14 +46,14 @@ def test_other_preferences_are_ignored(ready: Api, prefer: str) -> None:
 
 
 def test_a_queued_batch_is_consumed_in_full_transactions(ready: Api) -> None:
-    answer = send(ready, *(event(f"e{n}") for n in range(500)), event("bad", -1), headers=ASYNC)
+    answer = send_batch(ready, *(event_body(f"e{n}") for n in range(500)), event_body("bad", -1), headers=ASYNC)
     assert answer.status == 422  # 501 events
-    answer = send(ready, *(event(f"e{n}") for n in range(499)), event("bad", -1), headers=ASYNC)
+    answer = send_batch(ready, *(event_body(f"e{n}") for n in range(499)), event_body("bad", -1), headers=ASYNC)
     assert (answer.status, answer.json["totals"]) == (
         202,
         {"recorded": 0, "replayed": 0, "queued": 499, "rejected": 1},
     )
-    messages = received()
+    messages = take_messages()
     assert len(messages) == 6
     with watched() as calls:
         assert consume(messages) == []
@@ -100,7 +65,7 @@ def test_a_queued_batch_is_consumed_in_full_transactions(ready: Api) -> None:
 def test_single_messages_of_one_ledger_share_a_transaction(ready: Api) -> None:
     for number in range(30):
         ready.record(f"e{number}", headers=ASYNC)
-    messages = received()
+    messages = take_messages()
     assert len(messages) == 30
     with watched() as calls:
         consume(messages)
@@ -110,7 +75,7 @@ def test_single_messages_of_one_ledger_share_a_transaction(ready: Api) -> None:
 def test_delivered_again_and_in_any_order_an_event_counts_once(ready: Api) -> None:
     for number in range(5):
         ready.record(f"e{number}", number + 1, headers=ASYNC)
-    messages = received()
+    messages = take_messages()
     consume(messages[2:] + messages[1:])
     consume(list(reversed(messages)))
     [ledger] = ledgers.check()
@@ -120,7 +85,7 @@ def test_delivered_again_and_in_any_order_an_event_counts_once(ready: Api) -> No
 def test_an_event_occurred_when_it_was_taken_not_when_it_was_consumed(ready: Api) -> None:
     """And reported again directly, without an instant of its own, it is the same event still."""
     ready.record("a", headers=ASYNC)
-    messages = received()
+    messages = take_messages()
     accepted_at = json.loads(messages[0]["Body"])["events"][0]["acceptedAt"]
     consume(messages)
     [ledger] = ledgers.check()
@@ -131,7 +96,7 @@ def test_an_event_occurred_when_it_was_taken_not_when_it_was_consumed(ready: Api
 def test_an_event_recorded_directly_and_queued_before_is_one_event(ready: Api) -> None:
     ready.record("a", headers=ASYNC)
     assert ready.record("a").status == 201
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     assert dead() == []
     [ledger] = ledgers.check()
     assert ledger.head["used"] == 1
@@ -149,11 +114,11 @@ def test_an_event_recorded_directly_and_queued_before_is_one_event(ready: Api) -
     ],
 )
 def test_what_cannot_be_recorded_is_kept_with_its_reason(
-    ready: Api, prepare: Callable[[Api], object], code: str, metrics: Any
+    ready: Api, prepare: Callable[[Api], object], code: str, metrics: Metrics
 ) -> None:
     ready.record("a", 1, headers=ASYNC)
     prepare(ready)
-    messages = received()
+    messages = take_messages()
     metrics()
     assert consume(messages) == []
     assert metrics()["EventsDead"] == 1
@@ -167,7 +132,7 @@ def test_what_cannot_be_recorded_is_kept_with_its_reason(
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"events": [{"eventId": "a"}]}', "[" * 100_000])
 def test_a_message_that_is_none_of_ours_is_kept_and_stops_no_other(ready: Api, body: str) -> None:
     ready.record("a", headers=ASYNC)
-    [message] = received()
+    [message] = take_messages()
     if body:  # SQS has no empty messages, but takes these
         assert consume([{"MessageId": "foreign", "Body": body}, message]) == []
         [row] = dead()
@@ -178,11 +143,11 @@ def test_a_message_that_is_none_of_ours_is_kept_and_stops_no_other(ready: Api, b
     assert ledger.head["used"] == 1
 
 
-def test_only_the_messages_that_failed_are_delivered_again(ready: Api, metrics: Any) -> None:
+def test_only_the_messages_that_failed_are_delivered_again(ready: Api, metrics: Metrics) -> None:
     ready.subscribe("sub-2")
     ready.record("a", headers=ASYNC)
     ready.record("b", subscriptionId="sub-2", headers=ASYNC)
-    messages = {json.loads(m["Body"])["events"][0]["eventId"]: m for m in received()}
+    messages = {json.loads(m["Body"])["events"][0]["eventId"]: m for m in take_messages()}
     with watched() as calls:
         calls.fail_where(lambda params: "sub-2" in str(params.get("TransactItems")), lambda: transaction_conflict(2))
         metrics()
@@ -197,9 +162,9 @@ def test_a_hot_ledger_spills_over(ready: Api, hot: None) -> None:
         answer = ready.record("a", 60)
     assert (answer.status, answer.json) == (202, {"queued": True, "eventId": "a"})
     assert "TransactWriteItems" not in calls.made
-    batch = send(ready, event("a", 60), event("b", 1))
+    batch = send_batch(ready, event_body("a", 60), event_body("b", 1))
     assert (batch.status, [r["status"] for r in batch.json["results"]]) == (202, ["queued", "queued"])
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     [ledger] = ledgers.check()
     assert ledger.head["used"] == 61
 
@@ -214,7 +179,7 @@ def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(ready
         assert calls.made.count("TransactWriteItems") == recording.FEW_ATTEMPTS
     hot_ledgers.lost_at.clear()
     assert ready.record("fourth").status == 201
-    consume(received())
+    consume(take_messages())
     [ledger] = ledgers.check()
     assert {e["event_id"] for e in ledger.entries} == {"first", "second", "third", "fourth"}
 
@@ -233,7 +198,7 @@ def test_a_queue_that_does_not_answer_either_is_said_so(ready: Api, hot: None, m
     monkeypatch.setattr(queues, "send_batch", lambda url, messages: dict.fromkeys(range(len(messages)), _no_queue()))
     answer = ready.record("a")
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "queue_unavailable", "1")
-    [result] = send(ready, event("a")).json["results"]
+    [result] = send_batch(ready, event_body("a")).json["results"]
     assert (result["status"], result["problem"]["code"]) == ("rejected", "queue_unavailable")
     assert ledgers.read() == []
 

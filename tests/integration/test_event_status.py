@@ -1,51 +1,15 @@
 """Looking up one event: recorded, dead and why, or unknown."""
 
-import io
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
 
-from tests.api import ADMIN, Answer, Api, bearer
-from tests.integration.test_batches import event
-from tests.integration.test_consumer import messages
-from tests.integration.test_event_queue import ASYNC, consume, received
-from usage_billing.platform import observability
-
-At = Callable[[str], None]
-LIST = "/api/usage/dead-events"
-ADMINISTRATOR = bearer(*ADMIN)
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """The lines of the log as CloudWatch gets them."""
-    written = io.StringIO()
-    monkeypatch.setattr(observability.logger.registered_handler, "stream", written)
-    return written
-
-
-def listed(api: Api, **query: str) -> list[dict[str, Any]]:
-    answer = api.get(LIST, headers=ADMINISTRATOR, query=query or None)
-    assert answer.status == 200, answer.text
-    found: list[dict[str, Any]] = answer.json["deadEvents"]
-    return found
-
-
-def move(api: Api, verb: str, **choice: Any) -> Answer:
-    return api.post(f"{LIST}/{verb}", choice, headers=ADMINISTRATOR)
-
-
-def die(*events: dict[str, Any]) -> None:
-    """Deliver events that cannot be recorded, each in a message of its own."""
-    assert consume(messages(*events)) == []
-
-
-def lost(name: str, quantity: Any = 1, **more: Any) -> dict[str, Any]:
-    """An event of a subscription that does not exist."""
-    return event(name, quantity, subscriptionId="late", **more)
-
+from tests.api import Answer, Api, bearer
+from tests.builders import event_body
+from tests.clocks import At
+from tests.dead_events import ADMINISTRATOR, dead_letter, move, orphan_body
+from tests.queue import ASYNC, consume, take_messages
 
 # --- One event, and what became of it -----------------------------------------------------------
 
@@ -69,7 +33,7 @@ def test_a_recorded_event_is_shown_as_in_the_list_of_records(ready: Api) -> None
 
 def test_a_dead_event_says_its_reason_to_its_owner_and_nothing_of_its_content(ready: Api) -> None:
     ready.subscribe(status="paused")
-    die(event("a", metadata={"secret": 1}))
+    dead_letter(event_body("a", metadata={"secret": 1}))
     for headers in (None, bearer("user-1"), ADMINISTRATOR):
         answer = look(ready, "a", headers=headers)
         assert answer.status == 200
@@ -89,7 +53,7 @@ def test_a_dead_event_says_its_reason_to_its_owner_and_nothing_of_its_content(re
 
 
 def test_an_operator_looks_up_an_event_whose_subscription_does_not_exist(ready: Api) -> None:
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     for headers in (None, ADMINISTRATOR):
         answer = look(ready, "a", "late", headers=headers)
         assert (answer.status, answer.json["status"], answer.json["code"]) == (200, "dead", "subscription_not_found")
@@ -103,7 +67,7 @@ def test_an_operator_looks_up_an_event_whose_subscription_does_not_exist(ready: 
 
 
 def test_an_event_that_names_another_user_is_not_the_owners_to_see(ready: Api) -> None:
-    die(event("a", userId="user-2"))
+    dead_letter(event_body("a", userId="user-2"))
     assert look(ready, "a").json["code"] == "subscription_not_owned"
     assert look(ready, "a", headers=bearer("user-1")).code == "event_not_found"
     assert look(ready, "a", headers=bearer("user-2")).status == 403
@@ -112,15 +76,15 @@ def test_an_event_that_names_another_user_is_not_the_owners_to_see(ready: Api) -
 def test_of_several_that_died_the_latest_is_shown(ready: Api, at: At) -> None:
     at("2026-11-20T12:00:00Z")
     ready.subscribe(status="paused")
-    die(event("a", 1))
+    dead_letter(event_body("a", 1))
     at("2026-11-20T13:00:00Z")
-    die(event("a", 2))
+    dead_letter(event_body("a", 2))
     assert look(ready, "a").json["deadAt"] == "2026-11-20T13:00:00Z"
 
 
 def test_an_event_that_is_recorded_is_not_dead_whatever_else_used_its_id(ready: Api) -> None:
     ready.record("a", 3)
-    die(event("a", 4))
+    dead_letter(event_body("a", 4))
     assert (look(ready, "a").json["status"], look(ready, "a").json["quantity"]) == ("recorded", 3)
 
 
@@ -129,7 +93,7 @@ def test_an_event_in_the_queue_is_not_known_yet(ready: Api) -> None:
     answer = look(ready, "a")
     assert (answer.status, answer.code) == (404, "event_not_found")
     assert "queue" in answer.json["detail"]
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     assert look(ready, "a").json["status"] == "recorded"
 
 
@@ -166,10 +130,10 @@ def test_an_id_of_any_characters_is_found_by_the_path_that_api_gateway_hands_on(
 
 def test_the_lookup_beside_a_redrive_finds_one_or_the_other(ready: Api) -> None:
     """Never both, and never an error."""
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     ready.subscribe("late")
     assert look(ready, "a", "late").json["status"] == "dead"
     move(ready, "redrive", subscriptionId="late")
     assert look(ready, "a", "late").code == "event_not_found"
-    consume(received())
+    consume(take_messages())
     assert look(ready, "a", "late").json["status"] == "recorded"

@@ -14,7 +14,8 @@ from pynamodb.exceptions import PynamoDBException
 
 from tests import ledgers, queue
 from tests.deadlines import stopped
-from tests.faults import FAULTS, Calls, Killed, When, transaction_conflict, watched
+from tests.faults import Calls, Killed, When, every_fault, transaction_conflict, watched
+from tests.metrics import Metrics
 from tests.recording import record
 from usage_billing.access.callers import Caller, Role
 from usage_billing.billing import model as billing_model
@@ -64,13 +65,6 @@ def report(name: str, quantity: int = 3, usage_type: str = "assessment") -> Reco
 
 def run(hand_over: Callable[[billing_model.RunSegment], None] = pytest.fail) -> billing_model.RunTotals:
     return runner.run(billing_model.whole_run("sub-1"), now=lambda: NOW, deadline=stopped(900), hand_over=hand_over)
-
-
-def every_fault() -> list[object]:
-    return [
-        pytest.param(when, error, id=f"{name}, {when} it took effect")
-        for when, (name, error) in itertools.product(("before", "after"), FAULTS.items())
-    ]
 
 
 def fails_at_every_call(
@@ -232,7 +226,7 @@ def letters(number: int) -> list[DeadLetter]:
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
 def test_what_is_said_to_be_kept_is_kept_and_counted(
-    when: When, error: Callable[[], BaseException], metrics: Callable[[], dict[str, float]]
+    when: When, error: Callable[[], BaseException], metrics: Metrics
 ) -> None:
     again: dict[int, list[DeadLetter]] = {}
     kept: set[str] = set()

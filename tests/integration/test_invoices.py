@@ -1,13 +1,13 @@
 """Reading invoices: lines and total are one view whatever is billed meanwhile, and no invoice is too long to read."""
 
 import itertools
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from tests.api import Answer, Api
+from tests.clocks import At
 from tests.faults import When, watched
 from tests.ledgers import clear
 from usage_billing.invoices.ids import item_id
@@ -21,8 +21,6 @@ INVOICE = "/api/invoices/sub-1-20261101T000000Z"
 ITEMS = f"{INVOICE}/items"
 LAMBDA_BYTES = 6 * 1024 * 1024
 """How large an answer of a function may be."""
-
-At = Callable[[str], None]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from samtranslator.yaml_helper import yaml_parse
 import run_billing
 from tests.api import Api, Context
 from tests.faults import throttled, watched
-from tests.integration.conftest import Metrics
+from tests.metrics import Metrics
 from tests.template import ROOT
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import RunSegment

@@ -12,10 +12,10 @@ import pytest
 
 from tests import queue
 from tests.api import ADMIN, Api, Context, bearer
-from tests.integration.test_batches import event, send
-from tests.integration.test_billing_runs import SCHEDULED, queued, waiting
-from tests.integration.test_consumer import message
-from tests.integration.test_event_queue import ASYNC, consume, received
+from tests.batches import send_batch
+from tests.builders import event_body
+from tests.queue import ASYNC, consume, queue_message, take_messages
+from tests.runs import SCHEDULED, sqs_event, take_segments
 from tests.template import functions, variables
 from usage_billing.billing import runner
 from usage_billing.billing.model import RunSegment
@@ -137,11 +137,11 @@ def _record(api: Api) -> None:
         assert api.subscribe(name).status == 200
     assert api.record("first", 60).status == 201
     assert api.record("asked", headers=ASYNC).status == 202
-    assert send(api, event("second"), event("opens", usageType="batched")).status == 200
-    assert send(api, event("third"), headers=ASYNC).status == 202
+    assert send_batch(api, event_body("second"), event_body("opens", usageType="batched")).status == 200
+    assert send_batch(api, event_body("third"), headers=ASYNC).status == 202
     assert api.subscribe(status="canceled").status == 200
     assert api.record("first", 60).status == 200
-    assert send(api, event("second")).json["totals"]["replayed"] == 1
+    assert send_batch(api, event_body("second")).json["totals"]["replayed"] == 1
     assert api.record("unrated", usageType="unrated", subscriptionId="a").status == 201
 
 
@@ -151,7 +151,7 @@ def _consume(api: Api) -> None:
         assert api.record(f"queued-{name}", 60, subscriptionId=name, headers=ASYNC).status == 202
     assert api.record("opens-too", usageType="queued", subscriptionId="a", headers=ASYNC).status == 202
     api.record("dead", subscriptionId="unheard-of", headers=ASYNC)
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     api.record("late", subscriptionId="a", headers=ASYNC)
     late = boto3.client("sqs").receive_message(QueueUrl=os.environ["USAGE_QUEUE_URL"])["Messages"]
     assert len(consume(late, seconds=20)) == 1
@@ -163,7 +163,7 @@ def _keep_dead(api: Api) -> None:
 
     A service may not: each request is made once more for a person, who is an administrator.
     """
-    undelivered = [{"MessageId": "m", "Body": "{"}, message("n", event("first", 60, subscriptionId="a"))]
+    undelivered = [{"MessageId": "m", "Body": "{"}, queue_message("n", event_body("first", 60, subscriptionId="a"))]
     assert consume(undelivered, function="store_dead_letters") == []
     [dead] = api.get("/api/usage/dead-events", query={"code": "unreadable"}, headers=bearer(*ADMIN)).json["deadEvents"]
     for query in ({}, {"subscriptionId": "unheard-of"}):
@@ -181,7 +181,7 @@ def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     run_billing.handler(SCHEDULED, Context(seconds=0))
     assert api.post("/api/usage/process-billing", seconds=0).json["status"] == "continues"
     of_one = RunSegment(run_id="run", subscription_id="a").model_dump_json()
-    run_billing.handler(queued(of_one, *waiting()), Context())
+    run_billing.handler(sqs_event(of_one, *take_segments()), Context())
     for name in OTHERS:
         api.record(f"more-{name}", subscriptionId=name)
     assert api.bill(subscriptionId="a").status == 200

@@ -9,8 +9,9 @@ import pytest
 
 from tests import ledgers
 from tests.api import Api
-from tests.integration.test_batches import event, send
-from tests.integration.test_event_queue import ASYNC, consume, received
+from tests.batches import send_batch
+from tests.builders import event_body
+from tests.queue import ASYNC, consume, take_messages
 from usage_billing.platform import queues
 from usage_billing.usage import queue
 
@@ -53,7 +54,7 @@ def refusing(refuses: Callable[[int, int], bool] = lambda call, place: False) ->
 
 
 def queued_ids() -> set[str]:
-    return {each["eventId"] for message in received() for each in json.loads(message["Body"])["events"]}
+    return {each["eventId"] for message in take_messages() for each in json.loads(message["Body"])["events"]}
 
 
 @pytest.mark.parametrize(
@@ -72,9 +73,9 @@ def test_queued_is_what_is_in_the_queue_and_nothing_else(
     ready: Api, monkeypatch: pytest.MonkeyPatch, refuses: Callable[[int, int], bool], count: int, metadata: Any
 ) -> None:
     monkeypatch.setattr(queue, "MAX_EVENTS", 30)
-    batch = [event(f"e{number}", metadata=metadata) for number in range(count)]
+    batch = [event_body(f"e{number}", metadata=metadata) for number in range(count)]
     with refusing(refuses) as refusals:
-        answer = send(ready, *batch, headers=ASYNC)
+        answer = send_batch(ready, *batch, headers=ASYNC)
     assert len(refusals.calls) > 1
     results = answer.json["results"]
     assert {each["eventId"] for each in results if each["status"] == "queued"} == queued_ids()
@@ -108,7 +109,7 @@ def test_a_single_event_that_the_queue_refuses_is_not_accepted(ready: Api) -> No
 def test_any_text_comes_through_the_queue_as_it_was(ready: Api, text: str) -> None:
     metadata = {text: [text, {"n": 1}]}
     assert ready.record("a", metadata=metadata, headers=ASYNC).status == 202
-    [message] = received()
+    [message] = take_messages()
     assert message["Body"].isascii()
     assert consume([message]) == []
     [ledger] = ledgers.check()
@@ -119,7 +120,7 @@ def test_any_text_comes_through_the_queue_as_it_was(ready: Api, text: str) -> No
 @pytest.mark.parametrize("character", ["x", "ä", "検", "🧾", "\uffff"])
 def test_no_call_is_larger_than_the_queue_takes(ready: Api, character: str) -> None:
     metadata = {"text": character * (1900 // len(character.encode()))}
-    batch = {"events": [event(f"e{number}", metadata=metadata) for number in range(300)]}
+    batch = {"events": [event_body(f"e{number}", metadata=metadata) for number in range(300)]}
     raw = json.dumps(batch, ensure_ascii=False).encode()
     with refusing() as calls:
         answer = ready.post("/api/usage/batch", raw=raw, headers=ASYNC)

@@ -8,18 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.api import Answer, Api
+from tests.api import Answer, Api, invalid_fields
 from tests.faults import FAULTS, Killed, When, conflict, watched
 from tests.ledgers import clear, rows
 from usage_billing.platform import retries
 
 QUOTA = {"monthlyLimit": 50, "unitPrice": "10.00", "unitName": "assessment"}
 QUOTA_PATH = "/api/usage/quotas/business/assessment"
-
-
-def fields(answer: Any) -> list[str]:
-    assert (answer.status, answer.code) == (422, "validation_error"), answer.text
-    return [fault["field"] for fault in answer.json["errors"]]
 
 
 def test_a_quota_is_answered_as_it_was_put(api: Api) -> None:
@@ -80,7 +75,7 @@ def test_a_limit_may_be_zero_or_a_fraction(api: Api) -> None:
     ],
 )
 def test_a_quota_that_is_wrong_is_refused_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
-    assert fields(api.put(QUOTA_PATH, QUOTA | change)) == [field]
+    assert invalid_fields(api.put(QUOTA_PATH, QUOTA | change)) == [field]
     assert api.get(QUOTA_PATH).code == "quota_not_found"
 
 

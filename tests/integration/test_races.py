@@ -9,8 +9,8 @@ import pytest
 
 from tests.api import Api
 from tests.deadlines import stopped
-from tests.integration.conftest import Metrics
 from tests.ledgers import check, rows, unsettled
+from tests.metrics import Metrics
 from usage_billing.billing import model, runner, settling
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.settlement import Settlement, settle

@@ -9,8 +9,8 @@ import pytest
 
 from tests.api import Api
 from tests.faults import watched
-from tests.integration.conftest import Metrics
 from tests.ledgers import check, unsettled
+from tests.metrics import Metrics
 from usage_billing.billing import rating
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import Unrated

@@ -1,6 +1,5 @@
 """Recording usage: what is answered, who may, when, and against which quota."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -8,8 +7,8 @@ import pytest
 
 from tests import ledgers
 from tests.api import INTERNAL, Api, bearer
+from tests.clocks import At
 
-At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
 
 

@@ -2,100 +2,65 @@
 
 import io
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests import ledgers
-from tests.api import ADMIN, Answer, Api, bearer
+from tests.api import Api
+from tests.builders import event_body
+from tests.clocks import At
+from tests.dead_events import ADMINISTRATOR, DEAD_EVENTS, dead_letter, list_dead_events, move, orphan_body
 from tests.faults import timed_out, watched
-from tests.integration.test_batches import event
-from tests.integration.test_consumer import message, messages
-from tests.integration.test_event_queue import consume, received
-from tests.queue import dead
+from tests.metrics import Metrics
+from tests.queue import consume, dead, queue_message, take_messages
 from usage_billing.kernel import cursors
-from usage_billing.platform import observability
 from usage_billing.usage.dead_events import redriving
 from usage_billing.usage.dead_events import store as dead_event_store
 from usage_billing.usage.dead_events.model import Position, Selection
-
-At = Callable[[str], None]
-LIST = "/api/usage/dead-events"
-ADMINISTRATOR = bearer(*ADMIN)
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """The lines of the log as CloudWatch gets them."""
-    written = io.StringIO()
-    monkeypatch.setattr(observability.logger.registered_handler, "stream", written)
-    return written
-
-
-def listed(api: Api, **query: str) -> list[dict[str, Any]]:
-    answer = api.get(LIST, headers=ADMINISTRATOR, query=query or None)
-    assert answer.status == 200, answer.text
-    found: list[dict[str, Any]] = answer.json["deadEvents"]
-    return found
-
-
-def move(api: Api, verb: str, **choice: Any) -> Answer:
-    return api.post(f"{LIST}/{verb}", choice, headers=ADMINISTRATOR)
-
-
-def die(*events: dict[str, Any]) -> None:
-    """Deliver events that cannot be recorded, each in a message of its own."""
-    assert consume(messages(*events)) == []
-
-
-def lost(name: str, quantity: Any = 1, **more: Any) -> dict[str, Any]:
-    """An event of a subscription that does not exist."""
-    return event(name, quantity, subscriptionId="late", **more)
-
 
 # --- Redriving ----------------------------------------------------------------------------------
 
 
 def test_redriven_once_the_cause_is_repaired_an_event_is_recorded_in_its_own_period(ready: Api, at: At) -> None:
     at("2026-10-20T12:00:00Z")
-    die(lost("a", 3))
+    dead_letter(orphan_body("a", 3))
     at("2026-11-20T12:00:00Z")
     ready.subscribe("late")
     assert move(ready, "redrive", subscriptionId="late", eventId="a").json == {"redriven": 1, "kept": 0}
-    assert listed(ready) == []
-    assert consume(received()) == []
+    assert list_dead_events(ready) == []
+    assert consume(take_messages()) == []
     [ledger] = ledgers.check()
     assert (ledger.head["used"], ledger.entries[0]["occurred_at"]) == (3, "2026-10-20T12:00:00Z")
     assert dead() == []
 
 
-def test_what_dies_again_is_listed_again_and_counted_again(ready: Api, metrics: Any) -> None:
-    die(lost("a"))
+def test_what_dies_again_is_listed_again_and_counted_again(ready: Api, metrics: Metrics) -> None:
+    dead_letter(orphan_body("a"))
     move(ready, "redrive", code="subscription_not_found")
-    assert listed(ready) == []
+    assert list_dead_events(ready) == []
     metrics()
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     assert metrics()["EventsDead"] == 1
-    assert [each["eventId"] for each in listed(ready)] == ["a"]
+    assert [each["eventId"] for each in list_dead_events(ready)] == ["a"]
 
 
 def test_what_dies_again_before_its_row_is_removed_stays(ready: Api) -> None:
     """The consumer may be faster than the one who redrives."""
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     with watched() as calls:
-        calls.at(3, "after", lambda _: consume(received()))
+        calls.at(3, "after", lambda _: consume(take_messages()))
         assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 0, "kept": 1}
     assert calls.made[:3] == ["Query", "GetItem", "SendMessageBatch"]
-    assert [each["attempts"] for each in listed(ready)] == [2]
+    assert [each["attempts"] for each in list_dead_events(ready)] == [2]
 
 
 def test_two_who_redrive_the_same_at_once_lose_nothing(ready: Api) -> None:
     """One is slow: what it removes last is not what died again meanwhile."""
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     [slow] = dead_event_store.page(Selection("subscription_not_found"), 1, Position())[0]
     assert move(ready, "redrive", code="subscription_not_found").json["redriven"] == 1
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     assert redriving.redrive([slow]) == redriving.Moved(0, 1)
     assert len(dead()) == 1
 
@@ -105,7 +70,7 @@ def test_what_an_index_still_lists_but_was_dropped_is_not_sent_back(
     ready: Api, monkeypatch: pytest.MonkeyPatch, choice: dict[str, str]
 ) -> None:
     """The index lags behind the table. Whoever dropped an event must not find it on an invoice."""
-    die(lost("a"), lost("b"))
+    dead_letter(orphan_body("a"), orphan_body("b"))
     stale = dead_event_store.page(Selection("subscription_not_found", event_id=choice.get("eventId")), 100, Position())
     move(ready, "drop", subscriptionId="late", eventId="a")
     monkeypatch.setattr(dead_event_store, "page", lambda *_: stale)
@@ -113,7 +78,7 @@ def test_what_an_index_still_lists_but_was_dropped_is_not_sent_back(
     for verb, done in (("redrive", "redriven"), ("drop", "dropped")):
         assert move(ready, verb, **choice).json == {done: left, "kept": 0}
         left = 0
-    assert [json.loads(each["Body"])["events"][0]["eventId"] for each in received()] == ["b"] * ("code" in choice)
+    assert [json.loads(each["Body"])["events"][0]["eventId"] for each in take_messages()] == ["b"] * ("code" in choice)
 
 
 def test_what_no_longer_meets_the_selection_since_an_index_was_read_stays(
@@ -121,18 +86,18 @@ def test_what_no_longer_meets_the_selection_since_an_index_was_read_stays(
 ) -> None:
     """One died again for another reason; one was dropped and died anew, after the first call of these."""
     at("2026-11-20T12:00:00Z")
-    die(lost("changed"), lost("anew"))
+    dead_letter(orphan_body("changed"), orphan_body("anew"))
     stale = dead_event_store.page(Selection("subscription_not_found"), 100, Position())
     at("2026-11-20T13:00:00Z")
     move(ready, "drop", subscriptionId="late", eventId="anew")
     at("2026-11-20T14:00:00Z")
-    die(lost("anew"))
+    dead_letter(orphan_body("anew"))
     ready.subscribe("late", user="user-2")
-    assert consume([message("again", lost("changed"))]) == []
+    assert consume([queue_message("again", orphan_body("changed"))]) == []
     at("2026-11-20T13:30:00Z")
     monkeypatch.setattr(dead_event_store, "page", lambda *_: stale)
     assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 0, "kept": 0}
-    assert (len(dead()), received()) == (2, [])
+    assert (len(dead()), take_messages()) == (2, [])
 
 
 def test_each_call_goes_on_where_the_last_one_ended_and_ends(
@@ -141,7 +106,7 @@ def test_each_call_goes_on_where_the_last_one_ended_and_ends(
     """Though everything dies again at once, and the list never becomes shorter."""
     monkeypatch.setattr(redriving, "MAX_PER_CALL", 3)
     at("2026-11-20T12:00:00Z")
-    die(*(lost(f"e{number}") for number in range(10)))
+    dead_letter(*(orphan_body(f"e{number}") for number in range(10)))
     choice: dict[str, Any] = {"code": "subscription_not_found"}
     redriven, clock_ = 0, 0
     while True:
@@ -150,7 +115,7 @@ def test_each_call_goes_on_where_the_last_one_ended_and_ends(
         answer = move(ready, "redrive", **choice).json
         redriven += answer["redriven"]
         at(f"2026-11-20T14:00:{clock_:02}Z")
-        assert consume(received()) == []
+        assert consume(take_messages()) == []
         if "nextCursor" not in answer:
             break
         choice["cursor"] = answer["nextCursor"]
@@ -159,37 +124,39 @@ def test_each_call_goes_on_where_the_last_one_ended_and_ends(
 
 
 def test_an_event_that_the_queue_does_not_take_is_kept(ready: Api) -> None:
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     with watched() as calls:
         calls.fail_where(lambda parameters: "Entries" in parameters, timed_out)
         assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 0, "kept": 1}
-    assert len(listed(ready)) == 1
+    assert len(list_dead_events(ready)) == 1
 
 
 def test_an_event_that_cannot_be_removed_is_kept_and_recorded_once(ready: Api) -> None:
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     ready.subscribe("late")
     with watched() as calls:
         calls.fail_where(lambda parameters: "ConditionExpression" in parameters, timed_out)
         assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 0, "kept": 1}
     assert move(ready, "redrive", code="subscription_not_found").json == {"redriven": 1, "kept": 0}
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     [ledger] = ledgers.check()
     assert (ledger.head["used"], dead()) == (1, [])
 
 
 def test_without_time_nothing_is_moved(ready: Api) -> None:
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     for verb, done in (("redrive", "redriven"), ("drop", "dropped")):
-        answer = ready.post(f"{LIST}/{verb}", {"code": "subscription_not_found"}, headers=ADMINISTRATOR, seconds=5)
+        answer = ready.post(
+            f"{DEAD_EVENTS}/{verb}", {"code": "subscription_not_found"}, headers=ADMINISTRATOR, seconds=5
+        )
         assert answer.json == {done: 0, "kept": 1}
-    assert (len(dead()), received()) == (1, [])
+    assert (len(dead()), take_messages()) == (1, [])
 
 
 def test_redriven_events_share_messages(ready: Api) -> None:
-    die(*(lost(f"e{number}") for number in range(60)))
+    dead_letter(*(orphan_body(f"e{number}") for number in range(60)))
     assert move(ready, "redrive", code="subscription_not_found").json["redriven"] == 60
-    [sent] = received()
+    [sent] = take_messages()
     assert len(json.loads(sent["Body"])["events"]) == 60
 
 
@@ -197,11 +164,11 @@ def test_redriven_events_share_messages(ready: Api) -> None:
 
 
 def test_one_of_several_contents_is_dropped_by_its_id(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
-    die(lost("a"), lost("a", quantity=2), lost("b"))
-    [doomed] = [each["id"] for each in listed(ready, eventId="a") if each["event"]["quantity"] == 2]
+    dead_letter(orphan_body("a"), orphan_body("a", quantity=2), orphan_body("b"))
+    [doomed] = [each["id"] for each in list_dead_events(ready, eventId="a") if each["event"]["quantity"] == 2]
     assert move(ready, "drop", ids=[doomed, doomed, "no id of anything"]).json == {"dropped": 1, "kept": 0}
-    assert [(each["eventId"], each["event"]["quantity"]) for each in listed(ready)] == [("a", 1), ("b", 1)]
-    assert received() == []
+    assert [(each["eventId"], each["event"]["quantity"]) for each in list_dead_events(ready)] == [("a", 1), ("b", 1)]
+    assert take_messages() == []
     [line] = [record for record in caplog.records if record.message == "dead event dropped"]
     said = line.__dict__
     assert (said["event_id"], said["subscription_id"], said["dead_event"]) == ("a", "late", doomed)
@@ -210,39 +177,39 @@ def test_one_of_several_contents_is_dropped_by_its_id(ready: Api, caplog: pytest
 @pytest.mark.parametrize(("verb", "done"), [("redrive", "redriven"), ("drop", "dropped")])
 def test_a_customers_event_is_chosen_by_the_id_that_it_is_recorded_under(ready: Api, verb: str, done: str) -> None:
     name = f"customer:{'x' * 128}"
-    die(lost(name), lost("a"))
+    dead_letter(orphan_body(name), orphan_body("a"))
     assert move(ready, verb, eventId=name).json == {done: 1, "kept": 0}
-    assert [each["eventId"] for each in listed(ready)] == ["a"]
+    assert [each["eventId"] for each in list_dead_events(ready)] == ["a"]
 
 
 @pytest.mark.parametrize("parts", [("", ""), ("late", ""), ("", "a")])
 def test_an_id_with_an_empty_part_is_the_id_of_nothing(ready: Api, parts: tuple[str, str]) -> None:
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     for verb, done in (("redrive", "redriven"), ("drop", "dropped")):
         answer = move(ready, verb, ids=[cursors.encode(*parts)])
         assert (answer.status, answer.json) == (200, {done: 0, "kept": 0})
     assert len(dead()) == 1
 
 
-def test_the_log_says_who_dropped_what(ready: Api, log: io.StringIO) -> None:
-    die(lost("a"))
+def test_the_log_says_who_dropped_what(ready: Api, log_output: io.StringIO) -> None:
+    dead_letter(orphan_body("a"))
     move(ready, "drop", code="subscription_not_found")
-    [line] = [json.loads(line) for line in log.getvalue().splitlines() if "dead event dropped" in line]
+    [line] = [json.loads(line) for line in log_output.getvalue().splitlines() if "dead event dropped" in line]
     assert (line["caller"], line["event_id"], line["subscription_id"]) == ("admin-1", "a", "late")
 
 
 def test_a_hundred_of_the_longest_ids_fit_into_a_call(ready: Api) -> None:
     long = {"subscriptionId": "s" * 128}
     tail = "\\" * 125
-    die(*(event(f"{number:03}{tail}", **long) for number in range(100)))
-    ids = [each["id"] for each in listed(ready)]
+    dead_letter(*(event_body(f"{number:03}{tail}", **long) for number in range(100)))
+    ids = [each["id"] for each in list_dead_events(ready)]
     assert 500 < max(map(len, ids)) < 1024
     assert move(ready, "drop", ids=ids).json == {"dropped": 100, "kept": 0}
 
 
 def test_ids_are_narrowed_by_what_else_is_given(ready: Api) -> None:
-    die(lost("a"))
-    [found] = listed(ready)
+    dead_letter(orphan_body("a"))
+    [found] = list_dead_events(ready)
     assert move(ready, "drop", ids=[found["id"]], code="event_id_conflict").json == {"dropped": 0, "kept": 0}
     assert move(ready, "drop", ids=[found["id"]], code="subscription_not_found").json == {"dropped": 1, "kept": 0}
 
@@ -250,6 +217,6 @@ def test_ids_are_narrowed_by_what_else_is_given(ready: Api) -> None:
 @pytest.mark.parametrize("verb", ["redrive", "drop"])
 @pytest.mark.parametrize("body", [{}, {"cursor": "x"}, {"ids": []}, {"ids": ["x"] * 101}, {"code": "NO"}])
 def test_all_of_them_are_never_meant_by_accident(ready: Api, verb: str, body: dict[str, Any]) -> None:
-    die(lost("a"))
+    dead_letter(orphan_body("a"))
     assert move(ready, verb, **body).status == 422
     assert len(dead()) == 1

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from tests.api import ADMIN, Api, bearer
-from tests.integration.test_batches import event, send
-from tests.integration.test_event_queue import ASYNC, consume, received
+from tests.batches import send_batch
+from tests.builders import event_body
+from tests.clocks import At
 from tests.ledgers import check, rows
+from tests.queue import ASYNC, consume, take_messages
 from usage_billing.usage import hot_ledgers
 
-At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
 README = Path(__file__).parents[2] / "README.md"
 
@@ -255,7 +256,7 @@ def test_a_report_was_made_when_it_arrived_at_the_latest(ready: Api, at: At, hea
     at(BEFORE_THE_TURN)
     assert ready.record("e1", reportedAt=AFTER_THE_TURN, headers=headers).status == (202 if headers else 201)
     at("2026-12-02T00:00:00Z")
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     replay = ready.record("e1", reportedAt=AFTER_THE_TURN)
     assert (replay.status, replay.json["occurredAt"]) == (200, BEFORE_THE_TURN)
     [ledger] = check()
@@ -264,9 +265,9 @@ def test_a_report_was_made_when_it_arrived_at_the_latest(ready: Api, at: At, hea
 
 def test_a_batch_repeated_after_the_turn_is_replayed_whole(ready: Api, at: At) -> None:
     at(BEFORE_THE_TURN)
-    first = send(ready, *(event(f"e{number}", reportedAt=BEFORE_THE_TURN) for number in range(3)))
+    first = send_batch(ready, *(event_body(f"e{number}", reportedAt=BEFORE_THE_TURN) for number in range(3)))
     at(AFTER_THE_TURN)
-    again = send(ready, *(event(f"e{number}", reportedAt=AFTER_THE_TURN) for number in range(3)))
+    again = send_batch(ready, *(event_body(f"e{number}", reportedAt=AFTER_THE_TURN) for number in range(3)))
     assert again.json["totals"] == {"recorded": 0, "replayed": 3, "queued": 0, "rejected": 0}
     assert [r["record"] for r in again.json["results"]] == [r["record"] for r in first.json["results"]]
 
@@ -277,8 +278,8 @@ def test_copies_in_one_batch_from_both_sides_of_the_turn_count_once(ready: Api, 
     if known:
         ready.record("e1", reportedAt=BEFORE_THE_TURN)
     at(AFTER_THE_TURN)
-    copies = [event("e1", reportedAt=when) for when in (BEFORE_THE_TURN, AFTER_THE_TURN, BEFORE_THE_TURN)]
-    answer = send(ready, *copies)
+    copies = [event_body("e1", reportedAt=when) for when in (BEFORE_THE_TURN, AFTER_THE_TURN, BEFORE_THE_TURN)]
+    answer = send_batch(ready, *copies)
     first = "replayed" if known else "recorded"
     assert [each["status"] for each in answer.json["results"]] == [first, "replayed", "replayed"]
     [ledger] = check()
@@ -290,7 +291,7 @@ def test_a_report_that_waits_in_the_queue_keeps_its_time(ready: Api, at: At) -> 
     at(AFTER_THE_TURN)
     assert ready.record("e1", reportedAt=BEFORE_THE_TURN, headers=ASYNC).status == 202
     at("2026-12-02T00:00:00Z")
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     replay = ready.record("e1", reportedAt="2026-12-02T00:00:00Z")
     assert (replay.status, replay.json["occurredAt"]) == (200, BEFORE_THE_TURN)
     [ledger] = check()
@@ -307,7 +308,7 @@ def test_a_report_repeated_through_the_queue_is_a_replay(
     with monkeypatch.context() as crowded:
         crowded.setattr(hot_ledgers, "is_hot", lambda _: spills)
         assert ready.record("e1", 60, reportedAt=AFTER_THE_TURN, headers=None if spills else ASYNC).status == 202
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     assert rows("DEAD_EVENT_TABLE") == []
     assert ready.record("e1", 60, reportedAt=AFTER_THE_TURN).json == first.json
     assert len(check()) == 1
@@ -317,14 +318,14 @@ def test_reports_of_one_event_that_die_are_one_dead_event_of_the_first_time(read
     for when in (BEFORE_THE_TURN, AFTER_THE_TURN):
         at(when)
         assert ready.record("e1", subscriptionId="late", reportedAt=when, headers=ASYNC).status == 202
-        assert consume(received()) == []
+        assert consume(take_messages()) == []
     administrator = bearer(*ADMIN)
     [dead] = ready.get("/api/usage/dead-events", headers=administrator).json["deadEvents"]
     assert dead["event"]["reportedAt"] == BEFORE_THE_TURN
     ready.subscribe("late")
     choice = {"subscriptionId": "late", "eventId": "e1"}
     assert ready.post("/api/usage/dead-events/redrive", choice, headers=administrator).json["redriven"] == 1
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     [ledger] = check()
     assert ledger.entries[0]["occurred_at"] == BEFORE_THE_TURN
 

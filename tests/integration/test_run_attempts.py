@@ -2,30 +2,22 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from tests.ledgers import rows
+from tests.runs import STARTED_AT, make_attempt
 from usage_billing.billing import report_store, reports
 from usage_billing.billing.model import MAX_NAMED, Failure, RunTotals, UnratedLedger
 from usage_billing.billing.reports import Attempt, RunStatus
 from usage_billing.usage.ledger import LedgerKey
 
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
-
-
-def an_attempt(revision: int = 1, *, segment: str = "first", name: str = "a", **changes: Any) -> Attempt:
-    values: dict[str, Any] = {"ended": False, "totals": RunTotals("run"), "subscription_id": None}
-    values |= {"started_at": NOW, "updated_at": NOW}
-    return Attempt("run", segment, name, revision=revision, **values | changes)
-
 
 def test_progress_that_arrives_late_does_not_undo_the_end(aws: None) -> None:
-    report_store.save(an_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
-    report_store.save(an_attempt(2, totals=RunTotals("run", settled=4)))
-    report_store.save(an_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
-    found = report_store.report("run", NOW)
+    report_store.save(make_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
+    report_store.save(make_attempt(2, totals=RunTotals("run", settled=4)))
+    report_store.save(make_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
+    found = report_store.report("run", STARTED_AT)
     assert (found.status, found.settled) == (RunStatus.COMPLETED, 5)
 
 
@@ -42,12 +34,12 @@ def test_everything_that_is_saved_reads_back(aws: None) -> None:
         failed=[Failure("ledger_busy", key), Failure("queue_unavailable", shard="3")] * (MAX_NAMED // 2),
         unrated_ledgers=[UnratedLedger(key, "p" * 128)] * MAX_NAMED,
     )
-    attempt = an_attempt(totals=totals, subscription_id="sub")
+    attempt = make_attempt(totals=totals, subscription_id="sub")
     report_store.save(attempt)
     [row] = rows("BILLING_RUN_TABLE")
     assert report_store._attempt(report_store.BillingRunTable.get("run", "first#a")) == attempt
-    assert datetime.fromtimestamp(int(row["expires_at"]), UTC) == NOW + timedelta(days=400)
-    found = report_store.report("run", NOW)
+    assert datetime.fromtimestamp(int(row["expires_at"]), UTC) == STARTED_AT + timedelta(days=400)
+    found = report_store.report("run", STARTED_AT)
     assert found.amounts == totals.amounts
     assert str(found.amounts["USD"]) == "10.00"
 
@@ -55,34 +47,41 @@ def test_everything_that_is_saved_reads_back(aws: None) -> None:
 @pytest.mark.parametrize(
     ("attempts", "hours", "status", "under_way", "interruptions"),
     [
-        pytest.param([an_attempt(ended=True)], 99, "completed", 0, 0, id="ended"),
-        pytest.param([an_attempt()], 5, "running", 1, 0, id="at work"),
-        pytest.param([an_attempt()], 5.1, "stalled", 1, 1, id="not heard of for five hours"),
-        pytest.param([an_attempt(), an_attempt(name="b")], 0, "running", 1, 1, id="delivered again and at work"),
-        pytest.param([an_attempt(), an_attempt(name="b", ended=True)], 9, "completed", 0, 1, id="delivered again"),
-        pytest.param([an_attempt(ended=True), an_attempt(name="b")], 9, "completed", 0, 1, id="again for nothing"),
+        pytest.param([make_attempt(ended=True)], 99, "completed", 0, 0, id="ended"),
+        pytest.param([make_attempt()], 5, "running", 1, 0, id="at work"),
+        pytest.param([make_attempt()], 5.1, "stalled", 1, 1, id="not heard of for five hours"),
+        pytest.param([make_attempt(), make_attempt(name="b")], 0, "running", 1, 1, id="delivered again and at work"),
+        pytest.param([make_attempt(), make_attempt(name="b", ended=True)], 9, "completed", 0, 1, id="delivered again"),
+        pytest.param([make_attempt(ended=True), make_attempt(name="b")], 9, "completed", 0, 1, id="again for nothing"),
         pytest.param(
-            [an_attempt(ended=True, totals=RunTotals("run", handed_over=["x"]))], 0, "running", 1, 0, id="in the queue"
+            [make_attempt(ended=True, totals=RunTotals("run", handed_over=["x"]))],
+            0,
+            "running",
+            1,
+            0,
+            id="in the queue",
         ),
         pytest.param(
-            [an_attempt(ended=True, totals=RunTotals("run", handed_over=["x"]))], 6, "stalled", 1, 0, id="and lost"
+            [make_attempt(ended=True, totals=RunTotals("run", handed_over=["x"]))], 6, "stalled", 1, 0, id="and lost"
         ),
-        pytest.param([an_attempt(segment="x", ended=True)], 0, "running", 1, 0, id="the first segment is not known"),
+        pytest.param([make_attempt(segment="x", ended=True)], 0, "running", 1, 0, id="the first segment is not known"),
     ],
 )
 def test_the_status_of_a_run(
     attempts: list[Attempt], hours: float, status: str, under_way: int, interruptions: int
 ) -> None:
-    found = reports.composed(attempts, NOW + timedelta(hours=hours))
+    found = reports.composed(attempts, STARTED_AT + timedelta(hours=hours))
     assert (found.status, found.segments_under_way, found.interruptions) == (status, under_way, interruptions)
 
 
 def test_counts_sum_over_attempts_but_what_is_left_is_what_the_last_one_found() -> None:
     failed, unrated = [Failure("ledger_busy")], 2
-    first = an_attempt(ended=True, totals=RunTotals("run", settled=3, failures=1, unrated=unrated, failed=failed))
-    again = an_attempt(
-        name="b", ended=True, started_at=NOW + timedelta(hours=1), totals=RunTotals("run", settled=2, unrated=1)
+    first = make_attempt(ended=True, totals=RunTotals("run", settled=3, failures=1, unrated=unrated, failed=failed))
+    again = make_attempt(
+        name="b", ended=True, started_at=STARTED_AT + timedelta(hours=1), totals=RunTotals("run", settled=2, unrated=1)
     )
-    cut_off = an_attempt(name="c", started_at=NOW + timedelta(hours=2), totals=RunTotals("run", settled=1, failures=9))
-    found = reports.composed([again, cut_off, first], NOW)
+    cut_off = make_attempt(
+        name="c", started_at=STARTED_AT + timedelta(hours=2), totals=RunTotals("run", settled=1, failures=9)
+    )
+    found = reports.composed([again, cut_off, first], STARTED_AT)
     assert (found.settled, found.failures, found.unrated, found.failed) == (6, 0, 1, [])

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,10 +12,11 @@ import pytest
 
 import run_billing
 from tests.api import Api, Context
-from tests.faults import FAULTS, Killed, When, hooked, timed_out, watched
-from tests.integration.conftest import Metrics
-from tests.integration.test_billing_runs import SCHEDULED, queued, waiting
+from tests.clocks import At
+from tests.faults import Killed, When, every_fault, hooked, timed_out, watched
 from tests.ledgers import check, rows, unsettled
+from tests.metrics import Metrics
+from tests.runs import LEDGERS, SCHEDULED, STARTED_AT, make_attempt, sqs_event, take_segments
 from usage_billing.billing import invocation as billing_invocation
 from usage_billing.billing import report_store, reports, runner
 from usage_billing.billing import store as settlement_store
@@ -24,28 +24,13 @@ from usage_billing.billing.model import MAX_NAMED, Failure, RunTotals, UnratedLe
 from usage_billing.billing.reports import Attempt, RunStatus
 from usage_billing.kernel import shards
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable, RunNotFound
-from usage_billing.platform import clock, queues, retries
+from usage_billing.platform import clock, queues
 from usage_billing.usage.ledger import LedgerKey
 
-LEDGERS = 12
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
 EVENT = SCHEDULED | {"id": "7bf73129-1428-4cd3-a780-95db273d1602"}
 RUN_ID = "7bf7312914284cd3a78095db273d1602"
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
-
-
-@pytest.fixture
-def many(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
-    """Ledgers of many subscriptions, of which one invocation without time takes on two."""
-    monkeypatch.setattr(runner, "IN_FLIGHT", 2)
-    for number in range(LEDGERS):
-        ready.subscribe(f"sub-{number}")
-        ready.record(f"e{number}", 51, subscriptionId=f"sub-{number}")
-    return ready
 
 
 def report(api: Api, run_id: str) -> dict[str, Any]:
@@ -67,18 +52,18 @@ def reported(answer: dict[str, Any]) -> tuple[int, Decimal]:
 def drain() -> list[str]:
     """Deliver the messages of the billing queue until there are none; all that were delivered."""
     delivered: list[str] = []
-    while messages := waiting():
+    while messages := take_segments():
         for message in messages:
-            run_billing.handler(queued(message), Context())
+            run_billing.handler(sqs_event(message), Context())
         delivered += messages
     return delivered
 
 
-def test_the_report_of_a_run_says_what_its_answer_said(many: Api, at: Callable[[str], None]) -> None:
+def test_the_report_of_a_run_says_what_its_answer_said(many_ledgers: Api, at: At) -> None:
     at("2026-11-21T00:00:00Z")
-    many.record("unrated", usageType="unknown", subscriptionId="sub-3")
-    answer = many.bill().json
-    assert report(many, answer["runId"]) == {
+    many_ledgers.record("unrated", usageType="unknown", subscriptionId="sub-3")
+    answer = many_ledgers.bill().json
+    assert report(many_ledgers, answer["runId"]) == {
         "runId": answer["runId"],
         "status": "completed",
         "subscriptionId": None,
@@ -102,74 +87,76 @@ def test_the_report_of_a_run_says_what_its_answer_said(many: Api, at: Callable[[
             }
         ],
     }
-    assert report(many, many.bill(subscriptionId="sub-3").json["runId"])["subscriptionId"] == "sub-3"
+    assert report(many_ledgers, many_ledgers.bill(subscriptionId="sub-3").json["runId"])["subscriptionId"] == "sub-3"
 
 
-def test_a_run_that_continues_is_reported_until_its_last_segment_ends(many: Api, metrics: Metrics) -> None:
+def test_a_run_that_continues_is_reported_until_its_last_segment_ends(many_ledgers: Api, metrics: Metrics) -> None:
     metrics()
-    answer = many.post("/api/usage/process-billing", seconds=0).json
+    answer = many_ledgers.post("/api/usage/process-billing", seconds=0).json
     run_id = answer["runId"]
-    found = report(many, run_id)
+    found = report(many_ledgers, run_id)
     assert (answer["status"], found["status"]) == ("continues", "running")
     assert (found["ledgersSettled"], found["segmentsCompleted"]) == (2, 1)
-    messages = waiting()
+    messages = take_segments()
     assert found["segmentsUnderWay"] == len(messages)
     while messages:
         assert "BillingRuns" not in metrics()
-        assert report(many, run_id)["status"] == "running"
-        run_billing.handler(queued(messages.pop(0)), Context())
-        messages += waiting()
+        assert report(many_ledgers, run_id)["status"] == "running"
+        run_billing.handler(sqs_event(messages.pop(0)), Context())
+        messages += take_segments()
     assert metrics()["BillingRuns"] == 1, "counted by its last segment"
-    found = report(many, run_id)
+    found = report(many_ledgers, run_id)
     assert (found["status"], found["segmentsUnderWay"], found["interruptions"]) == ("completed", 0, 0)
     assert reported(found) == on_invoices(run_id) == (LEDGERS, Decimal(120))
 
 
 def test_a_run_whose_last_segments_are_clean_but_not_its_first_is_no_good_run(
-    many: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+    many_ledgers: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as failing:
         failing.setattr(settlement_store, "save_settlement", lambda *_: 1 / 0)
-        run_id = many.post("/api/usage/process-billing", seconds=0).json["runId"]
+        run_id = many_ledgers.post("/api/usage/process-billing", seconds=0).json["runId"]
     metrics()
     drain()
     assert "BillingRuns" not in metrics()
-    found = report(many, run_id)
+    found = report(many_ledgers, run_id)
     assert (found["status"], found["failures"], found["ledgersSettled"]) == ("completed", 2, LEDGERS - 2)
     assert {each["code"] for each in found["failedLedgers"]} == {"internal_error"}
     assert {each["usageType"] for each in found["failedLedgers"]} == {"assessment"}
 
 
-def test_segments_that_are_delivered_twice_count_once(many: Api) -> None:
+def test_segments_that_are_delivered_twice_count_once(many_ledgers: Api) -> None:
     run_billing.handler(EVENT, Context(seconds=0))
-    messages = waiting()
+    messages = take_segments()
     for _ in range(2):
-        run_billing.handler(queued(*messages), Context())
-    found = report(many, RUN_ID)
+        run_billing.handler(sqs_event(*messages), Context())
+    found = report(many_ledgers, RUN_ID)
     assert reported(found) == on_invoices(RUN_ID) == (LEDGERS, Decimal(120))
     assert (found["status"], found["segmentsCompleted"]) == ("completed", 1 + len(messages))
 
 
-def test_a_scheduled_run_is_found_in_the_list_and_in_the_log(many: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_scheduled_run_is_found_in_the_list_and_in_the_log(
+    many_ledgers: Api, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     run_billing.handler(EVENT, Context())
-    [run] = many.get("/api/billing/runs").json["runs"]
-    assert run == {name: value for name, value in report(many, RUN_ID).items() if not name.endswith("Ledgers")}
+    [run] = many_ledgers.get("/api/billing/runs").json["runs"]
+    assert run == {name: value for name, value in report(many_ledgers, RUN_ID).items() if not name.endswith("Ledgers")}
     assert [vars(record)["run_id"] for record in caplog.records if record.getMessage() == "billing run completed"] == [
         RUN_ID]  # fmt: skip
 
 
-def test_a_scheduled_run_that_crashed_is_continued_by_its_retry(many: Api, metrics: Metrics) -> None:
+def test_a_scheduled_run_that_crashed_is_continued_by_its_retry(many_ledgers: Api, metrics: Metrics) -> None:
     with watched() as calls, suppress(Killed):
         calls.fail(12, "after", Killed)
         run_billing.handler(EVENT, Context())
-    assert report(many, RUN_ID)["status"] == "running"
+    assert report(many_ledgers, RUN_ID)["status"] == "running"
     metrics()
     run_billing.handler(EVENT, Context())
     assert metrics()["BillingRuns"] == 1
-    found = report(many, RUN_ID)
+    found = report(many_ledgers, RUN_ID)
     assert (found["status"], found["interruptions"]) == ("completed", 1)
-    assert [run["runId"] for run in many.get("/api/billing/runs").json["runs"]] == [RUN_ID]
+    assert [run["runId"] for run in many_ledgers.get("/api/billing/runs").json["runs"]] == [RUN_ID]
 
 
 @pytest.mark.parametrize("event", [{}, {"id": 1}, {"id": "no uuid", "time": "2026-11-20T00:00:00Z"}, SCHEDULED, EVENT])
@@ -179,7 +166,7 @@ def test_whatever_starts_a_run_it_is_listed(ready: Api, event: dict[str, Any]) -
     assert (run["runId"] == RUN_ID) == (event is EVENT)
 
 
-def test_runs_are_listed_newest_first_and_page_by_page(ready: Api, at: Callable[[str], None]) -> None:
+def test_runs_are_listed_newest_first_and_page_by_page(ready: Api, at: At) -> None:
     started = []
     for second in ("10", "09.5", "11", "10.25"):
         at(f"2026-11-21T00:00:{second}Z")
@@ -199,8 +186,8 @@ def test_a_list_reads_nothing_that_it_does_not_show(ready: Api) -> None:
     for number in range(100):
         run_id = f"{number:032x}"
         totals = RunTotals(run_id, settled=1, unrated_ledgers=unrated, failed=failed, amounts={"USD": Decimal(1)})
-        report_store.save(replace(an_attempt(ended=True, totals=totals), run_id=run_id))
-        report_store.enlist(run_id, NOW)
+        report_store.save(replace(make_attempt(ended=True, totals=totals), run_id=run_id))
+        report_store.enlist(run_id, STARTED_AT)
     read: list[int] = []
     with hooked(lambda **_: None, lambda parsed, **_: read.append(len(str(parsed["Items"])))):
         answer = ready.get("/api/billing/runs", query={"limit": "100"})
@@ -213,9 +200,9 @@ def test_a_list_reads_nothing_that_it_does_not_show(ready: Api) -> None:
 
 def test_a_page_of_runs_ends_when_time_runs_out_and_is_continued(ready: Api) -> None:
     for number in range(3):
-        report_store.save(replace(an_attempt(ended=True), run_id=f"{number:032x}"))
-        report_store.enlist(f"{number:032x}", NOW)
-    report_store.enlist(f"{3:032x}", NOW)  # cut off before its first row was written
+        report_store.save(replace(make_attempt(ended=True), run_id=f"{number:032x}"))
+        report_store.enlist(f"{number:032x}", STARTED_AT)
+    report_store.enlist(f"{3:032x}", STARTED_AT)  # cut off before its first row was written
     pages: list[list[str]] = []
     query: dict[str, str] = {}
     while len(pages) < 10:
@@ -234,7 +221,7 @@ def test_an_unknown_run_is_404(ready: Api, run_id: str) -> None:
     assert (answer.status, answer.code) == (404, "run_not_found")
 
 
-def test_shards_that_cannot_be_listed_are_named(many: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_that_cannot_be_listed_are_named(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     pending, tried = settlement_store.pending, []
 
     def broken(shard: str, *after: Any) -> Any:
@@ -244,37 +231,30 @@ def test_shards_that_cannot_be_listed_are_named(many: Api, monkeypatch: pytest.M
         return pending(shard, *after)
 
     monkeypatch.setattr(settlement_store, "pending", broken)
-    answer = many.bill().json
+    answer = many_ledgers.bill().json
     assert answer["failures"] == 1
     assert len(tried) == runner.MAX_LISTINGS
-    assert report(many, answer["runId"])["failedLedgers"] == [
+    assert report(many_ledgers, answer["runId"])["failedLedgers"] == [
         {"code": "database_unavailable", "subscriptionId": None, "periodStart": None, "usageType": None, "shard": "3"}
     ]
 
 
 def test_segments_that_the_queue_does_not_take_are_named_and_the_retry_mends_it(
-    many: Api, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
+    many_ledgers: Api, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
 ) -> None:
     with monkeypatch.context() as failing:
         failing.setattr(queues, "send_batch", lambda _, messages: {0: QueueUnavailable("none")})
         with pytest.raises(QueueUnavailable):
             run_billing.handler(EVENT, Context(seconds=0))
-    found = report(many, RUN_ID)
+    found = report(many_ledgers, RUN_ID)
     assert {(each["code"], each["usageType"]) for each in found["failedLedgers"]} == {("queue_unavailable", None)}
     assert found["failures"] == len(found["failedLedgers"]) > 1
     metrics()
     run_billing.handler(EVENT, Context())
     assert metrics()["BillingRuns"] == 1
-    found = report(many, RUN_ID)
+    found = report(many_ledgers, RUN_ID)
     assert (found["failures"], found["failedLedgers"], found["status"]) == (0, [], "completed")
     assert reported(found) == on_invoices(RUN_ID)
-
-
-def every_fault() -> list[object]:
-    return [
-        pytest.param(when, error, id=f"{name}, {when} it took effect")
-        for when, (name, error) in itertools.product(("before", "after"), FAULTS.items())
-    ]
 
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
@@ -327,7 +307,7 @@ def held_against_invoices(run_id: str) -> reports.RunReport:
 
 
 def test_a_report_that_cannot_be_begun_keeps_nobody_from_being_billed(
-    many: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    many_ledgers: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = os.environ["BILLING_RUN_TABLE"]
     with watched() as calls:
@@ -339,18 +319,18 @@ def test_a_report_that_cannot_be_begun_keeps_nobody_from_being_billed(
     assert "run progress not saved" in messages
     assert "run report not saved" in messages
     run_billing.handler(EVENT, Context())
-    assert report(many, RUN_ID)["status"] == "completed"
+    assert report(many_ledgers, RUN_ID)["status"] == "completed"
 
 
-def test_a_run_that_could_not_be_listed_when_it_began_is_listed_when_it_ends(many: Api) -> None:
+def test_a_run_that_could_not_be_listed_when_it_began_is_listed_when_it_ends(many_ledgers: Api) -> None:
     with watched() as calls:
         calls.fail(1, "before", timed_out)
         run_billing.handler(EVENT, Context())
-    [run] = many.get("/api/billing/runs").json["runs"]
+    [run] = many_ledgers.get("/api/billing/runs").json["runs"]
     assert (run["runId"], run["status"], run["ledgersSettled"]) == (RUN_ID, "completed", LEDGERS)
 
 
-def test_progress_is_saved_while_a_run_is_under_way(many: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_saved_while_a_run_is_under_way(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """An invocation that is cut off loses only what it did since."""
     monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
     saved: list[tuple[int, bool]] = []
@@ -366,19 +346,13 @@ def test_progress_is_saved_while_a_run_is_under_way(many: Api, monkeypatch: pyte
     with pytest.raises(Killed):
         run_billing.handler(EVENT, Context())
     assert saved == [*((number, False) for number in range(LEDGERS + 1)), (LEDGERS, True)]
-    found = report(many, RUN_ID)
+    found = report(many_ledgers, RUN_ID)
     assert (found["status"], found["ledgersSettled"]) == ("running", LEDGERS)
 
 
-def test_progress_is_not_saved_all_the_time(many: Api) -> None:
+def test_progress_is_not_saved_all_the_time(many_ledgers: Api) -> None:
     with watched() as calls:
         run_billing.handler(EVENT, Context())
     # Listed, begun, ended; one more Query than there are shards reads the report.
     assert calls.made.count("PutItem") == 3
     assert calls.made.count("Query") == shards.SHARDS + 1
-
-
-def an_attempt(revision: int = 1, *, segment: str = "first", name: str = "a", **changes: Any) -> Attempt:
-    values: dict[str, Any] = {"ended": False, "totals": RunTotals("run"), "subscription_id": None}
-    values |= {"started_at": NOW, "updated_at": NOW}
-    return Attempt("run", segment, name, revision=revision, **values | changes)

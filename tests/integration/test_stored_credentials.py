@@ -10,6 +10,7 @@ import pytest
 
 from tests import cloud
 from tests.api import INTERNAL, Api, bearer
+from tests.clocks import pass_time
 from tests.cloud import API_KEY
 from usage_billing.access import credentials
 from usage_billing.platform import memory, renewal, vault
@@ -20,12 +21,6 @@ PATH = "/api/usage/user/user-1"
 def test_with_no_keys_stored_no_key_is_right(api: Api) -> None:
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString='{"keys": []}')
     assert api.get(PATH, headers=INTERNAL).status == 401
-
-
-def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let so many more seconds have gone by for what is remembered for a time."""
-    later = renewal.time.monotonic() + seconds
-    monkeypatch.setattr(renewal.time, "monotonic", lambda: later)
 
 
 def test_keys_are_rotated_without_a_gap(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.api import Api
+from tests.api import Api, invalid_fields
 
 SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
 SUBSCRIPTION_PATH = "/api/subscriptions/sub-1"
-
-
-def fields(answer: Any) -> list[str]:
-    assert (answer.status, answer.code) == (422, "validation_error"), answer.text
-    return [fault["field"] for fault in answer.json["errors"]]
 
 
 def test_a_subscription_is_answered_as_it_was_put(api: Api) -> None:
@@ -45,7 +40,7 @@ def test_a_subscription_is_active_and_turns_on_the_first_unless_it_says_otherwis
     ],
 )
 def test_a_subscription_that_is_wrong_is_refused_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
-    assert fields(api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | change)) == [field]
+    assert invalid_fields(api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | change)) == [field]
     assert api.get(SUBSCRIPTION_PATH).code == "subscription_not_found"
 
 

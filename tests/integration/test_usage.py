@@ -1,7 +1,6 @@
 """Reading usage and records: every field, every page, every period."""
 
 import json
-from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api import Api
+from tests.clocks import At
 from tests.faults import watched
 from usage_billing.kernel import cursors
 from usage_billing.kernel.exact_json import dumps
@@ -21,7 +21,6 @@ from usage_billing.statements.usage import UsagePage
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.ledger import Head, LedgerKey
 
-At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
 USAGE = "/api/usage/subscription/sub-1"
 RECORDS = "/api/usage/subscription/sub-1/records"

@@ -1,13 +1,12 @@
 """Reading records: every field, every page, and the invoice item of each."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.api import Api
+from tests.clocks import At
 
-At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
 RECORDS = "/api/usage/subscription/sub-1/records"
 

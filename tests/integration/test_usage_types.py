@@ -4,9 +4,11 @@ import pytest
 
 from tests import ledgers
 from tests.api import Answer, Api
+from tests.batches import error_codes, send_batch, statuses
+from tests.builders import event_body
+from tests.clocks import At
 from tests.faults import watched
-from tests.integration.test_batches import event, send, statuses
-from tests.integration.test_event_queue import ASYNC, consume, received
+from tests.queue import ASYNC, consume, take_messages
 from usage_billing.usage import usage_types
 
 
@@ -42,14 +44,14 @@ def test_each_period_and_each_subscription_has_its_own(full: Api) -> None:
 
 
 def test_in_a_batch_those_that_fit_are_recorded(full: Api) -> None:
-    events = [event(f"b{n}", usageType=f"t{n}", occurredAt="2026-11-10T00:00:00Z") for n in range(5)]
-    answer = send(full, *events)
+    events = [event_body(f"b{n}", usageType=f"t{n}", occurredAt="2026-11-10T00:00:00Z") for n in range(5)]
+    answer = send_batch(full, *events)
     assert statuses(answer) == ["recorded"] * 3 + ["rejected"] * 2
     assert {result["problem"]["code"] for result in answer.json["results"][3:]} == {"too_many_usage_types"}
 
 
 def test_a_batch_of_new_types_opens_no_more_than_there_may_be(ready: Api) -> None:
-    answer = send(ready, *[event(f"b{n}", usageType=f"t{n}") for n in range(250)])
+    answer = send_batch(ready, *[event_body(f"b{n}", usageType=f"t{n}") for n in range(250)])
     assert answer.json["totals"] == {"recorded": 200, "replayed": 0, "queued": 0, "rejected": 50}
     assert len(ledgers.read()) == 200
 
@@ -57,15 +59,15 @@ def test_a_batch_of_new_types_opens_no_more_than_there_may_be(ready: Api) -> Non
 def test_a_subscription_that_is_full_is_counted_once(full: Api) -> None:
     """A caller that makes up usage types is refused without a look at two hundred heads each time."""
     with watched() as calls:
-        answer = send(
-            full, *[event(f"b{n}", usageType=f"new-{n}", occurredAt="2026-11-10T00:00:00Z") for n in range(9)]
+        answer = send_batch(
+            full, *[event_body(f"b{n}", usageType=f"new-{n}", occurredAt="2026-11-10T00:00:00Z") for n in range(9)]
         )
         assert answer.json["totals"]["rejected"] == 9
         assert refused(full.record("new", usageType="t3", occurredAt="2026-11-10T00:00:00Z"))
     assert calls.made.count("Query") == 1
 
 
-def test_what_is_recorded_stays_a_replay(full: Api, at: pytest.FixtureRequest) -> None:
+def test_what_is_recorded_stays_a_replay(full: Api, at: At) -> None:
     """Without a time of its own an event that is sent again later would open a ledger of another period."""
     at("2026-12-20T00:00:00Z")
     body = {"occurredAt": None}
@@ -73,15 +75,17 @@ def test_what_is_recorded_stays_a_replay(full: Api, at: pytest.FixtureRequest) -
         assert full.record(f"d{number}", usageType=f"d{number}", **body).status == 201
     assert full.record("e1", usageType="t1", **body).status == 200
     assert refused(full.record("unheard-of", usageType="t1", **body))
-    answer = send(full, event("e1", usageType="t1"), event("e2", 2, usageType="t2"), event("x", usageType="t0"))
-    assert [each["problem"] and each["problem"]["code"] for each in answer.json["results"]] == [
+    answer = send_batch(
+        full, event_body("e1", usageType="t1"), event_body("e2", 2, usageType="t2"), event_body("x", usageType="t0")
+    )
+    assert error_codes(answer) == [
         None, "event_id_conflict", "too_many_usage_types",
     ]  # fmt: skip
 
 
 def test_one_that_waited_in_the_queue_is_kept_aside(full: Api, caplog: pytest.LogCaptureFixture) -> None:
     assert full.record("new", usageType="t3", occurredAt="2026-11-10T00:00:00Z", headers=ASYNC).status == 202
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     assert len(ledgers.read()) == 3
     [dead] = [record for record in caplog.records if getattr(record, "code", None) == "too_many_usage_types"]
     assert dead.__dict__["event_id"] == "new"
