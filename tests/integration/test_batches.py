@@ -13,7 +13,7 @@ from tests.faults import timed_out, watched
 from usage_billing.usage import store as ledger_store
 
 
-def test_each_event_has_its_result_in_the_order_sent(ready: Api) -> None:
+def test_results_are_in_the_order_of_the_events(ready: Api) -> None:
     ready.record("known", 2)
     answer = send_batch(
         ready,
@@ -35,13 +35,13 @@ def test_each_event_has_its_result_in_the_order_sent(ready: Api) -> None:
     ledgers.check()
 
 
-def test_a_recorded_result_is_what_a_single_record_answers(ready: Api) -> None:
+def test_the_result_of_a_recorded_event_equals_the_response_to_a_single_event(ready: Api) -> None:
     [result] = send_batch(ready, event_body("a", 60)).json["results"]
     assert result["record"] == ready.record("a", 60).json
     assert (result["record"]["billableQuantity"], result["problem"]) == (10, None)
 
 
-def test_an_id_twice_in_one_batch_counts_once_or_conflicts(ready: Api) -> None:
+def test_a_repeated_id_in_a_batch_counts_once_or_conflicts(ready: Api) -> None:
     answer = send_batch(
         ready, event_body("a", 3), event_body("a", 3), event_body("a", 4), event_body("a", 3, subscriptionId="sub-2")
     )
@@ -50,7 +50,7 @@ def test_an_id_twice_in_one_batch_counts_once_or_conflicts(ready: Api) -> None:
     assert ledger.head["used"] == 3
 
 
-def test_events_without_an_id_are_events_of_their_own(ready: Api) -> None:
+def test_events_without_an_id_are_separate_events(ready: Api) -> None:
     answer = send_batch(ready, event_body(None), event_body(None))
     assert statuses(answer) == ["recorded", "recorded"]
     assert len({result["eventId"] for result in answer.json["results"]}) == 2
@@ -65,7 +65,7 @@ def test_events_without_an_id_are_events_of_their_own(ready: Api) -> None:
         pytest.param(500, 6, id="the largest batch"),
     ],
 )
-def test_the_events_of_a_ledger_share_transactions(ready: Api, size: int, transactions: int) -> None:
+def test_events_of_one_ledger_share_transactions(ready: Api, size: int, transactions: int) -> None:
     ready.get("/api/usage/subscription/sub-1")
     with watched() as calls:
         answer = send_batch(ready, *(event_body(f"e{number}") for number in range(size)))
@@ -75,7 +75,7 @@ def test_the_events_of_a_ledger_share_transactions(ready: Api, size: int, transa
     assert ledger.head["used"] == size
 
 
-def test_a_batch_over_many_ledgers_bills_each(ready: Api) -> None:
+def test_a_batch_can_span_many_ledgers(ready: Api) -> None:
     for number in range(5):
         ready.subscribe(f"sub-{number}")
     batch = [event_body(f"e{number}", 60, subscriptionId=f"sub-{number % 5}") for number in range(10)]
@@ -85,7 +85,7 @@ def test_a_batch_over_many_ledgers_bills_each(ready: Api) -> None:
 
 
 @pytest.mark.parametrize("known", [0, 40, 99])
-def test_a_batch_sent_again_is_replayed_whole(ready: Api, known: int) -> None:
+def test_a_batch_sent_again_is_replayed_completely(ready: Api, known: int) -> None:
     """As after a time-out of which nobody knows how far it came."""
     batch = [event_body(f"e{number}", number + 1) for number in range(150)]
     if known:
@@ -108,14 +108,14 @@ def test_a_batch_sent_again_is_replayed_whole(ready: Api, known: int) -> None:
         pytest.param({"events": [event_body("a")], "more": 1}, "more", id="an unknown field"),
     ],
 )
-def test_a_malformed_batch_is_refused_whole(ready: Api, body: Any, field: str) -> None:
+def test_a_malformed_batch_is_rejected_completely(ready: Api, body: Any, field: str) -> None:
     answer = ready.post("/api/usage/batch", body)
     assert (answer.status, answer.code) == (422, "validation_error")
     assert field in [fault["field"] for fault in answer.json["errors"]]
     assert ledgers.read() == []
 
 
-def test_a_database_that_fails_in_the_middle_rejects_what_it_did_not_write(ready: Api) -> None:
+def test_when_the_database_fails_halfway_only_unwritten_events_are_rejected(ready: Api) -> None:
     send_batch(ready, event_body("open"))
     batch = [event_body(f"e{number}") for number in range(150)]
     with watched() as calls:
@@ -128,7 +128,7 @@ def test_a_database_that_fails_in_the_middle_rejects_what_it_did_not_write(ready
     assert ledger.head["used"] == Decimal(151)
 
 
-def test_a_batch_of_ninety_nine_fits_dynamodb(ready: Api) -> None:
+def test_99_entries_and_a_head_fit_into_a_dynamodb_transaction(ready: Api) -> None:
     assert ledger_store.MAX_ENTRIES + 1 == 100
 
 
@@ -143,7 +143,7 @@ def test_a_batch_of_ninety_nine_fits_dynamodb(ready: Api) -> None:
         pytest.param(event_body("b", metadata={"\ud800": 1}), "", id="half a character in the metadata"),
     ],
 )
-def test_a_bad_event_never_fails_its_neighbors(ready: Api, bad: Any, fault: str) -> None:
+def test_a_bad_event_does_not_fail_the_others(ready: Api, bad: Any, fault: str) -> None:
     answer = send_batch(ready, event_body("a"), bad, event_body("c"))
     assert statuses(answer) == ["recorded", "rejected", "recorded"]
     rejected = answer.json["results"][1]

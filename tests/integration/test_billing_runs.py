@@ -21,19 +21,19 @@ from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Head, LedgerKey
 
 
-def test_the_schedule_bills_everything(many_ledgers: Api) -> None:
+def test_the_scheduled_run_bills_all_ledgers(many_ledgers: Api) -> None:
     assert run_billing.handler(SCHEDULED, Context()) is None
     assert list(unsettled(check())) == []
     assert take_segments() == []
     assert many_ledgers.bill().json["ledgersSettled"] == 0
 
 
-def test_an_operator_may_invoke_it_with_anything(many_ledgers: Api) -> None:
+def test_the_function_can_be_invoked_with_an_empty_event(many_ledgers: Api) -> None:
     run_billing.handler({}, Context())
     assert list(unsettled(check())) == []
 
 
-def test_what_there_is_no_time_for_goes_to_the_queue_until_all_is_settled(many_ledgers: Api) -> None:
+def test_a_run_without_time_continues_in_segments_until_all_ledgers_are_settled(many_ledgers: Api) -> None:
     run_billing.handler(SCHEDULED, Context(seconds=0))
     assert len(list(unsettled(check()))) == LEDGERS - 2
     messages, settled, invocations = take_segments(), {2}, 0
@@ -57,14 +57,14 @@ def invoice_of(api: Api, number: int) -> dict[str, Any]:
     return dict(invoice)
 
 
-def test_a_caller_is_told_that_a_run_continues(many_ledgers: Api) -> None:
+def test_the_response_says_that_a_run_continues(many_ledgers: Api) -> None:
     answer = many_ledgers.post("/api/usage/process-billing", seconds=0).json
     assert (answer["status"], answer["ledgersSettled"], answer["totals"]) == ("continues", 2, {"USD": "20.00"})
     run_billing.handler(sqs_event(*take_segments()), Context())
     assert list(unsettled(check())) == []
 
 
-def test_a_run_of_one_subscription_continues_too(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_for_one_subscription_can_continue_too(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "IN_FLIGHT", 1)
     for usage_type in ("a", "b", "c"):
         ready.plan(usage_type=usage_type, limit=0)
@@ -77,7 +77,7 @@ def test_a_run_of_one_subscription_continues_too(ready: Api, monkeypatch: pytest
     assert list(unsettled(check())) == []
 
 
-def test_a_message_that_comes_twice_bills_once(many_ledgers: Api) -> None:
+def test_a_segment_that_is_delivered_twice_bills_once(many_ledgers: Api) -> None:
     run_billing.handler(SCHEDULED, Context(seconds=0))
     messages = take_segments()
     for _ in range(2):
@@ -86,13 +86,13 @@ def test_a_message_that_comes_twice_bills_once(many_ledgers: Api) -> None:
     check()
 
 
-def test_a_message_that_is_none_of_ours_is_an_error_so_that_it_ends_in_the_dead_letter_queue(aws: None) -> None:
+def test_an_unreadable_message_is_an_error_so_that_sqs_moves_it_to_the_dead_letter_queue(aws: None) -> None:
     for body in ("", "{}", "no JSON", '{"run_id": "r", "unknown": 1}'):
         with pytest.raises(ValueError):  # noqa: PT011
             run_billing.handler(sqs_event(body), Context())
 
 
-def test_a_queue_that_takes_nothing_is_an_error_and_what_was_settled_stays(
+def test_if_segments_cannot_be_enqueued_the_run_fails_and_settled_ledgers_stay_settled(
     many_ledgers: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BILLING_QUEUE_URL", os.environ["BILLING_QUEUE_URL"] + "-missing")
@@ -102,9 +102,7 @@ def test_a_queue_that_takes_nothing_is_an_error_and_what_was_settled_stays(
     assert len(list(unsettled(check()))) == LEDGERS - 2
 
 
-def test_a_shard_that_cannot_be_listed_is_a_failure_and_the_others_are_billed(
-    many_ledgers: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_if_a_shard_cannot_be_listed_the_others_are_billed(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     pending = settlement_store.pending
     lost = next(shard for shard in map(str, range(shards.SHARDS)) if list(pending(shard)))
     missed = len(list(pending(lost)))
@@ -121,9 +119,7 @@ def test_a_shard_that_cannot_be_listed_is_a_failure_and_the_others_are_billed(
     assert many_ledgers.bill().json["ledgersSettled"] == missed
 
 
-def test_a_ledger_that_is_listed_but_settled_meanwhile_is_left_alone(
-    ready: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ledger_settled_after_it_was_listed_is_skipped(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     ready.record(quantity=60)
     [key] = [key for shard in range(shards.SHARDS) for key in settlement_store.pending(str(shard))]
     ready.bill()
@@ -145,7 +141,7 @@ def half_of_the_heads(
 
 
 @pytest.mark.parametrize("answer", [no_heads, half_of_the_heads])
-def test_heads_that_cannot_be_read_together_are_read_one_by_one(
+def test_heads_that_a_batch_read_does_not_return_are_read_one_by_one(
     many_ledgers: Api, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(ledger_store, "heads_of", answer)
@@ -154,7 +150,7 @@ def test_heads_that_cannot_be_read_together_are_read_one_by_one(
     assert list(unsettled(check())) == []
 
 
-def test_many_heads_are_read_with_one_call(many_ledgers: Api) -> None:
+def test_many_heads_are_read_in_one_call(many_ledgers: Api) -> None:
     keys = [key for shard in range(shards.SHARDS) for key in settlement_store.pending(str(shard))]
     unknown = LedgerKey("sub-0", keys[0].period_start, "unknown")
     asked: list[dict[str, Any]] = []

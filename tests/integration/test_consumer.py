@@ -41,14 +41,14 @@ def validation_exception() -> Exception:
     return ClientError({"Error": {"Code": "ValidationException", "Message": "injected"}}, "TransactWriteItems")
 
 
-def writes_to(subscription: str) -> Callable[[Parameters], bool]:
+def transaction_on(subscription: str) -> Callable[[Parameters], bool]:
     return lambda parameters: subscription in str(parameters.get("TransactItems"))
 
 
 # --- Time ---------------------------------------------------------------------------------------
 
 
-def test_what_there_is_no_time_for_comes_back_and_only_that(ready: Api) -> None:
+def test_only_messages_that_there_was_no_time_for_are_delivered_again(ready: Api) -> None:
     ready.subscribe("sub-2")
     found = queue_messages(event_body("a"), event_body("b", subscriptionId="sub-2"))
     with watched() as calls:
@@ -58,7 +58,7 @@ def test_what_there_is_no_time_for_comes_back_and_only_that(ready: Api) -> None:
     assert used() == {"sub-1": 1, "sub-2": 1}
 
 
-def test_a_long_ledger_is_left_between_two_transactions(ready: Api) -> None:
+def test_a_ledger_with_many_events_is_left_between_two_transactions(ready: Api) -> None:
     found = [queue_message(f"m{n}", *(event_body(f"e{n}-{each}") for each in range(99))) for n in range(3)]
     with watched() as calls:
         assert deliver(found, lambda: 20 if "TransactWriteItems" in calls.made else 300) == ["m1", "m2"]
@@ -67,14 +67,14 @@ def test_a_long_ledger_is_left_between_two_transactions(ready: Api) -> None:
     assert used() == {"sub-1": 297}
 
 
-def test_without_time_nothing_is_begun(ready: Api) -> None:
+def test_without_time_nothing_is_started(ready: Api) -> None:
     found = queue_messages(event_body("a"), event_body("b", subscriptionId="unheard-of"))
     with watched() as calls:
         assert consume(found, seconds=CONSUME_RESERVE - 1) == ["m0", "m1"]
     assert calls.made == ["ChangeMessageVisibilityBatch"]
 
 
-def test_what_there_is_no_time_to_dead_letter_comes_back(ready: Api) -> None:
+def test_messages_that_there_was_no_time_to_dead_letter_are_delivered_again(ready: Api) -> None:
     found = queue_messages(*(event_body(f"e{n}", subscriptionId=f"unheard-of-{n}") for n in range(11)))
     with watched() as calls:
         [last] = deliver(found, lambda: 5 if calls.made.count("UpdateItem") == 10 else 300)
@@ -84,7 +84,7 @@ def test_what_there_is_no_time_to_dead_letter_comes_back(ready: Api) -> None:
     assert len(dead()) == 11
 
 
-def test_a_request_that_runs_out_of_time_is_queued(ready: Api) -> None:
+def test_events_of_a_request_that_runs_out_of_time_are_queued(ready: Api) -> None:
     with watched() as calls:
         answer = send_batch(ready, event_body("a"), event_body("b"), seconds=6)
     assert (answer.status, statuses(answer)) == (202, ["queued", "queued"])
@@ -93,13 +93,13 @@ def test_a_request_that_runs_out_of_time_is_queued(ready: Api) -> None:
     assert used() == {"sub-1": 2}
 
 
-def test_a_request_without_time_for_the_queue_is_told_so(ready: Api) -> None:
+def test_a_request_without_time_for_the_queue_is_503(ready: Api) -> None:
     answer = ready.post("/api/usage/record", event_body("a"), seconds=1)
     assert (answer.status, answer.code) == (503, "queue_unavailable")
     assert take_messages() == []
 
 
-def test_the_queue_waits_long_enough_for_the_consumer() -> None:
+def test_the_queues_timeouts_fit_the_consumers() -> None:
     queue = nested()["Queues"]["Resources"]["UsageQueue"]["Properties"]
     timeout = functions()["ConsumeUsageFunction"]["Properties"]["Timeout"]
     assert queue["VisibilityTimeout"] == 6 * timeout
@@ -114,7 +114,7 @@ def test_the_queue_waits_long_enough_for_the_consumer() -> None:
 # --- One id many times ----------------------------------------------------------------------------
 
 
-def test_the_same_event_many_times_costs_what_it_costs_once(ready: Api) -> None:
+def test_copies_of_an_event_cost_no_extra_calls(ready: Api) -> None:
     with watched() as once:
         send_batch(ready, event_body("a", 2))
     subscription_store.recent.clear()
@@ -127,7 +127,7 @@ def test_the_same_event_many_times_costs_what_it_costs_once(ready: Api) -> None:
     assert row["code"] == "event_id_conflict"
 
 
-def test_copies_in_other_ledgers_are_held_against_the_first(ready: Api) -> None:
+def test_copies_in_other_ledgers_are_compared_with_the_first(ready: Api) -> None:
     ready.plan(usage_type="report")
     with watched() as once:
         send_batch(ready, event_body("other"))
@@ -147,7 +147,7 @@ def test_copies_in_other_ledgers_are_held_against_the_first(ready: Api) -> None:
     assert used() == {"sub-1": 4}
 
 
-def test_a_copy_of_what_stands_is_a_replay_even_behind_one_that_conflicts(ready: Api) -> None:
+def test_a_copy_of_a_recorded_event_is_a_replay_even_after_a_conflicting_one(ready: Api) -> None:
     ready.plan(usage_type="report")
     ready.record("a", 3)
     answer = send_batch(ready, event_body("a", 4), event_body("a", 3), event_body("a", 3, usageType="report"))
@@ -173,7 +173,9 @@ def test_copies_share_the_failure_of_the_first(ready: Api) -> None:
 # --- Many that cannot be recorded -----------------------------------------------------------------
 
 
-def test_an_unknown_subscription_is_looked_up_once_and_each_of_its_events_is_kept(ready: Api, metrics: Metrics) -> None:
+def test_an_unknown_subscription_is_looked_up_once_and_all_its_events_are_dead_lettered(
+    ready: Api, metrics: Metrics
+) -> None:
     found = queue_messages(*(event_body(f"e{n}", subscriptionId="unheard-of") for n in range(60)))
     metrics()
     with watched() as calls:
@@ -197,7 +199,7 @@ def test_a_paused_subscription_is_looked_up_once(ready: Api) -> None:
 # --- Lost races, and what may pass ----------------------------------------------------------------
 
 
-def test_who_gets_something_done_does_not_give_up(ready: Api) -> None:
+def test_the_retry_limit_applies_to_each_transaction(ready: Api) -> None:
     """Every transaction of a long ledger comes through at its last try."""
     found = [queue_message(f"m{n}", *(event_body(f"e{n}-{each}") for each in range(99))) for n in range(3)]
     tried: list[object] = []
@@ -222,12 +224,12 @@ def test_who_gets_something_done_does_not_give_up(ready: Api) -> None:
         pytest.param(validation_exception, "internal_error", id="a fault of ours"),
     ],
 )
-def test_the_last_delivery_dead_letters_what_still_waits_with_its_reason(
+def test_the_last_delivery_dead_letters_the_remaining_events_with_their_reason(
     ready: Api, error: Callable[[], BaseException], code: str
 ) -> None:
     found = queue_messages(event_body("a"), event_body("b"))
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), error)
+        calls.fail_where(transaction_on("sub-1"), error)
         assert consume(found, receives=consumer.MAX_RECEIVES - 1) == ["m0", "m1"]
         assert dead() == []
         assert consume(found, receives=consumer.MAX_RECEIVES) == []
@@ -238,11 +240,11 @@ def test_the_last_delivery_dead_letters_what_still_waits_with_its_reason(
     assert (used(), dead()) == ({"sub-1": 2}, [])
 
 
-def test_the_dead_of_a_message_wait_for_its_living(ready: Api) -> None:
+def test_events_are_dead_lettered_only_when_the_rest_of_their_message_is_done(ready: Api) -> None:
     """Else each delivery would dead-letter them once more."""
     found = [queue_message("m", event_body("dead", subscriptionId="unheard-of"), event_body("a"))]
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), timed_out)
+        calls.fail_where(transaction_on("sub-1"), timed_out)
         assert consume(found) == ["m"]
     assert dead() == []
     assert consume(found) == []
@@ -250,22 +252,22 @@ def test_the_dead_of_a_message_wait_for_its_living(ready: Api) -> None:
     assert used() == {"sub-1": 1}
 
 
-def test_a_request_of_ours_that_is_wrong_stops_no_other_subscription(ready: Api) -> None:
+def test_a_validation_exception_does_not_stop_other_subscriptions(ready: Api) -> None:
     for name in ("sub-0", "sub-2"):
         ready.subscribe(name)
     found = queue_messages(*(event_body("a", subscriptionId=f"sub-{n}") for n in range(3)))
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), validation_exception)
+        calls.fail_where(transaction_on("sub-1"), validation_exception)
         assert consume(found) == ["m1"]
     assert used() == {"sub-0": 1, "sub-2": 1}
     assert consume(found) == []
     assert used() == {"sub-0": 1, "sub-1": 1, "sub-2": 1}
 
 
-def test_a_request_of_ours_that_is_wrong_leaves_its_neighbors_their_answers(ready: Api) -> None:
+def test_a_validation_exception_does_not_change_the_results_of_other_events(ready: Api) -> None:
     ready.subscribe("sub-2")
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), validation_exception)
+        calls.fail_where(transaction_on("sub-1"), validation_exception)
         answer = send_batch(ready, event_body("a"), event_body("b", subscriptionId="sub-2"), event_body("c", -1))
     assert (answer.status, statuses(answer)) == (200, ["rejected", "recorded", "rejected"])
     problems = [result["problem"] and result["problem"]["status"] for result in answer.json["results"]]
@@ -275,7 +277,7 @@ def test_a_request_of_ours_that_is_wrong_leaves_its_neighbors_their_answers(read
 # --- When a message comes again -----------------------------------------------------------------
 
 
-def in_flight(number: int) -> list[dict[str, Any]]:
+def messages_in_flight(number: int) -> list[dict[str, Any]]:
     """So many messages with an event each, received from the queue and not ended."""
     sqs, url = boto3.client("sqs"), os.environ["USAGE_QUEUE_URL"]
     for each in queue_messages(*(event_body(f"e{n}") for n in range(number))):
@@ -299,25 +301,25 @@ def hidden_seconds() -> set[int]:
 
 
 @pytest.mark.parametrize(("receives", "seconds"), [(1, 15), (2, 30), (5, 240), (9, 3600)])
-def test_what_failed_comes_again_soon_and_later_each_time(ready: Api, receives: int, seconds: int) -> None:
-    found = in_flight(12)
+def test_a_failed_message_is_delivered_again_with_growing_delays(ready: Api, receives: int, seconds: int) -> None:
+    found = messages_in_flight(12)
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), timed_out)
+        calls.fail_where(transaction_on("sub-1"), timed_out)
         assert len(consume(found, receives=receives)) == 12
     [hidden] = hidden_seconds()
     assert abs(hidden - seconds) <= 1
     assert calls.made.count("ChangeMessageVisibilityBatch") == 2, "ten with each call"
 
 
-def test_what_is_recorded_is_not_postponed(ready: Api) -> None:
+def test_a_recorded_message_is_not_postponed(ready: Api) -> None:
     with watched() as calls:
-        assert consume(in_flight(1)) == []
+        assert consume(messages_in_flight(1)) == []
     assert "ChangeMessageVisibilityBatch" not in calls.made
 
 
 @pytest.mark.parametrize("error", [timed_out, throttled])
-def test_a_queue_that_cannot_postpone_changes_nothing(ready: Api, error: Callable[[], BaseException]) -> None:
-    found = in_flight(2)
+def test_a_failed_call_to_postpone_changes_nothing(ready: Api, error: Callable[[], BaseException]) -> None:
+    found = messages_in_flight(2)
     with watched() as calls:
         calls.fail_where(lambda parameters: "TransactItems" in parameters or "Entries" in parameters, error)
         assert sorted(consume(found)) == sorted(each["MessageId"] for each in found)
@@ -325,15 +327,15 @@ def test_a_queue_that_cannot_postpone_changes_nothing(ready: Api, error: Callabl
     assert used() == {"sub-1": 2}
 
 
-def test_a_receipt_that_is_no_longer_good_changes_nothing(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_receipt_handle_changes_nothing(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), timed_out)
+        calls.fail_where(transaction_on("sub-1"), timed_out)
         assert consume(queue_messages(event_body("a"))) == ["m0"]
     assert "deliveries not postponed" in caplog.messages
 
 
 def test_nothing_is_postponed_when_time_is_up(ready: Api) -> None:
-    found = in_flight(1)
+    found = messages_in_flight(1)
     with watched() as calls:
         assert len(consume(found, seconds=0)) == 1
     assert "ChangeMessageVisibilityBatch" not in calls.made

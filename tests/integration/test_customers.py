@@ -20,7 +20,7 @@ def problems(answer: Answer) -> list[tuple[int, str] | None]:
     return [problem and (problem["status"], problem["code"]) for problem in found]
 
 
-def test_a_customer_cannot_take_the_id_of_a_services_event(ready: Api) -> None:
+def test_a_customer_cannot_use_up_the_id_of_a_services_event(ready: Api) -> None:
     attempts = [
         ready.record("order-4711", 0.000000001, headers=OWNER),
         ready.record("order-4711", 0.000000001, headers=ASYNC_OWNER),
@@ -32,7 +32,7 @@ def test_a_customer_cannot_take_the_id_of_a_services_event(ready: Api) -> None:
     assert ready.record("order-4711", 7).status == 201
 
 
-def test_customers_ids_and_services_ids_are_never_the_same(open_api: Api) -> None:
+def test_ids_of_customers_never_collide_with_ids_of_services(open_api: Api) -> None:
     theirs = open_api.record("order-4711", 0.000000001, headers=OWNER)
     assert (theirs.status, theirs.json["eventId"]) == (201, "customer:order-4711")
     ours = open_api.record("order-4711", 7)
@@ -43,7 +43,7 @@ def test_customers_ids_and_services_ids_are_never_the_same(open_api: Api) -> Non
 
 @pytest.mark.parametrize("prefix", ["customer:", "reversal:", "rating:", "closing:"])
 @pytest.mark.parametrize("headers", [None, OWNER], ids=["a service", "a customer"])
-def test_nobody_can_choose_an_id_of_ours(open_api: Api, prefix: str, headers: dict[str, str] | None) -> None:
+def test_ids_with_a_reserved_prefix_are_rejected(open_api: Api, prefix: str, headers: dict[str, str] | None) -> None:
     answer = open_api.record(f"{prefix}order-4711", headers=headers)
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, "eventId")
     assert "reserved" in answer.json["errors"][0]["message"]
@@ -52,7 +52,7 @@ def test_nobody_can_choose_an_id_of_ours(open_api: Api, prefix: str, headers: di
     assert problems(send_batch(open_api, event_body(f"{prefix}1"), headers=headers)) == [(422, "validation_error")]
 
 
-def test_the_longest_id_of_a_customer_is_recorded_through_the_queue_too(open_api: Api) -> None:
+def test_the_longest_id_of_a_customer_also_works_through_the_queue(open_api: Api) -> None:
     longest = "x" * 128
     assert open_api.record(longest, headers=ASYNC_OWNER).json == {"queued": True, "eventId": f"customer:{longest}"}
     assert consume(take_messages()) == []
@@ -60,7 +60,7 @@ def test_the_longest_id_of_a_customer_is_recorded_through_the_queue_too(open_api
     assert (answer.status, answer.json["eventId"]) == (200, f"customer:{longest}")
 
 
-def test_a_customer_records_only_what_is_theirs(open_api: Api) -> None:
+def test_customers_record_only_for_their_own_subscriptions(open_api: Api) -> None:
     open_api.subscribe("sub-2", user="user-2")
     assert open_api.record("a", headers=OWNER).status == 201
     for other in ({"subscriptionId": "sub-2"}, {"subscriptionId": "unheard-of"}, {"userId": "user-2"}):
@@ -72,7 +72,7 @@ def test_a_customer_records_only_what_is_theirs(open_api: Api) -> None:
     assert (one.status, one.text) == (other.status, other.text)
 
 
-def test_a_customer_queues_only_what_is_theirs(open_api: Api) -> None:
+def test_customers_queue_only_for_their_own_subscriptions(open_api: Api) -> None:
     open_api.subscribe("sub-2", user="user-2")
     assert open_api.record("a", headers=ASYNC_OWNER).status == 202
     assert open_api.record("b", subscriptionId="sub-2", headers=ASYNC_OWNER).status == 403
@@ -85,7 +85,7 @@ def hot(_key: object) -> bool:
     return True
 
 
-def test_a_customer_records_only_the_usage_types_of_their_plan(open_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_customers_record_only_the_usage_types_of_their_plan(open_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def invented(**how: Any) -> list[Any]:
         alone = open_api.record("a", usageType="invented", headers=OWNER | how)
         batch = send_batch(open_api, event_body("b", usageType="invented"), event_body("c"), headers=OWNER | how)
@@ -102,7 +102,7 @@ def test_a_customer_records_only_the_usage_types_of_their_plan(open_api: Api, mo
     assert open_api.record("a", usageType="invented").status == 202, "a service may, and waits for the quota"
 
 
-def test_what_a_customer_recorded_stays_recorded_when_their_plan_changes(open_api: Api) -> None:
+def test_a_customers_event_is_still_a_replay_after_a_plan_change(open_api: Api) -> None:
     first = open_api.record("a", headers=OWNER)
     open_api.plan("other", "report")
     open_api.subscribe(plan="other")
@@ -111,13 +111,13 @@ def test_what_a_customer_recorded_stays_recorded_when_their_plan_changes(open_ap
     assert (again.status, again.json) == (200, first.json)
 
 
-def test_a_subscription_that_there_was_no_time_to_look_at_queues_nothing(open_api: Api) -> None:
+def test_without_time_to_check_the_subscription_nothing_is_queued(open_api: Api) -> None:
     answer = open_api.post("/api/usage/record", event_body("a"), headers=OWNER, seconds=6)
     assert (answer.status, answer.code) == (503, "database_unavailable")
     assert take_messages() == []
 
 
-def test_a_plan_that_there_was_no_time_to_look_at_queues_nothing(open_api: Api) -> None:
+def test_without_time_to_check_the_plan_nothing_is_queued(open_api: Api) -> None:
     assert open_api.record("a", headers=OWNER).status == 201
     answer = open_api.record("b", headers=ASYNC_OWNER)
     assert answer.status == 202

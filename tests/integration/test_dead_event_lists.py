@@ -34,7 +34,7 @@ def dead_of_three_kinds(api: Api) -> None:
         pytest.param({"subscriptionId": "late", "eventId": "n"}, 0, id="nor of one in its subscription"),
     ],
 )
-def test_a_list_has_everything_once_whatever_its_pages(
+def test_a_list_has_each_event_once_for_every_page_size(
     ready: Api, limit: int, query: dict[str, str], expected: int
 ) -> None:
     dead_of_three_kinds(ready)
@@ -52,12 +52,12 @@ def test_a_list_has_everything_once_whatever_its_pages(
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "WyJhIl0", cursors.encode("a")])
-def test_a_cursor_of_nothing_is_refused(ready: Api, cursor: str) -> None:
+def test_an_invalid_cursor_is_422(ready: Api, cursor: str) -> None:
     answer = ready.get(DEAD_EVENTS, headers=ADMINISTRATOR, query={"cursor": cursor or "-"})
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, "cursor")
 
 
-def test_a_cursor_of_another_list_is_refused(ready: Api) -> None:
+def test_a_cursor_of_another_list_is_422(ready: Api) -> None:
     dead_of_three_kinds(ready)
     asked = {"code": "subscription_not_found", "limit": "1"}
     cursor = ready.get(DEAD_EVENTS, headers=ADMINISTRATOR, query=asked).json["nextCursor"]

@@ -50,9 +50,7 @@ def test_a_dead_event_is_listed_with_its_reason_and_content(ready: Api, at: At) 
     }
 
 
-def test_an_event_that_dies_again_keeps_its_first_time_and_is_counted_once(
-    ready: Api, at: At, metrics: Metrics
-) -> None:
+def test_an_event_that_dies_again_keeps_its_first_time_and_counts_once(ready: Api, at: At, metrics: Metrics) -> None:
     at("2026-11-20T12:00:00Z")
     dead_letter(orphan_body("a"))
     metrics()
@@ -68,7 +66,7 @@ def test_an_event_that_dies_again_keeps_its_first_time_and_is_counted_once(
     assert found["event"]["acceptedAt"] == "2026-11-20T12:00:00Z"
 
 
-def test_one_id_with_different_contents_is_as_many_dead_events(ready: Api, metrics: Metrics) -> None:
+def test_one_id_with_different_contents_is_several_dead_events(ready: Api, metrics: Metrics) -> None:
     metrics()
     dead_letter(
         orphan_body("a"),
@@ -80,7 +78,7 @@ def test_one_id_with_different_contents_is_as_many_dead_events(ready: Api, metri
     assert len(list_dead_events(ready, subscriptionId="late", eventId="a")) == 3
 
 
-def test_a_reason_that_changes_moves_the_event_to_the_other_code(ready: Api) -> None:
+def test_when_the_reason_changes_the_event_is_listed_under_the_new_code(ready: Api) -> None:
     dead_letter(orphan_body("a"))
     ready.subscribe("late", user="user-2")
     assert consume([queue_message("another message", orphan_body("a"))]) == []
@@ -88,14 +86,14 @@ def test_a_reason_that_changes_moves_the_event_to_the_other_code(ready: Api) -> 
     assert list_dead_events(ready, code="subscription_not_found") == []
 
 
-def test_a_conflict_that_died_names_the_fields(ready: Api) -> None:
+def test_the_detail_of_a_conflict_names_the_fields(ready: Api) -> None:
     ready.record("a", 3)
     dead_letter(event_body("a", 4))
     [found] = list_dead_events(ready, code="event_id_conflict")
     assert found["detail"].endswith("What differs: quantity.")
 
 
-def test_a_count_is_never_missed_by_a_writer_that_was_cut_off(
+def test_a_dead_event_is_counted_even_if_its_writer_was_killed(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [queue_message("m", orphan_body("a"))]
@@ -109,7 +107,7 @@ def test_a_count_is_never_missed_by_a_writer_that_was_cut_off(
     assert metrics()["EventsDead"] == 1
 
 
-def test_a_table_that_does_not_answer_keeps_the_message(ready: Api, metrics: Metrics) -> None:
+def test_a_message_stays_in_the_queue_if_its_dead_event_cannot_be_stored(ready: Api, metrics: Metrics) -> None:
     found = queue_messages(orphan_body("a"), event_body("b"))
     metrics()
     with watched() as calls:
@@ -125,7 +123,7 @@ def test_a_table_that_does_not_answer_keeps_the_message(ready: Api, metrics: Met
 # --- What SQS moved aside, and what cannot be read ----------------------------------------------
 
 
-def test_what_sqs_moved_aside_is_kept_too(ready: Api, metrics: Metrics) -> None:
+def test_events_of_the_dead_letter_queue_become_dead_events(ready: Api, metrics: Metrics) -> None:
     metrics()
     found = [queue_message("m1", event_body("a"), event_body("b")), {"MessageId": "m2", "Body": "{"}]
     assert consume(found, function="store_dead_letters") == []
@@ -140,7 +138,7 @@ def test_what_sqs_moved_aside_is_kept_too(ready: Api, metrics: Metrics) -> None:
     assert ready.get("/api/usage/subscription/sub-1").json["usage"][0]["used"] == 2
 
 
-def test_what_sqs_moved_aside_keeps_the_reason_that_is_known_and_leaves_out_what_is_recorded(ready: Api) -> None:
+def test_events_of_the_dead_letter_queue_keep_a_known_reason_and_recorded_events_are_left_out(ready: Api) -> None:
     """On its last delivery all its events but one were recorded or dead-lettered, so the message was moved aside."""
     events = [event_body("recorded"), event_body("conflicts", 2), orphan_body("dead"), event_body("neither")]
     ready.record("conflicts", 1)
@@ -158,7 +156,7 @@ def test_what_sqs_moved_aside_keeps_the_reason_that_is_known_and_leaves_out_what
     assert "16 deliveries" in found["neither"]["detail"]
 
 
-def test_a_reason_that_is_found_after_a_message_was_moved_aside_replaces_that(ready: Api) -> None:
+def test_a_reason_found_later_replaces_undelivered(ready: Api) -> None:
     assert consume([queue_message("m1", orphan_body("a"))], function="store_dead_letters") == []
     assert [each["code"] for each in list_dead_events(ready)] == ["undelivered"]
     assert move(ready, "redrive", code="undelivered").json == {"redriven": 1, "kept": 0}
@@ -168,7 +166,7 @@ def test_a_reason_that_is_found_after_a_message_was_moved_aside_replaces_that(re
 
 
 @pytest.mark.parametrize("error", [timed_out, lambda: KeyError("a bug")], ids=["no answer", "a bug"])
-def test_what_may_be_recorded_and_cannot_be_looked_up_stays_in_the_dead_letter_queue(
+def test_a_message_stays_in_the_dead_letter_queue_if_its_events_cannot_be_looked_up(
     ready: Api, error: Callable[[], Exception]
 ) -> None:
     found = [queue_message("m1", event_body("a"))]
@@ -178,7 +176,7 @@ def test_what_may_be_recorded_and_cannot_be_looked_up_stays_in_the_dead_letter_q
     assert dead() == []
 
 
-def test_what_cannot_be_kept_stays_in_the_dead_letter_queue(ready: Api) -> None:
+def test_a_message_stays_in_the_dead_letter_queue_if_its_events_cannot_be_stored(ready: Api) -> None:
     found = [queue_message("m1", event_body("a"), event_body("b")), queue_message("m2", event_body("c"))]
     with watched() as calls:
         calls.fail(4, "before", timed_out)  # each is looked up, then written
@@ -202,7 +200,7 @@ def test_what_cannot_be_kept_stays_in_the_dead_letter_queue(ready: Api) -> None:
         ),
     ],
 )
-def test_logs_name_where_a_message_is_faulty_and_nothing_of_its_content(
+def test_the_log_says_where_a_message_is_invalid_without_its_content(
     ready: Api, log_output: io.StringIO, body: str, detail: str
 ) -> None:
     assert consume([{"MessageId": "foreign", "Body": body}]) == []
@@ -213,7 +211,7 @@ def test_logs_name_where_a_message_is_faulty_and_nothing_of_its_content(
     assert "hid" not in log_output.getvalue()
 
 
-def test_an_event_that_died_leaves_nothing_of_its_content_in_the_log(ready: Api, log_output: io.StringIO) -> None:
+def test_the_content_of_a_dead_event_is_never_logged(ready: Api, log_output: io.StringIO) -> None:
     dead_letter(orphan_body("a", metadata={"patient": "hidden"}, quantity=7341))
     move(ready, "redrive", code="subscription_not_found")
     assert consume(take_messages()) == []
@@ -225,7 +223,7 @@ def test_an_event_that_died_leaves_nothing_of_its_content_in_the_log(ready: Api,
     assert "7341" not in said
 
 
-def test_a_reason_is_always_text_that_logs_and_tables_take(ready: Api) -> None:
+def test_the_stored_detail_is_always_ascii(ready: Api) -> None:
     dead_lettering.dead_letter([DeadLetter("m", "internal_error", "\uffff検" * 900, body="x")], clock.now())
     [row] = dead()
     assert row["detail"].isascii()

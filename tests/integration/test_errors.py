@@ -29,7 +29,7 @@ from usage_billing.web import problems, resolver
 SECRET = "what only we may know"
 
 
-def dynamodb_answers(status: int, code: str) -> None:
+def make_dynamodb_fail(status: int, code: str) -> None:
     """From now on DynamoDB answers every call with this error."""
 
     class Raw:
@@ -62,7 +62,7 @@ def internal_error(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
 
 def database_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    dynamodb_answers(400, "ThrottlingException")
+    make_dynamodb_fail(400, "ThrottlingException")
     return api.get("/api/subscriptions/sub-1")
 
 
@@ -93,7 +93,7 @@ def plan_currency_mismatch(api: Api, _: pytest.MonkeyPatch) -> Answer:
     return api.put("/api/usage/quotas/business/report", body)
 
 
-WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
+CAUSES: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.NotJson: lambda api, _: api.post("/api/usage/record", raw="{"),
     errors.UnsupportedMediaType: lambda api, _: api.post("/api/usage/record", raw="{}", headers={
         "content-type": "text/plain", "x-api-key": "test-key"}),
@@ -123,7 +123,7 @@ WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
 
 # Billing finds the first two at one of many ledgers: they are counted and logged, and never an answer. An event whose
 # ledger is busy goes to the queue. The last is what API Gateway's route for all the rest answers: see test_openapi.
-NEVER_A_HANDLERS_ANSWER = {
+NEVER_RETURNED = {
     errors.InvoiceNotDraft,
     errors.InvoiceCurrencyMismatch,
     errors.LedgerBusy,
@@ -131,7 +131,7 @@ NEVER_A_HANDLERS_ANSWER = {
 }
 
 
-def problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
+def check_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
     """What is beside the five fields that every problem has."""
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert SECRET not in answer.text
@@ -145,17 +145,17 @@ def problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-def test_every_error_that_can_be_an_answer_is_provoked() -> None:
-    assert set(WAYS) | NEVER_A_HANDLERS_ANSWER == set(problems.STATUS)
+def test_every_error_that_a_handler_can_return_is_tested() -> None:
+    assert set(CAUSES) | NEVER_RETURNED == set(problems.STATUS)
 
 
-@pytest.mark.parametrize("error", WAYS, ids=lambda error: error.__name__)
-def test_an_error_is_a_problem_with_its_status_and_code(
+@pytest.mark.parametrize("error", CAUSES, ids=lambda error: error.__name__)
+def test_an_error_is_returned_as_problem_details_with_its_status_and_code(
     ready: Api, monkeypatch: pytest.MonkeyPatch, error: type[BillingError]
 ) -> None:
     status = problems.STATUS[error]
-    answer = WAYS[error](ready, monkeypatch)
-    rest = problem(answer, status.value, error.code)
+    answer = CAUSES[error](ready, monkeypatch)
+    rest = check_problem(answer, status.value, error.code)
     assert set(rest) == ({"errors"} if error in (errors.ValidationFailed, errors.EventIdConflict) else set())
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
     assert answer.headers.get("Retry-After") == ("1" if status == 503 else None)
@@ -202,7 +202,7 @@ FAILURES = {
 }  # fmt: skip
 
 
-def test_every_handler_is_made_to_fail() -> None:
+def test_every_handler_is_tested_with_an_unexpected_failure() -> None:
     from tests.api import routes
 
     assert set(FAILURES) == set(routes().values())
@@ -210,14 +210,14 @@ def test_every_handler_is_made_to_fail() -> None:
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize("error", [RuntimeError(SECRET), KeyError(SECRET), AssertionError(SECRET)], ids=repr)
-def test_an_unexpected_failure_is_500_and_shows_nothing_of_it(
+def test_an_unexpected_failure_is_500_without_details(
     ready: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Failure, error: Exception
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(failure.module, failure.function, fail)
-    assert problem(failure.request(ready), 500, "internal_error") == {}
+    assert check_problem(failure.request(ready), 500, "internal_error") == {}
     assert SECRET in caplog.text, "the log does show it"
 
 
@@ -228,7 +228,7 @@ def test_an_unexpected_failure_is_500_and_shows_nothing_of_it(
         pytest.param(ClientError({"Error": {"Code": "Throttling", "Message": SECRET}}, "Query"), id="throttled"),
     ],
 )
-def test_a_database_that_does_not_answer_is_503_and_can_be_asked_again(
+def test_a_database_that_does_not_answer_is_503_with_retry_after(
     ready: Api, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -236,7 +236,7 @@ def test_a_database_that_does_not_answer_is_503_and_can_be_asked_again(
 
     monkeypatch.setattr(ledger_store, "heads", fail)
     answer = ready.get("/api/usage/subscription/sub-1")
-    assert problem(answer, 503, "database_unavailable") == {}
+    assert check_problem(answer, 503, "database_unavailable") == {}
     assert answer.headers["Retry-After"] == "1"
 
 
@@ -251,7 +251,7 @@ def test_a_database_that_does_not_answer_is_503_and_can_be_asked_again(
     ],
 )
 @pytest.mark.parametrize("write", [False, True], ids=["read", "transaction"])
-def test_what_dynamodb_says_is_not_passed_on(
+def test_error_messages_of_dynamodb_are_not_passed_on(
     ready: Api, monkeypatch: pytest.MonkeyPatch, *, status: int, code: str, expected: int, write: bool
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
@@ -259,12 +259,12 @@ def test_what_dynamodb_says_is_not_passed_on(
     if write:
         monkeypatch.setattr(ledger_store, "head", lambda _: None)
         monkeypatch.setattr(quota_store, "terms", lambda *_: None)
-    dynamodb_answers(status, code)
+    make_dynamodb_fail(status, code)
     answer = ready.record()
-    problem(answer, expected, "database_unavailable" if expected == 503 else "internal_error")
+    check_problem(answer, expected, "database_unavailable" if expected == 503 else "internal_error")
 
 
-def test_a_failed_request_leaves_the_next_one_alone(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_request_does_not_affect_the_next(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(subscription_store, "subscription", lambda _: 1 / 0)
         assert ready.get("/api/subscriptions/sub-1").status == 500
@@ -276,10 +276,10 @@ def test_a_failed_request_leaves_the_next_one_alone(ready: Api, monkeypatch: pyt
 @pytest.mark.parametrize(
     "path", ["/", "/api/usage/records", "/api/usage/record/", "/api/usage/subscription/a/b", "/api/usage/record%00"]
 )
-def test_a_path_that_is_no_route_is_404(ready: Api, path: str) -> None:
-    problem(ready.post("/api/usage/record", {}, raw_path=path), 404, "not_found")
+def test_an_unknown_path_is_404(ready: Api, path: str) -> None:
+    check_problem(ready.post("/api/usage/record", {}, raw_path=path), 404, "not_found")
 
 
 def test_an_unknown_method_is_404(ready: Api) -> None:
     answer = ready("DELETE", "/api/usage/record", as_="POST")
-    problem(answer, 404, "not_found")
+    check_problem(answer, 404, "not_found")

@@ -23,7 +23,7 @@ def hot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hot_ledgers, "is_hot", lambda _: True)
 
 
-def test_a_caller_who_prefers_it_is_answered_at_once(ready: Api) -> None:
+def test_a_caller_can_ask_for_an_event_to_be_queued(ready: Api) -> None:
     answer = ready.record("a", 60, headers=ASYNC)
     assert (answer.status, answer.json) == (202, {"queued": True, "eventId": "a"})
     assert ledgers.read() == []
@@ -36,7 +36,7 @@ def test_a_caller_who_prefers_it_is_answered_at_once(ready: Api) -> None:
     "prefer",
     [pytest.param("wait=10, Respond-Async; x=1", id="among others"), pytest.param("respond-async", id="alone")],
 )
-def test_a_preference_is_found_as_http_writes_it(ready: Api, prefer: str) -> None:
+def test_the_header_prefer_is_parsed_by_the_rules_of_http(ready: Api, prefer: str) -> None:
     assert ready.record("a", headers=ASYNC | {"prefer": prefer}).status == 202
 
 
@@ -45,7 +45,7 @@ def test_other_preferences_are_ignored(ready: Api, prefer: str) -> None:
     assert ready.record("a", headers=ASYNC | {"prefer": prefer}).status == 201
 
 
-def test_a_queued_batch_is_consumed_in_full_transactions(ready: Api) -> None:
+def test_a_queued_batch_is_recorded_in_full_transactions(ready: Api) -> None:
     answer = send_batch(ready, *(event_body(f"e{n}") for n in range(500)), event_body("bad", -1), headers=ASYNC)
     assert answer.status == 422  # 501 events
     answer = send_batch(ready, *(event_body(f"e{n}") for n in range(499)), event_body("bad", -1), headers=ASYNC)
@@ -72,7 +72,7 @@ def test_single_messages_of_one_ledger_share_a_transaction(ready: Api) -> None:
     assert calls.made.count("TransactWriteItems") == 1
 
 
-def test_delivered_again_and_in_any_order_an_event_counts_once(ready: Api) -> None:
+def test_an_event_counts_once_however_often_and_in_which_order_it_is_delivered(ready: Api) -> None:
     for number in range(5):
         ready.record(f"e{number}", number + 1, headers=ASYNC)
     messages = take_messages()
@@ -82,7 +82,7 @@ def test_delivered_again_and_in_any_order_an_event_counts_once(ready: Api) -> No
     assert ledger.head["used"] == 15
 
 
-def test_an_event_occurred_when_it_was_taken_not_when_it_was_consumed(ready: Api) -> None:
+def test_an_event_without_a_time_occurred_when_it_was_accepted(ready: Api) -> None:
     """And reported again directly, without an instant of its own, it is the same event still."""
     ready.record("a", headers=ASYNC)
     messages = take_messages()
@@ -93,7 +93,7 @@ def test_an_event_occurred_when_it_was_taken_not_when_it_was_consumed(ready: Api
     assert ready.record("a").status == 200
 
 
-def test_an_event_recorded_directly_and_queued_before_is_one_event(ready: Api) -> None:
+def test_an_event_that_is_queued_and_then_recorded_directly_counts_once(ready: Api) -> None:
     ready.record("a", headers=ASYNC)
     assert ready.record("a").status == 201
     assert consume(take_messages()) == []
@@ -113,7 +113,7 @@ def test_an_event_recorded_directly_and_queued_before_is_one_event(ready: Api) -
         ),
     ],
 )
-def test_what_cannot_be_recorded_is_kept_with_its_reason(
+def test_an_event_that_cannot_be_recorded_is_dead_lettered_with_its_reason(
     ready: Api, prepare: Callable[[Api], object], code: str, metrics: Metrics
 ) -> None:
     ready.record("a", 1, headers=ASYNC)
@@ -130,7 +130,7 @@ def test_what_cannot_be_recorded_is_kept_with_its_reason(
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"events": [{"eventId": "a"}]}', "[" * 100_000])
-def test_a_message_that_is_none_of_ours_is_kept_and_stops_no_other(ready: Api, body: str) -> None:
+def test_an_unreadable_message_is_dead_lettered_and_does_not_stop_the_others(ready: Api, body: str) -> None:
     ready.record("a", headers=ASYNC)
     [message] = take_messages()
     if body:  # SQS has no empty messages, but takes these
@@ -143,7 +143,7 @@ def test_a_message_that_is_none_of_ours_is_kept_and_stops_no_other(ready: Api, b
     assert ledger.head["used"] == 1
 
 
-def test_only_the_messages_that_failed_are_delivered_again(ready: Api, metrics: Metrics) -> None:
+def test_only_failed_messages_are_delivered_again(ready: Api, metrics: Metrics) -> None:
     ready.subscribe("sub-2")
     ready.record("a", headers=ASYNC)
     ready.record("b", subscriptionId="sub-2", headers=ASYNC)
@@ -157,7 +157,7 @@ def test_only_the_messages_that_failed_are_delivered_again(ready: Api, metrics: 
     assert [ledger.head["used"] for ledger in ledgers.check()] == [1, 1]
 
 
-def test_a_hot_ledger_spills_over(ready: Api, hot: None) -> None:
+def test_events_of_a_hot_ledger_are_queued(ready: Api, hot: None) -> None:
     with watched() as calls:
         answer = ready.record("a", 60)
     assert (answer.status, answer.json) == (202, {"queued": True, "eventId": "a"})
@@ -169,7 +169,7 @@ def test_a_hot_ledger_spills_over(ready: Api, hot: None) -> None:
     assert ledger.head["used"] == 61
 
 
-def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(ready: Api) -> None:
+def test_after_repeated_lost_races_events_are_queued_for_some_seconds(ready: Api) -> None:
     ready.record("first")
     with watched() as calls:
         calls.fail_where(lambda params: "TransactItems" in params, lambda: transaction_conflict(2))
@@ -184,7 +184,7 @@ def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(ready
     assert {e["event_id"] for e in ledger.entries} == {"first", "second", "third", "fourth"}
 
 
-def test_a_ledger_is_hot_for_some_seconds_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_stays_hot_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     key = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "report")
     now = [100.0]
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: now[0])
@@ -194,7 +194,9 @@ def test_a_ledger_is_hot_for_some_seconds_only(monkeypatch: pytest.MonkeyPatch) 
     assert not hot_ledgers.is_hot(key)
 
 
-def test_a_queue_that_does_not_answer_either_is_said_so(ready: Api, hot: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_the_queue_does_not_answer_either_the_event_is_503(
+    ready: Api, hot: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(queues, "send_batch", lambda url, messages: dict.fromkeys(range(len(messages)), _no_queue()))
     answer = ready.record("a")
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "queue_unavailable", "1")

@@ -14,11 +14,11 @@ from tests.queue import ASYNC, consume, take_messages
 # --- One event, and what became of it -----------------------------------------------------------
 
 
-def look(api: Api, event_id: str, subscription: str = "sub-1", **kwargs: Any) -> Answer:
+def look_up(api: Api, event_id: str, subscription: str = "sub-1", **kwargs: Any) -> Answer:
     return api.get(f"/api/usage/subscription/{subscription}/records/{event_id}", **kwargs)
 
 
-def test_a_recorded_event_is_shown_as_in_the_list_of_records(ready: Api) -> None:
+def test_a_recorded_event_has_the_same_fields_as_in_the_list_of_records(ready: Api) -> None:
     ready.record("a", 40)
     ready.record("b", 20, metadata={"n": 1})
     ready.bill()
@@ -27,15 +27,15 @@ def test_a_recorded_event_is_shown_as_in_the_list_of_records(ready: Api) -> None
     assert listed_["b"]["invoiceItemId"]
     for name, record in listed_.items():
         for headers in (None, bearer("user-1"), ADMINISTRATOR):
-            answer = look(ready, name, headers=headers)
+            answer = look_up(ready, name, headers=headers)
             assert (answer.status, answer.json) == (200, {"status": "recorded"} | record)
 
 
-def test_a_dead_event_says_its_reason_to_its_owner_and_nothing_of_its_content(ready: Api) -> None:
+def test_the_owner_sees_why_an_event_is_dead_but_not_its_content(ready: Api) -> None:
     ready.subscribe(status="paused")
     dead_letter(event_body("a", metadata={"secret": 1}))
     for headers in (None, bearer("user-1"), ADMINISTRATOR):
-        answer = look(ready, "a", headers=headers)
+        answer = look_up(ready, "a", headers=headers)
         assert answer.status == 200
         assert answer.json["status"] == "dead"
         assert answer.json["code"] == "subscription_inactive"
@@ -52,49 +52,49 @@ def test_a_dead_event_says_its_reason_to_its_owner_and_nothing_of_its_content(re
         }
 
 
-def test_an_operator_looks_up_an_event_whose_subscription_does_not_exist(ready: Api) -> None:
+def test_operators_can_look_up_an_event_whose_subscription_does_not_exist(ready: Api) -> None:
     dead_letter(orphan_body("a"))
     for headers in (None, ADMINISTRATOR):
-        answer = look(ready, "a", "late", headers=headers)
+        answer = look_up(ready, "a", "late", headers=headers)
         assert (answer.status, answer.json["status"], answer.json["code"]) == (200, "dead", "subscription_not_found")
-        nothing = look(ready, "b", "late", headers=headers)
+        nothing = look_up(ready, "b", "late", headers=headers)
         assert (nothing.status, nothing.code) == (404, "subscription_not_found")
-        known = look(ready, "b", headers=headers)
+        known = look_up(ready, "b", headers=headers)
         assert (known.status, known.code) == (404, "event_not_found")
-    assert look(ready, "a", "late", headers=bearer("user-1")).code == "forbidden", (
+    assert look_up(ready, "a", "late", headers=bearer("user-1")).code == "forbidden", (
         "it names them, but is not theirs yet"
     )
 
 
-def test_an_event_that_names_another_user_is_not_the_owners_to_see(ready: Api) -> None:
+def test_the_owner_cannot_see_an_event_that_names_another_user(ready: Api) -> None:
     dead_letter(event_body("a", userId="user-2"))
-    assert look(ready, "a").json["code"] == "subscription_not_owned"
-    assert look(ready, "a", headers=bearer("user-1")).code == "event_not_found"
-    assert look(ready, "a", headers=bearer("user-2")).status == 403
+    assert look_up(ready, "a").json["code"] == "subscription_not_owned"
+    assert look_up(ready, "a", headers=bearer("user-1")).code == "event_not_found"
+    assert look_up(ready, "a", headers=bearer("user-2")).status == 403
 
 
-def test_of_several_that_died_the_latest_is_shown(ready: Api, at: At) -> None:
+def test_of_several_dead_events_with_one_id_the_latest_is_shown(ready: Api, at: At) -> None:
     at("2026-11-20T12:00:00Z")
     ready.subscribe(status="paused")
     dead_letter(event_body("a", 1))
     at("2026-11-20T13:00:00Z")
     dead_letter(event_body("a", 2))
-    assert look(ready, "a").json["deadAt"] == "2026-11-20T13:00:00Z"
+    assert look_up(ready, "a").json["deadAt"] == "2026-11-20T13:00:00Z"
 
 
-def test_an_event_that_is_recorded_is_not_dead_whatever_else_used_its_id(ready: Api) -> None:
+def test_a_recorded_event_is_shown_even_if_another_with_its_id_is_dead(ready: Api) -> None:
     ready.record("a", 3)
     dead_letter(event_body("a", 4))
-    assert (look(ready, "a").json["status"], look(ready, "a").json["quantity"]) == ("recorded", 3)
+    assert (look_up(ready, "a").json["status"], look_up(ready, "a").json["quantity"]) == ("recorded", 3)
 
 
-def test_an_event_in_the_queue_is_not_known_yet(ready: Api) -> None:
+def test_a_queued_event_is_not_found_until_it_is_recorded(ready: Api) -> None:
     ready.record("a", headers=ASYNC)
-    answer = look(ready, "a")
+    answer = look_up(ready, "a")
     assert (answer.status, answer.code) == (404, "event_not_found")
     assert "queue" in answer.json["detail"]
     assert consume(take_messages()) == []
-    assert look(ready, "a").json["status"] == "recorded"
+    assert look_up(ready, "a").json["status"] == "recorded"
 
 
 ODD = [
@@ -116,7 +116,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_id_of_any_characters_is_found_by_the_path_that_api_gateway_hands_on(ready: Api, name: str) -> None:
+def test_an_event_id_of_any_characters_is_found_by_the_path_that_api_gateway_passes_on(ready: Api, name: str) -> None:
     """An HTTP API decodes every escape of a path but `%25`, and cuts it at a `?` that it has decoded."""
     assert ready.record(name).status == 201
     asked = quote(quote(name, safe=""), safe="") if "?" in name else quote(name, safe="")
@@ -128,12 +128,12 @@ def test_an_id_of_any_characters_is_found_by_the_path_that_api_gateway_hands_on(
     assert (answer.status, answer.json.get("eventId")) == (200, name)
 
 
-def test_the_lookup_beside_a_redrive_finds_one_or_the_other(ready: Api) -> None:
+def test_during_a_redrive_an_event_is_dead_or_unknown_or_recorded(ready: Api) -> None:
     """Never both, and never an error."""
     dead_letter(orphan_body("a"))
     ready.subscribe("late")
-    assert look(ready, "a", "late").json["status"] == "dead"
+    assert look_up(ready, "a", "late").json["status"] == "dead"
     move(ready, "redrive", subscriptionId="late")
-    assert look(ready, "a", "late").code == "event_not_found"
+    assert look_up(ready, "a", "late").code == "event_not_found"
     consume(take_messages())
-    assert look(ready, "a", "late").json["status"] == "recorded"
+    assert look_up(ready, "a", "late").json["status"] == "recorded"

@@ -67,7 +67,7 @@ def run(hand_over: Callable[[billing_model.RunSegment], None] = pytest.fail) -> 
     return runner.run(billing_model.whole_run("sub-1"), now=lambda: NOW, deadline=stopped(900), hand_over=hand_over)
 
 
-def fails_at_every_call(
+def fail_at_every_call(
     calls: Calls, when: When, error: Callable[[], BaseException], flow: Callable[[int], None]
 ) -> int:
     """Run `flow` with its n-th call failing, for n = 1, 2, ... until it has no n-th call; how many it has."""
@@ -84,14 +84,14 @@ def fails_at_every_call(
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
 @pytest.mark.parametrize("usage_type", ["assessment", "unrated"])
-def test_a_recording_that_failed_anywhere_counts_once_when_sent_again(
+def test_an_event_that_failed_at_any_call_counts_once_when_sent_again(
     when: When, error: Callable[[], BaseException], usage_type: str
 ) -> None:
     def flow(number: int) -> None:
         report(f"event-{number}", usage_type=usage_type)
 
     with watched() as calls:
-        tried = fails_at_every_call(calls, when, error, flow)
+        tried = fail_at_every_call(calls, when, error, flow)
     assert tried >= 2
     for number in range(1, tried + 1):
         report(f"event-{number}", usage_type=usage_type)
@@ -103,7 +103,7 @@ def test_a_recording_that_failed_anywhere_counts_once_when_sent_again(
 
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
-def test_a_run_that_failed_anywhere_is_mended_by_a_clean_one(when: When, error: Callable[[], BaseException]) -> None:
+def test_a_run_that_failed_at_any_call_is_completed_by_the_next(when: When, error: Callable[[], BaseException]) -> None:
     def flow(number: int) -> None:
         report(f"event-{number}")
         report(f"unrated-{number}", usage_type="unrated")
@@ -127,7 +127,7 @@ def test_a_run_that_failed_anywhere_is_mended_by_a_clean_one(when: When, error: 
     assert list(ledgers.unsettled(ledgers.check())) == []
 
 
-def both(number: int) -> list[UsageEvent]:
+def events_of_two_ledgers(number: int) -> list[UsageEvent]:
     """Two events of two ledgers."""
     return [
         UsageEvent(f"{usage_type}-{number}", "user-1", "sub-1", usage_type, Decimal(3), NOW)
@@ -135,7 +135,7 @@ def both(number: int) -> list[UsageEvent]:
     ]
 
 
-def settled(names: set[str]) -> None:
+def check_all_settled(names: set[str]) -> None:
     """A clean run settles everything, and exactly these events are recorded, once each."""
     save_quota("unrated")
     assert run().failures == 0
@@ -144,7 +144,7 @@ def settled(names: set[str]) -> None:
     assert sorted(entry["event_id"] for ledger in found for entry in ledger.entries) == sorted(names)
 
 
-def dead() -> set[str]:
+def dead_contents() -> set[str]:
     """The ids of the dead events; the body of a message that holds none."""
     return {row.get("event_id") or row["content"] for row in queue.dead()}
 
@@ -152,7 +152,7 @@ def dead() -> set[str]:
 @pytest.mark.parametrize(("when", "error"), every_fault())
 @pytest.mark.parametrize("respond_async", [False, True])
 @pytest.mark.parametrize("caller", [Caller("key:test", Role.INTERNAL), Caller("user-1", Role.USER)])
-def test_a_batch_that_failed_anywhere_counts_once_when_sent_again(
+def test_a_batch_that_failed_at_any_call_counts_once_when_sent_again(
     when: When, error: Callable[[], BaseException], respond_async: bool, caller: Caller
 ) -> None:
     accepted: set[str] = set()
@@ -162,30 +162,37 @@ def test_a_batch_that_failed_anywhere_counts_once_when_sent_again(
     def flow(number: int) -> None:
         subscription_store.recent.clear()
         for event, taken in zip(
-            both(number), take(both(number), caller, NOW, respond_async=respond_async), strict=True
+            events_of_two_ledgers(number),
+            take(events_of_two_ledgers(number), caller, NOW, respond_async=respond_async),
+            strict=True,
         ):
             if not isinstance(taken, BillingError):
                 accepted.add(event.event_id)
 
     with watched() as calls:
-        tried = fails_at_every_call(calls, when, error, flow)
+        tried = fail_at_every_call(calls, when, error, flow)
     least = 2 if caller.role == Role.USER else 1  # only a user's subscription is looked up before it is queued
     assert tried >= (least if respond_async else 6)
     assert queue.deliver(queue.receive(), NOW) == []
     assert accepted <= {e["event_id"] for ledger in ledgers.check() for e in ledger.entries}, "what is accepted is kept"
-    events = [event for number in range(1, tried + 2) for event in both(number)]
+    events = [event for number in range(1, tried + 2) for event in events_of_two_ledgers(number)]
     assert all(isinstance(taken, Recorded) for taken in take(events, caller, NOW))
-    settled({event.event_id for event in events})
-    assert dead() == set()
+    check_all_settled({event.event_id for event in events})
+    assert dead_contents() == set()
 
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
-def test_a_delivery_that_failed_anywhere_is_mended_by_another(when: When, error: Callable[[], BaseException]) -> None:
+def test_a_delivery_that_failed_at_any_call_is_completed_by_the_next(
+    when: When, error: Callable[[], BaseException]
+) -> None:
     def delivery(number: int) -> list[Message]:
         doomed = UsageEvent(f"dead-{number}", "user-1", "unheard-of", "assessment", Decimal(1))
         return [
-            Message(f"{number}", _body(*both(number), doomed), "receipt"),
-            *(Message(f"{number}-alone-{event.event_id}", _body(event), "receipt") for event in both(1000 + number)),
+            Message(f"{number}", _message_body(*events_of_two_ledgers(number), doomed), "receipt"),
+            *(
+                Message(f"{number}-alone-{event.event_id}", _message_body(event), "receipt")
+                for event in events_of_two_ledgers(1000 + number)
+            ),
             Message(f"{number}-unreadable", UNREADABLE, "receipt"),
         ]
 
@@ -198,21 +205,23 @@ def test_a_delivery_that_failed_anywhere_is_mended_by_another(when: When, error:
         again[number] = [message for message in again[number] if message.message_id in failed]
 
     with watched() as calls:
-        tried = fails_at_every_call(calls, when, error, flow)
+        tried = fail_at_every_call(calls, when, error, flow)
     assert tried >= 7, "subscriptions, heads, terms, transactions and two dead events"
     for messages in again.values():
         assert consume(messages, NOW) == []
     numbers = range(1, tried + 2)
-    settled({event.event_id for number in numbers for n in (number, 1000 + number) for event in both(n)})
-    assert dead() == {f"dead-{number}" for number in numbers} | {UNREADABLE}
+    check_all_settled(
+        {event.event_id for number in numbers for n in (number, 1000 + number) for event in events_of_two_ledgers(n)}
+    )
+    assert dead_contents() == {f"dead-{number}" for number in numbers} | {UNREADABLE}
 
 
-def _body(*events: UsageEvent) -> str:
+def _message_body(*events: UsageEvent) -> str:
     [message] = usage_queue._messages(enumerate(event_json(event, NOW) for event in events))
     return message.body
 
 
-def letters(number: int) -> list[DeadLetter]:
+def make_dead_letters(number: int) -> list[DeadLetter]:
     """Three events that are dead for different reasons, of which one is looked up first; a message without events."""
     codes = ["subscription_not_found", "subscription_inactive", "undelivered"]
     return [
@@ -225,14 +234,14 @@ def letters(number: int) -> list[DeadLetter]:
 
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
-def test_what_is_said_to_be_kept_is_kept_and_counted(
+def test_an_event_reported_as_dead_lettered_is_stored_and_counted(
     when: When, error: Callable[[], BaseException], metrics: Metrics
 ) -> None:
     again: dict[int, list[DeadLetter]] = {}
     kept: set[str] = set()
 
     def flow(number: int) -> None:
-        again[number] = letters(number)
+        again[number] = make_dead_letters(number)
         outcomes = zip(again[number], dead_letter(again[number], NOW), strict=True)
         again[number] = []
         for letter, failure in outcomes:
@@ -242,11 +251,11 @@ def test_what_is_said_to_be_kept_is_kept_and_counted(
                 kept.add(letter.event.event_id if letter.event else letter.body)
 
     with watched() as calls:
-        assert fails_at_every_call(calls, when, error, flow) == 5
-    assert kept <= dead()
+        assert fail_at_every_call(calls, when, error, flow) == 5
+    assert kept <= dead_contents()
     for number, todo in again.items():
         assert dead_letter(todo, NOW) == [None] * len(todo), number
-    assert dead() == {f"{number}-{n}" for number in range(1, 7) for n in range(3)} | {
+    assert dead_contents() == {f"{number}-{n}" for number in range(1, 7) for n in range(3)} | {
         f"unreadable {number}" for number in range(1, 7)
     }
     written.flush_metrics()
@@ -256,7 +265,7 @@ def test_what_is_said_to_be_kept_is_kept_and_counted(
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
 @pytest.mark.parametrize("by_id", [False, True])
-def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
+def test_a_redrive_that_failed_at_any_call_neither_loses_nor_duplicates_events(
     when: When, error: Callable[[], BaseException], by_id: bool
 ) -> None:
     subscription_store.save_subscription(replace(SUBSCRIPTION, subscription_id="late"))
@@ -268,7 +277,7 @@ def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
         assert dead_letter([*(DeadLetter("m", "internal_error", "?", event) for event in events)], NOW) == [None] * 3
         assert dead_letter([DeadLetter("m", "unreadable", "not JSON", body=UNREADABLE)], NOW) == [None]
         died.update(event.event_id for event in events)
-        ids = [each.id for each in [*listed("internal_error"), *listed("unreadable")]]
+        ids = [each.id for each in [*dead_events("internal_error"), *dead_events("unreadable")]]
         made = len(calls.made)
         calls.fail(number, when, error)
         with suppress(Killed, PynamoDBException, ClientError, BotoCoreError):
@@ -284,25 +293,25 @@ def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
             if redrive(calls, number) < number:
                 break
             recorded = {entry["event_id"] for ledger in ledgers.check() for entry in ledger.entries}
-            waiting = {event.event_id for event in queued()}
-            assert recorded | waiting | dead() >= died, "nothing is lost at any point"
-            redriving.redrive(listed("internal_error"))
+            waiting = {event.event_id for event in queued_events()}
+            assert recorded | waiting | dead_contents() >= died, "nothing is lost at any point"
+            redriving.redrive(dead_events("internal_error"))
     assert number > 6
     messages = queue.receive()
     assert queue.deliver(messages, NOW) == []
     queue.delete(messages)
-    assert dead() == {UNREADABLE}, "what still cannot be read is kept still"
+    assert dead_contents() == {UNREADABLE}, "what still cannot be read is kept still"
     [ledger] = ledgers.check()
     assert {entry["event_id"] for entry in ledger.entries} == died
 
 
-def listed(code: str) -> list[DeadEvent]:
+def dead_events(code: str) -> list[DeadEvent]:
     found, rest = dead_event_store.page(Selection(code), 100, Position())
     assert rest is None
     return found
 
 
-def queued() -> list[UsageEvent]:
+def queued_events() -> list[UsageEvent]:
     """The events in the queue, which stay there."""
     messages = queue.receive()
     found = [each for message in messages if message["Body"] != UNREADABLE for each in events_in(message["Body"])]
@@ -310,7 +319,7 @@ def queued() -> list[UsageEvent]:
     return found
 
 
-def test_a_transaction_conflict_is_tried_again_until_it_is_over() -> None:
+def test_a_transaction_conflict_is_retried_until_it_is_over() -> None:
     report("first")
     with watched() as calls:
         for_three_tries = iter(range(3))
@@ -325,7 +334,7 @@ def test_a_transaction_conflict_is_tried_again_until_it_is_over() -> None:
     ledgers.check()
 
 
-def test_a_ledger_that_never_comes_free_is_refused_with_nothing_written() -> None:
+def test_an_event_of_a_ledger_that_stays_busy_is_rejected_and_nothing_is_written() -> None:
     report("first")
     conflict = partial(_conflict, items=2)
     tables.connection().client.meta.events.register("before-call.dynamodb.TransactWriteItems", conflict)
@@ -341,7 +350,7 @@ def _conflict(items: int, **_: object) -> None:
     raise transaction_conflict(items)
 
 
-def test_an_entry_that_comes_while_its_ledger_is_settled_stays_pending() -> None:
+def test_an_entry_recorded_during_a_settlement_stays_pending() -> None:
     report("first", 10)
     head = ledger_store.head(report("second", 1).head.key)
     settlement = billing_settlement.settle(head, "run", NOW)
@@ -353,7 +362,7 @@ def test_an_entry_that_comes_while_its_ledger_is_settled_stays_pending() -> None
     assert list(ledgers.unsettled(ledgers.check())) == []
 
 
-def test_a_recorder_that_read_before_a_settlement_does_not_undo_it() -> None:
+def test_an_event_recorded_on_a_head_read_before_a_settlement_does_not_undo_it() -> None:
     report("first", 10)
     head = ledger_store.head(report("second", 1).head.key)
     run()

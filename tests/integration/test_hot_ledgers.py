@@ -91,7 +91,7 @@ def busy(outcomes: Sequence[Outcome]) -> bool:
 
 
 @pytest.mark.parametrize("times", [0, 3])
-def test_the_patient_wait_until_the_others_are_done(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+def test_a_patient_writer_waits_until_the_others_are_done(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     others = Others(monkeypatch, times)
     with watched() as calls:
         lose_first(calls)
@@ -101,7 +101,7 @@ def test_the_patient_wait_until_the_others_are_done(monkeypatch: pytest.MonkeyPa
     assert len(ledger.entries) == 1 + MANY_ENTRIES * (1 + times)
 
 
-def test_the_patient_try_all_the_same_when_the_others_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patient_writer_tries_anyway_if_the_others_never_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, inf)
     with watched() as calls:
         lose_first(calls)
@@ -111,7 +111,7 @@ def test_the_patient_try_all_the_same_when_the_others_never_end(monkeypatch: pyt
     ledgers.check()
 
 
-def test_the_patient_stop_looking_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patient_writer_gives_up_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, inf)
     with watched() as calls:
         lose_first(calls)
@@ -121,7 +121,7 @@ def test_the_patient_stop_looking_when_time_is_up(monkeypatch: pytest.MonkeyPatc
     assert len(ledger.entries) == 1 + 3 * MANY_ENTRIES, "only the others' entries"
 
 
-def test_the_impatient_look_once_and_leave_a_moving_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impatient_writer_gives_up_if_the_ledger_is_still_changing(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, inf)
     with watched() as calls:
         lose_first(calls)
@@ -129,7 +129,7 @@ def test_the_impatient_look_once_and_leave_a_moving_ledger(monkeypatch: pytest.M
     assert (others.waited, transactions(calls)) == (1, 2), "one lost race, and the others' transaction"
 
 
-def test_the_impatient_try_again_where_it_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impatient_writer_retries_if_the_ledger_has_stopped_changing(monkeypatch: pytest.MonkeyPatch) -> None:
     Others(monkeypatch, 0)
     with watched() as calls:
         lose_first(calls)
@@ -138,7 +138,7 @@ def test_the_impatient_try_again_where_it_stands_still(monkeypatch: pytest.Monke
     ledgers.check()
 
 
-def test_few_entries_are_tried_again_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_few_entries_are_retried_without_checking_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, 0)
     few = MANY_ENTRIES - 1
     with watched() as calls:
@@ -147,7 +147,7 @@ def test_few_entries_are_tried_again_without_a_look(monkeypatch: pytest.MonkeyPa
     assert (others.waited, transactions(calls)) == (0, 2)
 
 
-def test_who_lost_here_lately_looks_before_the_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_lost_race_the_ledger_is_checked_before_the_first_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: clock[0])
     others = Others(monkeypatch, 1)
@@ -165,7 +165,7 @@ def test_who_lost_here_lately_looks_before_the_first_try(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("patient", [True, False])
-def test_single_events_of_others_are_no_reason_to_wait(monkeypatch: pytest.MonkeyPatch, patient: bool) -> None:
+def test_writers_of_few_entries_are_not_waited_for(monkeypatch: pytest.MonkeyPatch, patient: bool) -> None:
     others = Others(monkeypatch, inf, entries=2)
     with watched() as calls:
         lose_first(calls)
@@ -174,7 +174,7 @@ def test_single_events_of_others_are_no_reason_to_wait(monkeypatch: pytest.Monke
     ledgers.check()
 
 
-def test_a_ledger_without_a_lost_race_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_lost_race_the_head_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, inf)
     with watched() as calls:
         assert recorded(record_many())

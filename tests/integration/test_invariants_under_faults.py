@@ -58,14 +58,14 @@ PRICES = {"report": ("10", "0.0033"), "assessment": ("3", "10.005"), "analysis":
 QUANTITIES = st.sampled_from([Decimal(text) for text in ("1", "2.5", "0.000000001", "40")])
 CLOCKS = st.sampled_from([timedelta(0), timedelta(minutes=-7), timedelta(minutes=9)])
 INSTANTS = st.none() | st.sampled_from([TURN - timedelta(microseconds=1), TURN, TURN - timedelta(days=20)])
-WHAT_HAPPENS = st.sampled_from([*FAULTS, "conflict", "another recorder", "another run"])
-TROUBLE = st.none() | st.tuples(st.integers(1, 9), st.sampled_from(["before", "after"]), WHAT_HAPPENS)
-Trouble = tuple[int, str, str] | None
+KINDS = st.sampled_from([*FAULTS, "conflict", "another recorder", "another run"])
+FAULT = st.none() | st.tuples(st.integers(1, 9), st.sampled_from(["before", "after"]), KINDS)
+Fault = tuple[int, str, str] | None
 
 _numbers = count()
 
 
-class Faulty(RuleBasedStateMachine):
+class BillingUnderFaults(RuleBasedStateMachine):
     """One subscription, one usage type of which has no quota at first."""
 
     @initialize(anchor=st.sampled_from([1, 15, 31]))
@@ -92,16 +92,16 @@ class Faulty(RuleBasedStateMachine):
         )
         subscription_store.recent.clear()
 
-    @rule(usage_type=st.sampled_from(TYPES), trouble=TROUBLE)
-    def add_quota(self, usage_type: str, trouble: Trouble = None) -> None:
-        self.troubled(trouble, lambda: quota_store.save_quota(self.quota(usage_type, "USD")))
+    @rule(usage_type=st.sampled_from(TYPES), fault=FAULT)
+    def add_quota(self, usage_type: str, fault: Fault = None) -> None:
+        self.with_fault(fault, lambda: quota_store.save_quota(self.quota(usage_type, "USD")))
 
-    @rule(usage_type=st.sampled_from(TYPES), trouble=TROUBLE)
-    def add_quota_in_another_currency(self, usage_type: str, trouble: Trouble) -> None:
+    @rule(usage_type=st.sampled_from(TYPES), fault=FAULT)
+    def add_quota_in_another_currency(self, usage_type: str, fault: Fault) -> None:
         """The plan is in USD since its first quota."""
         other = self.quota(usage_type, "EUR")
         with suppress(PlanCurrencyMismatch):
-            self.troubled(trouble, lambda: quota_store.save_quota(other))
+            self.with_fault(fault, lambda: quota_store.save_quota(other))
         with pytest.raises(PlanCurrencyMismatch):
             quota_store.save_quota(other)
         assert {quota.currency for quota in quota_store.quotas(self.name)} == {"USD"}
@@ -111,8 +111,8 @@ class Faulty(RuleBasedStateMachine):
         terms = {"monthly_limit": Decimal(limit), "price": UnitPriced(Decimal(price)), "unit_name": usage_type}
         return Quota(plan_id=self.name, usage_type=usage_type, currency=currency, **terms)
 
-    @rule(trouble=TROUBLE)
-    def read_invoices(self, trouble: Trouble) -> None:
+    @rule(fault=FAULT)
+    def read_invoices(self, fault: Fault) -> None:
         """Whatever happens meanwhile, the lines of an invoice sum to its total."""
 
         def read() -> None:
@@ -121,7 +121,7 @@ class Faulty(RuleBasedStateMachine):
                 assert sum(line.amount for line in lines) == invoice.total
                 assert sum(line.item_count for line in lines) == invoice.item_count
 
-        self.troubled(trouble, read)
+        self.with_fault(fault, read)
 
     @rule(minutes=st.sampled_from([1, 30, 61, 2000]))
     def wait(self, minutes: int) -> None:
@@ -133,7 +133,7 @@ class Faulty(RuleBasedStateMachine):
         clock=CLOCKS,
         says_when_it_occurred=st.booleans(),
         respond_async=st.booleans(),
-        trouble=TROUBLE,
+        fault=FAULT,
     )
     def report(
         self,
@@ -141,7 +141,7 @@ class Faulty(RuleBasedStateMachine):
         clock: timedelta,
         says_when_it_occurred: bool,
         respond_async: bool,
-        trouble: Trouble,
+        fault: Fault,
     ) -> None:
         """Report new events under some trouble, then again without, from a caller whose clock differs."""
         theirs = self.now + clock if clock else None
@@ -155,7 +155,7 @@ class Faulty(RuleBasedStateMachine):
         def send() -> list[Taken]:
             return take(events, SERVICE, self.now, respond_async=respond_async)
 
-        for outcome in self.troubled(trouble, send) or []:
+        for outcome in self.with_fault(fault, send) or []:
             assert isinstance(outcome, Recorded | Queued | DatabaseUnavailable | QueueUnavailable), outcome
         for event, outcome in zip(events, send(), strict=True):
             assert not isinstance(outcome, BillingError), outcome
@@ -164,15 +164,15 @@ class Faulty(RuleBasedStateMachine):
                 continue
             assert outcome.entry.quantity == event.quantity
 
-    @rule(data=st.data(), trouble=TROUBLE)
-    def report_again(self, data: st.DataObject, trouble: Trouble) -> None:
+    @rule(data=st.data(), fault=FAULT)
+    def report_again(self, data: st.DataObject, fault: Fault) -> None:
         """A replay of anything accepted, and the same id with other content."""
         if not self.accepted:
             return
         event = self.accepted[data.draw(st.sampled_from(sorted(self.accepted)))]
         if event.reported_at:  # a job that is run again stamps another time
             event = replace(event, reported_at=self.now)
-        self.troubled(trouble, lambda: take([event], SERVICE, self.now))
+        self.with_fault(fault, lambda: take([event], SERVICE, self.now))
         [outcome] = take([event], SERVICE, self.now)
         assert not isinstance(outcome, BillingError)
         if not isinstance(outcome, Queued):
@@ -180,25 +180,25 @@ class Faulty(RuleBasedStateMachine):
             [outcome] = take([other], SERVICE, self.now)
             assert isinstance(outcome, EventIdConflict | Queued)
             if isinstance(outcome, Queued):
-                self.take_back(other)
+                self.discard(other)
 
-    @rule(quantity=QUANTITIES, trouble=TROUBLE)
-    def doom(self, quantity: Decimal, trouble: Trouble) -> None:
+    @rule(quantity=QUANTITIES, fault=FAULT)
+    def doom(self, quantity: Decimal, fault: Fault) -> None:
         """Queue an event of a subscription that does not exist yet."""
         event = UsageEvent(f"event-{next(self.names)}", "user-1", self.late, "assessment", quantity)
 
         def send() -> list[Taken]:
             return take([event], SERVICE, self.now, respond_async=True)
 
-        self.troubled(trouble, send)
+        self.with_fault(fault, send)
         [outcome] = send()
         assert isinstance(outcome, Queued)
         self.doomed[event.event_id] = event
 
-    @rule(trouble=TROUBLE)
-    def redrive(self, trouble: Trouble) -> None:
+    @rule(fault=FAULT)
+    def redrive(self, fault: Fault) -> None:
         """Send back what died so far. It dies again, unless the queue is slow."""
-        self.troubled(trouble, self.redrive_all)
+        self.with_fault(fault, self.redrive_all)
 
     def redrive_all(self) -> None:
         try:
@@ -207,25 +207,25 @@ class Faulty(RuleBasedStateMachine):
             raise DatabaseUnavailable("no answer") from error
         redriving.redrive(found)
 
-    @rule(seed=st.integers(0, 9), trouble=TROUBLE)
-    def consume(self, seed: int, trouble: Trouble) -> None:
+    @rule(seed=st.integers(0, 9), fault=FAULT)
+    def consume(self, seed: int, fault: Fault) -> None:
         """Deliver some of what waits, shuffled; what was consumed may be delivered once more all the same."""
         self.waiting += queue.receive()
         some = Random(seed).sample(self.waiting, k=min(len(self.waiting), 1 + seed))
-        failed = self.troubled(trouble, lambda: queue.deliver(some, self.now))
+        failed = self.with_fault(fault, lambda: queue.deliver(some, self.now))
         if failed is not None and seed % 3:
             done = [message for message in some if message["MessageId"] not in failed]
             queue.delete(done)
             self.waiting = [message for message in self.waiting if message not in done]
 
-    @rule(whole=st.booleans(), cut=st.booleans(), trouble=TROUBLE)
-    def bill(self, whole: bool, cut: bool, trouble: Trouble) -> None:
+    @rule(whole=st.booleans(), cut=st.booleans(), fault=FAULT)
+    def bill(self, whole: bool, cut: bool, fault: Fault) -> None:
         """A run as it is on AWS: it keeps a report, and what it has no time for goes into the queue."""
         context = Context(seconds=0 if cut else 900)
-        self.troubled(trouble, lambda: invocation.start(None if whole else self.name, context))
+        self.with_fault(fault, lambda: invocation.start(None if whole else self.name, context))
 
-    @rule(seed=st.integers(0, 3), cut=st.booleans(), trouble=TROUBLE)
-    def resume(self, seed: int, cut: bool, trouble: Trouble) -> None:
+    @rule(seed=st.integers(0, 3), cut=st.booleans(), fault=FAULT)
+    def resume(self, seed: int, cut: bool, fault: Fault) -> None:
         """Deliver a run segment that waits; it may be delivered again even if it succeeded."""
         self.segments += queue.receive("BILLING_QUEUE_URL")
         if not self.segments:
@@ -233,7 +233,7 @@ class Faulty(RuleBasedStateMachine):
         message = self.segments[seed % len(self.segments)]
         segment = billing_model.RunSegment.model_validate_json(message["Body"])
         context = Context(seconds=0 if cut else 900)
-        done = self.troubled(trouble, lambda: invocation.resume(segment, context))
+        done = self.with_fault(fault, lambda: invocation.resume(segment, context))
         if done is not None and seed:
             queue.delete([message], "BILLING_QUEUE_URL")
             self.segments.remove(message)
@@ -258,11 +258,11 @@ class Faulty(RuleBasedStateMachine):
             name, "user-1", self.name, usage_type, quantity, occurred_at=occurred_at, reported_at=reported_at
         )
 
-    def troubled(self, trouble: Trouble, work: Callable[[], Any]) -> Any:
+    def with_fault(self, fault: Fault, work: Callable[[], Any]) -> Any:
         """Do some work while something happens at one of its calls; None if that ended the process."""
-        if not trouble:
+        if not fault:
             return work()
-        number, when, what = trouble
+        number, when, what = fault
         with hooked(self.calls._before, self.calls._after):
             self.calls.at(number, "before" if what == "conflict" else when, self.action(what))  # type: ignore[arg-type]
             try:
@@ -289,7 +289,7 @@ class Faulty(RuleBasedStateMachine):
         meanwhile = {"conflict": conflict, "another recorder": record_another, "another run": lambda _: self.run()}
         return meanwhile.get(what, strike)
 
-    def take_back(self, event: UsageEvent) -> None:
+    def discard(self, event: UsageEvent) -> None:
         """Take an event out of the queue that is there to conflict: it would be dead-lettered, rightly."""
         self.waiting += queue.receive()
         found = [message for message in self.waiting if f'"{event.event_id}"' in message["Body"]]
@@ -307,7 +307,7 @@ class Faulty(RuleBasedStateMachine):
             self.segments += queue.receive("BILLING_QUEUE_URL")
 
     @invariant()
-    def no_report_says_more_than_was_charged(self) -> None:
+    def no_report_exceeds_the_invoices(self) -> None:
         if hasattr(self, "name"):
             self.check_reports()
 
@@ -372,10 +372,10 @@ class Faulty(RuleBasedStateMachine):
         ledgers.clear()
 
 
-def test_anything_may_fail_and_nothing_is_lost(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_lost_whatever_fails(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
     monkeypatch.setattr(invocation, "SAVING_SECONDS", 0)
     # What this process remembers for some seconds or a minute, it remembers until the machine says otherwise.
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: 0.0)
     monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    run_machine(Faulty, examples=40)
+    run_machine(BillingUnderFaults, examples=40)

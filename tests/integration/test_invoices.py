@@ -19,7 +19,7 @@ from usage_billing.usage import store as ledger_store
 PERIOD_START = "2026-11-01T00:00:00Z"
 INVOICE = "/api/invoices/sub-1-20261101T000000Z"
 ITEMS = f"{INVOICE}/items"
-LAMBDA_BYTES = 6 * 1024 * 1024
+MAX_RESPONSE_BYTES = 6 * 1024 * 1024
 """How large an answer of a function may be."""
 
 
@@ -33,7 +33,7 @@ def billed(ready: Api, at: At) -> Api:
     return ready
 
 
-def adds_up(answer: Answer) -> None:
+def check_sums(answer: Answer) -> None:
     assert answer.status == 200, answer.text
     invoice = answer.json
     assert sum(Decimal(line["amount"]) for line in invoice["lines"]) == Decimal(invoice["total"])
@@ -42,7 +42,7 @@ def adds_up(answer: Answer) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("usage_type", ["assessment", "report"], ids=["a line grows", "a line is added"])
-def test_an_invoice_adds_up_whenever_a_settlement_comes_in_between(billed: Api, when: When, usage_type: str) -> None:
+def test_an_invoice_adds_up_if_a_settlement_happens_while_it_is_read(billed: Api, when: When, usage_type: str) -> None:
     added = {"assessment": "110.00", "report": "102.00"}[usage_type]
     for number in itertools.count(1):
         clear()
@@ -60,30 +60,30 @@ def test_an_invoice_adds_up_whenever_a_settlement_comes_in_between(billed: Api, 
         with watched() as calls:
             calls.at(number, when, settle)
             answer = billed.get(INVOICE)
-        adds_up(answer)
+        check_sums(answer)
         assert answer.json["total"] in ("100.00", added)
         if not settled:
             break
         assert settled[0].json["itemsCreated"] == 1
-        adds_up(billed.get(INVOICE))
+        check_sums(billed.get(INVOICE))
         [stored] = billed.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
         assert stored["total"] == added
     assert number >= 3
 
 
-def test_an_invoice_adds_up_if_its_count_does_not(billed: Api) -> None:
+def test_an_invoice_with_a_wrong_item_count_still_adds_up(billed: Api) -> None:
     """As when a version that does not count the items of a ledger settles one in between."""
     InvoiceTable("sub-1", PERIOD_START).update([InvoiceTable.item_count.add(1)])
     UsageSummaryTable("sub-1", f"{PERIOD_START}#assessment").update([UsageSummaryTable.billed_items.remove()])
-    adds_up(billed.get(INVOICE))
+    check_sums(billed.get(INVOICE))
     assert billed.invoice()["total"] == "100.00"
     billed.record("second")
     assert billed.bill().json["failures"] == 0
-    adds_up(billed.get(INVOICE))
+    check_sums(billed.get(INVOICE))
     assert billed.invoice()["total"] == "110.00"
 
 
-def charge(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
+def save_ledger_and_make_items(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
     """A ledger that was billed so often, one unit at a time, and its items. Past the code under test: it takes long."""
     head = ledger_store.heads("sub-1", PERIOD_START)[0]
     UsageSummaryTable(
@@ -104,9 +104,9 @@ def charge(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
     ]  # fmt: skip
 
 
-def test_an_invoice_of_25_000_items_is_two_reads_and_its_items_are_pages(billed: Api) -> None:
+def test_an_invoice_with_25_000_items_takes_two_reads_and_its_items_have_pages(billed: Api) -> None:
     """As one answer the items would be 8 MB, and Lambda gives 6."""
-    rows = charge("busy", 20_000) + charge("report", 4_999)
+    rows = save_ledger_and_make_items("busy", 20_000) + save_ledger_and_make_items("report", 4_999)
     with UsageInvoiceItemTable.batch_write() as batch:
         for row in rows:
             batch.save(row)
@@ -115,7 +115,7 @@ def test_an_invoice_of_25_000_items_is_two_reads_and_its_items_are_pages(billed:
     )
     with watched() as calls:
         answer = billed.get(INVOICE)
-    adds_up(answer)
+    check_sums(answer)
     assert calls.made == ["GetItem", "Query"]
     assert answer.json["itemCount"] == 25_000
     assert [(line["usageType"], line["itemCount"]) for line in answer.json["lines"]] == [
@@ -124,7 +124,7 @@ def test_an_invoice_of_25_000_items_is_two_reads_and_its_items_are_pages(billed:
         page = billed.get(ITEMS)
     assert calls.made == ["GetItem", "Query"]
     assert len(page.json["items"]) == 100
-    assert 25_000 // 100 * len(page.text) > LAMBDA_BYTES > 100 * len(page.text)
+    assert 25_000 // 100 * len(page.text) > MAX_RESPONSE_BYTES > 100 * len(page.text)
     last = billed.get(ITEMS, query={"usageType": "report", "limit": "1"})
     assert last.json["items"][0]["itemId"] == rows[20_000].item_id
 
@@ -142,26 +142,30 @@ def itemized(billed: Api) -> Api:
     return billed
 
 
-def ids(pages: list[list[Any]]) -> list[str]:
+def short_ids(pages: list[list[Any]]) -> list[str]:
     return [item["itemId"].removeprefix(f"{PERIOD_START}#").replace("0" * 14, "") for page in pages for item in page]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 7, 100])
-def test_items_come_by_usage_type_and_range_page_by_page(itemized: Api, limit: int) -> None:
+def test_items_are_listed_by_usage_type_and_sequence_in_pages(itemized: Api, limit: int) -> None:
     pages = itemized.walk(ITEMS, "items", limit=limit)
-    assert ids(pages) == ["assessment#1", "assessment#2", "report#1", "report#2", "report#3", "report+x#1"]
+    assert short_ids(pages) == ["assessment#1", "assessment#2", "report#1", "report#2", "report#3", "report+x#1"]
     assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
     assert sum(Decimal(item["amount"]) for page in pages for item in page) == Decimal(itemized.invoice()["total"])
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-def test_items_of_one_usage_type(itemized: Api, limit: int) -> None:
-    assert ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report")) == ["report#1", "report#2", "report#3"]
-    assert ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report+x")) == ["report+x#1"]
+def test_items_can_be_filtered_by_usage_type(itemized: Api, limit: int) -> None:
+    assert short_ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report")) == [
+        "report#1",
+        "report#2",
+        "report#3",
+    ]
+    assert short_ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report+x")) == ["report+x#1"]
     assert itemized.get(ITEMS, query={"usageType": "rep"}).json == {"items": []}
 
 
-def test_the_items_of_a_line_are_as_many_as_it_says_and_sum_to_it(itemized: Api) -> None:
+def test_the_items_of_a_line_match_its_count_and_amount(itemized: Api) -> None:
     lines = itemized.invoice()["lines"]
     assert [line["usageType"] for line in lines] == ["assessment", "report", "report+x"]
     for line in lines:
@@ -171,20 +175,20 @@ def test_the_items_of_a_line_are_as_many_as_it_says_and_sum_to_it(itemized: Api)
         assert sum(item["quantity"] for item in items) == line["quantity"]
 
 
-def test_a_list_of_invoices_has_neither_items_nor_lines(itemized: Api) -> None:
+def test_the_list_of_invoices_contains_no_items_and_no_lines(itemized: Api) -> None:
     [listed] = itemized.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
     assert listed == {name: value for name, value in itemized.invoice().items() if name != "lines"}
 
 
 @pytest.mark.parametrize("after", ["", "!", "#", "zzz", "\U0010ffff"])
-def test_a_cursor_that_somebody_made_up_breaks_nothing(itemized: Api, after: str) -> None:
+def test_a_made_up_cursor_causes_no_error(itemized: Api, after: str) -> None:
     for usage_type in ("", "report"):
         cursor = cursors.encode(itemized.invoice()["invoiceId"], usage_type, after)
         query = {"cursor": cursor} | ({"usageType": usage_type} if usage_type else {})
         assert itemized.get(ITEMS, query=query).status == 200
 
 
-def test_a_cursor_of_items_is_of_its_list_only(itemized: Api) -> None:
+def test_a_cursor_works_only_for_its_own_list(itemized: Api) -> None:
     every = itemized.get(ITEMS, query={"limit": "1"}).json["nextCursor"]
     reports = itemized.get(ITEMS, query={"limit": "1", "usageType": "report"}).json["nextCursor"]
     itemized.record("before", 60, occurredAt="2026-10-20T00:00:00Z")

@@ -41,7 +41,7 @@ def padded(body: dict[str, Any], size: int) -> str:
     return text[:-1] + " " * (size - len(text)) + "}"
 
 
-def test_every_route_that_reads_a_body_is_tried() -> None:
+def test_every_route_with_a_body_is_tested() -> None:
     reading = {
         (method.upper(), path)
         for path, operations in openapi.document()["paths"].items()
@@ -53,7 +53,7 @@ def test_every_route_that_reads_a_body_is_tried() -> None:
 
 @pytest.mark.parametrize(("method", "path", "most"), [(method, *each) for (method, _), each in BODIES.items()])
 @pytest.mark.parametrize("in_base64", [False, True], ids=["text", "base64"])
-def test_a_body_may_have_so_many_bytes(ready: Api, method: str, path: str, most: int, in_base64: bool) -> None:
+def test_a_larger_body_than_the_limit_is_413(ready: Api, method: str, path: str, most: int, in_base64: bool) -> None:
     def send(size: int) -> Answer:
         raw = padded({}, size)
         return ready(method, path, raw=raw.encode() if in_base64 else raw, headers=bearer(*ADMIN))
@@ -63,7 +63,7 @@ def test_a_body_may_have_so_many_bytes(ready: Api, method: str, path: str, most:
         assert (send(size).status, send(size).code) == (413, "body_too_large")
 
 
-def test_bytes_are_counted_not_letters(ready: Api) -> None:
+def test_the_limit_counts_bytes_not_characters(ready: Api) -> None:
     assert ready.post(RECORD, raw="ä" * (bodies.MAX_BYTES // 2)).status == 400
     assert ready.post(RECORD, raw="ä" * (bodies.MAX_BYTES // 2) + "a").status == 413
 
@@ -78,7 +78,7 @@ def test_bytes_are_counted_not_letters(ready: Api) -> None:
         pytest.param("\ud800" * 10_000, id="half characters"),
     ],
 )
-def test_what_is_too_large_is_not_even_parsed(ready: Api, raw: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_is_too_large_is_not_parsed(ready: Api, raw: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "loads", lambda _: pytest.fail("it was parsed"))
     assert ready.post(RECORD, raw=raw).status == 413
 
@@ -96,12 +96,12 @@ def test_what_is_too_large_is_not_even_parsed(ready: Api, raw: str | bytes, monk
         pytest.param("\ud800" * 5_000, id="half characters"),
     ],
 )
-def test_what_just_fits_and_is_a_bomb_is_refused(ready: Api, raw: str) -> None:
+def test_a_malicious_body_below_the_limit_is_rejected(ready: Api, raw: str) -> None:
     assert len(raw.encode(errors="surrogatepass")) <= bodies.MAX_BYTES
     assert ready.post(RECORD, raw=raw).status in (400, 422)
 
 
-def test_the_largest_event_fits_many_times(ready: Api) -> None:
+def test_the_largest_valid_event_is_accepted(ready: Api) -> None:
     names = {"userId": "u" * 128, "subscriptionId": "s" * 128, "usageType": "t" * 128, "eventId": "~" * 128}
     # Each of these characters takes 6 bytes as JSON writes it when it must be ASCII: the worst way to say 2 KB.
     text = "\x7f" * 2000
@@ -112,7 +112,7 @@ def test_the_largest_event_fits_many_times(ready: Api) -> None:
     assert ready.post(RECORD, raw=json.dumps(event).replace("\x7f", "\\u007f")).status == 201
 
 
-def test_credentials_come_before_everything_else(ready: Api) -> None:
+def test_credentials_are_checked_before_the_size(ready: Api) -> None:
     for headers in ({}, {"x-api-key": "wrong"}, INTERNAL | {"authorization": ""}):
         assert ready.post(RECORD, raw="x" * 100_000, headers=headers).status == 401
 
@@ -120,7 +120,7 @@ def test_credentials_come_before_everything_else(ready: Api) -> None:
 # --- What meets no route ---
 
 
-def refused(method: str, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
+def call_unknown_route(method: str, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
     event = {"rawPath": path, "requestContext": {"http": {"method": method, "path": path}}, "headers": {}}
     answer = refuse_route.handler(event, Context())
     return answer["statusCode"], answer["headers"], json.loads(answer["body"])
@@ -130,8 +130,8 @@ def refused(method: str, path: str) -> tuple[int, dict[str, str], dict[str, Any]
     "path",
     ["/api", "/api/usage", "/favicon.ico", "/api/usage/record/", "//", "/\x00", "/ä", "/%2e", "", "x" * 5000],
 )
-def test_an_unknown_path_is_a_problem_too(path: str) -> None:
-    status, headers, body = refused("GET", path)
+def test_an_unknown_path_is_a_404_problem(path: str) -> None:
+    status, headers, body = call_unknown_route("GET", path)
     assert (status, body["code"]) == (404, "not_found")
     assert headers["Content-Type"] == "application/problem+json"
 
@@ -149,15 +149,15 @@ def test_an_unknown_path_is_a_problem_too(path: str) -> None:
         ("POST", "/", "GET"),
     ],
 )
-def test_an_unknown_method_is_told_the_others(method: str, path: str, allowed: str) -> None:
-    status, headers, body = refused(method, path)
+def test_an_unknown_method_is_405_with_the_allowed_methods(method: str, path: str, allowed: str) -> None:
+    status, headers, body = call_unknown_route(method, path)
     assert (status, body["code"], headers["Allow"]) == (405, "method_not_allowed", allowed)
 
 
 # --- How often ---
 
 
-def test_every_route_is_throttled_and_what_is_not_there_more() -> None:
+def test_every_route_is_throttled_and_unknown_routes_most() -> None:
     api, parameters = template()["Resources"]["Api"]["Properties"], template()["Parameters"]
     assert api["DefaultRouteSettings"] == {
         "ThrottlingRateLimit": {"Ref": "ApiRateLimit"},
@@ -168,7 +168,7 @@ def test_every_route_is_throttled_and_what_is_not_there_more() -> None:
     assert nowhere["ThrottlingBurstLimit"] < parameters["ApiBurstLimit"]["Default"] <= 5_000
 
 
-def test_base64_without_its_padding_is_counted_alike(ready: Api) -> None:
+def test_unpadded_base64_does_not_bypass_the_limit(ready: Api) -> None:
     import record_usage
 
     text = base64.b64encode(b" " * (bodies.MAX_BYTES + 1)).decode().rstrip("=")

@@ -74,7 +74,9 @@ def test_a_run_is_measured(ready: Api, metrics: Metrics) -> None:
     }
 
 
-def test_a_run_with_failures_is_no_good_run(ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_failures_is_not_counted_as_a_good_run(
+    ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ready.record("e1", 60)
     metrics()
     with monkeypatch.context() as failing:
@@ -87,7 +89,7 @@ def test_a_run_with_failures_is_no_good_run(ready: Api, metrics: Metrics, monkey
     assert metrics()["BillingRuns"] == 1
 
 
-def test_a_scheduled_run_that_fails_entirely_alarms(ready: Api, metrics: Metrics) -> None:
+def test_a_scheduled_run_that_fails_completely_triggers_alarms(ready: Api, metrics: Metrics) -> None:
     """By its failures, by the function's error (the alarm run-billing-errors), and by the good run that is missing."""
     ready.record("e1", 60)
     metrics()
@@ -101,7 +103,7 @@ def test_a_scheduled_run_that_fails_entirely_alarms(ready: Api, metrics: Metrics
     assert "BillingRuns" not in found
 
 
-def test_unrated_ledgers_do_not_keep_a_run_from_being_good(ready: Api, metrics: Metrics) -> None:
+def test_a_run_with_unrated_ledgers_counts_as_a_good_run(ready: Api, metrics: Metrics) -> None:
     """They have an alarm of their own."""
     ready.record("e1", usageType="unknown")
     metrics()
@@ -110,7 +112,7 @@ def test_unrated_ledgers_do_not_keep_a_run_from_being_good(ready: Api, metrics: 
     assert (found["BillingRuns"], found["QuotaMissing"]) == (1, 1)
 
 
-def test_only_a_run_over_everything_counts_as_the_days_run(ready: Api, metrics: Metrics) -> None:
+def test_only_a_run_over_all_ledgers_counts_as_the_daily_run(ready: Api, metrics: Metrics) -> None:
     metrics()
     ready.bill(subscriptionId="sub-1")
     assert "BillingRuns" not in metrics()
@@ -137,7 +139,7 @@ def test_billed_money_is_measured_by_currency(ready: Api, metrics: Metrics) -> N
 NAMES = {value for name, value in vars(observability).items() if name.isupper() and isinstance(value, str)}
 
 
-def test_every_metric_is_declared_as_alarming_or_as_information() -> None:
+def test_every_metric_is_declared_as_alarming_or_informational() -> None:
     assert NAMES, "there are metrics"
     assert NAMES == observability.ALARMING | observability.INFORMATION
     assert not observability.ALARMING & observability.INFORMATION

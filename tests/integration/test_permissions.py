@@ -59,7 +59,7 @@ def _resource(reference: dict[str, Any]) -> str:
     return re.sub(r"[${}]|\w+\.Outputs\.|\.?(Arn|Name|Url|Id)\b", "", text)
 
 
-class Rights:
+class Permissions:
     """Notes what each function asks of AWS while it runs."""
 
     def __init__(self) -> None:
@@ -107,24 +107,24 @@ class Rights:
 
 
 @pytest.fixture
-def rights(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
-    rights = Rights()
+def permissions(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Permissions]:
+    permissions = Permissions()
     for function in functions().values():
-        rights.watch(_module(function), monkeypatch)
+        permissions.watch(_module(function), monkeypatch)
     monkeypatch.setattr(runner, "IN_FLIGHT", 1)
-    return rights
+    return permissions
 
 
-def test_each_function_uses_all_it_is_granted_and_no_more(
-    rights: Rights, api: Api, monkeypatch: pytest.MonkeyPatch
+def test_each_function_is_granted_exactly_what_it_uses(
+    permissions: Permissions, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _record(api)
     _consume(api)
-    _keep_dead(api)
+    _dead_letter(api)
     _bill(api, monkeypatch)
-    _look(api)
+    _read(api)
     may = {_module(function): granted(function) for function in functions().values()}
-    does = {module: rights.used[module] for module in may}
+    does = {module: permissions.used[module] for module in may}
     assert {module: does[module] - may[module] for module in may if does[module] - may[module]} == {}, "not granted"
     assert {module: may[module] - does[module] for module in may if may[module] - does[module]} == {}, "never used"
 
@@ -158,7 +158,7 @@ def _consume(api: Api) -> None:
     assert consume(late) == []
 
 
-def _keep_dead(api: Api) -> None:
+def _dead_letter(api: Api) -> None:
     """Dead events come from both queues, and are listed, redriven and dropped by id and by code.
 
     A service may not: each request is made once more for a person, who is an administrator.
@@ -190,7 +190,7 @@ def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     run_billing.handler(SCHEDULED, Context())
 
 
-def _look(api: Api) -> None:
+def _read(api: Api) -> None:
     paths = ["/api/usage/user/user-1", "/api/usage/subscription/a", "/api/usage/subscription/a/records"]
     paths += ["/api/usage/quotas/business", "/api/usage/quotas/business/assessment", "/api/subscriptions/a"]
     paths += ["/api/usage/subscription/a/records/queued-a"]

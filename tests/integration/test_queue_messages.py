@@ -18,12 +18,12 @@ from usage_billing.usage import queue
 LONG = {"text": "x" * 1900}
 
 
-class Refusals:
+class Rejections:
     """Makes SQS answer some entries of its calls as failed, and not take them."""
 
-    def __init__(self, refuses: Callable[[int, int], bool]) -> None:
+    def __init__(self, rejects: Callable[[int, int], bool]) -> None:
         self.calls: list[list[dict[str, Any]]] = []
-        self._refuses = refuses
+        self._refuses = rejects
 
     def before(self, params: dict[str, Any], **_: Any) -> None:
         entries, number = params["Entries"], len(self.calls)
@@ -40,9 +40,9 @@ class Refusals:
 
 
 @contextmanager
-def refusing(refuses: Callable[[int, int], bool] = lambda call, place: False) -> Iterator[Refusals]:
+def rejecting(rejects: Callable[[int, int], bool] = lambda call, place: False) -> Iterator[Rejections]:
     """`refuses` says whether an entry fails, by the number of its call and its place in it, both from 0."""
-    refusals, events = Refusals(refuses), queues.client().meta.events
+    refusals, events = Rejections(rejects), queues.client().meta.events
     hooks = {"before-parameter-build": refusals.before, "after-call": refusals.after}
     for name, hook in hooks.items():
         events.register(f"{name}.sqs.SendMessageBatch", hook)
@@ -58,7 +58,7 @@ def queued_ids() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "refuses",
+    "rejects",
     [
         pytest.param(lambda call, place: place == 0, id="the first of each call"),
         pytest.param(lambda call, place: place in (1, 4), id="some in the middle"),
@@ -69,12 +69,12 @@ def queued_ids() -> set[str]:
     ("count", "metadata"),
     [pytest.param(500, None, id="one call"), pytest.param(300, LONG, id="several calls")],
 )
-def test_queued_is_what_is_in_the_queue_and_nothing_else(
-    ready: Api, monkeypatch: pytest.MonkeyPatch, refuses: Callable[[int, int], bool], count: int, metadata: Any
+def test_exactly_the_events_in_the_queue_are_reported_as_queued(
+    ready: Api, monkeypatch: pytest.MonkeyPatch, rejects: Callable[[int, int], bool], count: int, metadata: Any
 ) -> None:
     monkeypatch.setattr(queue, "MAX_EVENTS", 30)
     batch = [event_body(f"e{number}", metadata=metadata) for number in range(count)]
-    with refusing(refuses) as refusals:
+    with rejecting(rejects) as refusals:
         answer = send_batch(ready, *batch, headers=ASYNC)
     assert len(refusals.calls) > 1
     results = answer.json["results"]
@@ -86,7 +86,7 @@ def test_queued_is_what_is_in_the_queue_and_nothing_else(
     }
 
 
-def test_a_single_event_that_the_queue_refuses_is_not_accepted(ready: Api) -> None:
+def test_a_single_event_that_the_queue_rejects_is_503(ready: Api) -> None:
     client = queues.client()
 
     def refuse(parsed: dict[str, Any], **_: Any) -> None:
@@ -106,7 +106,7 @@ def test_a_single_event_that_the_queue_refuses_is_not_accepted(ready: Api) -> No
         pytest.param("\u0000\u001f\u2028", id="control characters"),
     ],
 )
-def test_any_text_comes_through_the_queue_as_it_was(ready: Api, text: str) -> None:
+def test_any_text_passes_through_the_queue_unchanged(ready: Api, text: str) -> None:
     metadata = {text: [text, {"n": 1}]}
     assert ready.record("a", metadata=metadata, headers=ASYNC).status == 202
     [message] = take_messages()
@@ -118,11 +118,11 @@ def test_any_text_comes_through_the_queue_as_it_was(ready: Api, text: str) -> No
 
 
 @pytest.mark.parametrize("character", ["x", "ä", "検", "🧾", "\uffff"])
-def test_no_call_is_larger_than_the_queue_takes(ready: Api, character: str) -> None:
+def test_no_call_exceeds_the_size_limit_of_sqs(ready: Api, character: str) -> None:
     metadata = {"text": character * (1900 // len(character.encode()))}
     batch = {"events": [event_body(f"e{number}", metadata=metadata) for number in range(300)]}
     raw = json.dumps(batch, ensure_ascii=False).encode()
-    with refusing() as calls:
+    with rejecting() as calls:
         answer = ready.post("/api/usage/batch", raw=raw, headers=ASYNC)
     assert answer.json["totals"]["queued"] == 300
     sizes = [sum(len(each["MessageBody"].encode()) for each in call) for call in calls.calls]

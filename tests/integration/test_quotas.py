@@ -17,7 +17,7 @@ QUOTA = {"monthlyLimit": 50, "unitPrice": "10.00", "unitName": "assessment"}
 QUOTA_PATH = "/api/usage/quotas/business/assessment"
 
 
-def test_a_quota_is_answered_as_it_was_put(api: Api) -> None:
+def test_a_quota_reads_back_as_it_was_put(api: Api) -> None:
     put = api.put(QUOTA_PATH, QUOTA)
     assert (put.status, put.json) == (200, {
         "planId": "business", "usageType": "assessment", "monthlyLimit": 50, "unitPrice": "10.00",
@@ -42,13 +42,15 @@ def test_a_quota_is_answered_as_it_was_put(api: Api) -> None:
         pytest.param('"999999999999.999999999"', "EUR", "999999999999.999999999", id="all the digits there are"),
     ],
 )
-def test_a_unit_price_is_text_or_number_in_and_text_out(api: Api, price: str, currency: str, shown: str) -> None:
+def test_a_unit_price_is_accepted_as_string_or_number_and_returned_as_string(
+    api: Api, price: str, currency: str, shown: str
+) -> None:
     raw = f'{{"monthlyLimit": 1, "unitPrice": {price}, "unitName": "u", "currency": "{currency}"}}'
     assert api.put(QUOTA_PATH, None, raw=raw).json["unitPrice"] == shown
     assert api.get(QUOTA_PATH).json["unitPrice"] == shown
 
 
-def test_a_limit_may_be_zero_or_a_fraction(api: Api) -> None:
+def test_a_monthly_limit_can_be_zero_or_a_fraction(api: Api) -> None:
     for text in ("0", "0.5"):
         raw = f'{{"monthlyLimit": {text}, "unitPrice": 1, "unitName": "u"}}'
         assert api.put(QUOTA_PATH, None, raw=raw).json["monthlyLimit"] == Decimal(text)
@@ -74,21 +76,21 @@ def test_a_limit_may_be_zero_or_a_fraction(api: Api) -> None:
         pytest.param({"overagePrice": 1}, "overagePrice", id="unknown field"),
     ],
 )
-def test_a_quota_that_is_wrong_is_refused_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
+def test_an_invalid_quota_is_rejected_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
     assert invalid_fields(api.put(QUOTA_PATH, QUOTA | change)) == [field]
     assert api.get(QUOTA_PATH).code == "quota_not_found"
 
 
-def test_plan_and_usage_type_may_be_repeated_in_the_body(api: Api) -> None:
+def test_the_body_may_repeat_plan_and_usage_type(api: Api) -> None:
     assert api.put(QUOTA_PATH, QUOTA | {"planId": "business", "usageType": "assessment"}).status == 200
 
 
-def test_a_quota_that_was_got_can_be_put_back(api: Api) -> None:
+def test_the_response_to_a_get_can_be_put_back(api: Api) -> None:
     put = api.put(QUOTA_PATH, QUOTA).json
     assert api.put(QUOTA_PATH, api.get(QUOTA_PATH).json).json == put
 
 
-def test_all_quotas_of_a_plan_are_in_one_currency(api: Api) -> None:
+def test_all_quotas_of_a_plan_have_the_same_currency(api: Api) -> None:
     report = "/api/usage/quotas/business/report"
     api.put(QUOTA_PATH, QUOTA)
     answer = api.put(report, QUOTA | {"currency": "EUR"})
@@ -106,13 +108,13 @@ def test_a_plan_keeps_the_currency_of_its_first_quota(api: Api) -> None:
     assert api.put(QUOTA_PATH, QUOTA | {"unitPrice": "12.00"}).json["unitPrice"] == "12.00"
 
 
-def in_euro(api: Api, usage_type: str) -> Answer:
+def put_in_euros(api: Api, usage_type: str) -> Answer:
     return api.put(f"/api/usage/quotas/business/{usage_type}", QUOTA | {"currency": "EUR"})
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("plan_is_new", [True, False])
-def test_of_two_currencies_that_race_into_a_plan_one_is_refused(api: Api, when: When, plan_is_new: bool) -> None:
+def test_when_two_currencies_race_for_a_plan_one_is_rejected(api: Api, when: When, plan_is_new: bool) -> None:
     """At every call that a PUT makes, another PUT comes in between, of a quota in another currency."""
     for number in itertools.count(1):
         clear()
@@ -120,7 +122,7 @@ def test_of_two_currencies_that_race_into_a_plan_one_is_refused(api: Api, when: 
             api.plan(usage_type="report")
         others: list[Answer] = []
         with watched() as calls:
-            calls.at(number, when, lambda _, others=others: others.append(in_euro(api, "analysis")))
+            calls.at(number, when, lambda _, others=others: others.append(put_in_euros(api, "analysis")))
             answer = api.put(QUOTA_PATH, QUOTA)
         quotas = api.get("/api/usage/quotas/business").json["quotas"]
         assert len({quota["currency"] for quota in quotas}) == 1, quotas
@@ -133,7 +135,7 @@ def test_of_two_currencies_that_race_into_a_plan_one_is_refused(api: Api, when: 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("error", [*FAULTS.values(), None], ids=[*FAULTS, "conflict"])
-def test_a_quota_whose_put_failed_anywhere_can_be_put_again(
+def test_a_put_that_failed_at_any_call_can_be_repeated(
     api: Api, when: When, error: Callable[[], BaseException] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
@@ -148,7 +150,7 @@ def test_a_quota_whose_put_failed_anywhere_can_be_put_again(
                 assert api.put(QUOTA_PATH, QUOTA).status in (200, 503)
             made = len(calls.made)
         stored = api.get("/api/usage/quotas/business").json["quotas"]
-        other = in_euro(api, "analysis")
+        other = put_in_euros(api, "analysis")
         assert other.status == (409 if stored else 200), "the quota and its plan's currency are written together"
         again = api.put(QUOTA_PATH, QUOTA)
         assert again.status == (200 if stored else 409)
@@ -157,7 +159,7 @@ def test_a_quota_whose_put_failed_anywhere_can_be_put_again(
     assert number >= 2
 
 
-def test_what_holds_a_plans_currency_is_no_quota(api: Api) -> None:
+def test_the_row_with_the_currency_of_a_plan_is_not_a_quota(api: Api) -> None:
     api.plan(usage_type="plan")
     assert [quota["usageType"] for quota in api.get("/api/usage/quotas/business").json["quotas"]] == ["plan"]
     assert len(rows("USAGE_QUOTA_TABLE")) == 2
@@ -166,11 +168,11 @@ def test_what_holds_a_plans_currency_is_no_quota(api: Api) -> None:
         assert api.put(f"/api/usage/quotas/business/{name}", QUOTA).status in (404, 422)
 
 
-def test_a_plan_without_quotas_is_an_empty_list(api: Api) -> None:
+def test_a_plan_without_quotas_has_an_empty_list(api: Api) -> None:
     assert api.get("/api/usage/quotas/nothing").json == {"quotas": []}
 
 
-def test_quotas_are_listed_by_usage_type_and_page_by_page(api: Api) -> None:
+def test_quotas_are_listed_by_usage_type_in_pages(api: Api) -> None:
     for usage_type in ("report", "analysis", "assessment"):
         api.plan(usage_type=usage_type)
     api.plan("enterprise", "zebra")

@@ -48,7 +48,7 @@ def stored() -> Head:
     return head
 
 
-def everything() -> list[Any]:
+def all_rows() -> list[Any]:
     return [rows(name) for name in ("USAGE_TABLE", "USAGE_SUMMARY_TABLE", "USAGE_INVOICE_ITEM_TABLE", "INVOICE_TABLE")]
 
 
@@ -58,35 +58,35 @@ def opened(ready: Api) -> Head:
     return append(UNRATED, "e1", rate=TERMS)
 
 
-def test_of_two_that_open_a_ledger_one_loses_and_is_told_how_it_is(opened: Head) -> None:
-    before = everything()
+def test_when_two_callers_open_a_ledger_the_loser_gets_the_current_head(opened: Head) -> None:
+    before = all_rows()
     with pytest.raises(HeadMoved) as moved:
         append(UNRATED, "e2", rate=TERMS)
     assert moved.value.head == opened
-    assert everything() == before, "who loses writes nothing"
+    assert all_rows() == before, "who loses writes nothing"
 
 
-def test_of_two_that_append_one_loses_and_is_told_how_it_is(opened: Head) -> None:
+def test_when_two_callers_append_the_loser_gets_the_current_head(opened: Head) -> None:
     second = append(opened, "e2")
-    before = everything()
+    before = all_rows()
     with pytest.raises(HeadMoved) as moved:
         append(opened, "e3")
     assert moved.value.head == second
-    assert everything() == before
+    assert all_rows() == before
     assert append(second, "e3").last_sequence == 3
     check()
 
 
-def test_an_event_that_exists_is_found_even_where_the_ledger_has_moved(opened: Head) -> None:
+def test_an_existing_event_is_found_even_if_the_head_has_changed(opened: Head) -> None:
     append(opened, "e2")
-    before = everything()
+    before = all_rows()
     with pytest.raises(EventsExist) as exist:
         append(opened, "e1")
     assert [(entry.event_id, entry.sequence) for entry in exist.value.stored] == [("e1", 1)]
-    assert everything() == before
+    assert all_rows() == before
 
 
-def test_terms_are_pinned_by_the_first_and_kept_by_the_second(ready: Api) -> None:
+def test_the_first_writer_pins_the_terms(ready: Api) -> None:
     unrated = append(UNRATED, "e1")
     rated = append(unrated, "e2", rate=TERMS)
     with pytest.raises(HeadMoved) as moved:
@@ -95,25 +95,25 @@ def test_terms_are_pinned_by_the_first_and_kept_by_the_second(ready: Api) -> Non
     assert stored().terms == TERMS
 
 
-def test_a_recorder_that_read_before_a_settlement_does_not_bring_the_old_watermark_back(opened: Head) -> None:
+def test_appending_to_a_head_read_before_a_settlement_keeps_the_new_watermark(opened: Head) -> None:
     settlement_store.save_settlement(settle(opened, "run-1", NOW), opened)
     append(opened, "e2")
     assert (stored().billed_through, stored().last_sequence) == (1, 2)
     check()
 
 
-def test_of_two_runs_that_settle_the_same_one_loses_and_nothing_is_billed_twice(opened: Head) -> None:
+def test_when_two_runs_settle_the_same_entries_they_are_billed_once(opened: Head) -> None:
     both = append(opened, "e2")
     settlement_store.save_settlement(settle(both, "run-1", NOW), both)
-    before = everything()
+    before = all_rows()
     with pytest.raises(HeadMoved) as moved:
         settlement_store.save_settlement(settle(both, "run-2", NOW), both)
     assert moved.value.head == settle(both, "run-1", NOW).after
-    assert everything() == before
+    assert all_rows() == before
     check()
 
 
-def test_a_run_that_read_before_another_run_and_more_usage_bills_nothing_twice(opened: Head) -> None:
+def test_a_run_with_a_stale_watermark_bills_nothing_twice(opened: Head) -> None:
     """Its item would even have an id of its own: only the watermark stands in its way."""
     early = append(opened, "e2")
     settlement_store.save_settlement(settle(early, "run-1", NOW), early)
@@ -131,7 +131,7 @@ def append_in_memory(head: Head) -> Head:
     return head.append(event, NOW)[1]
 
 
-def test_usage_that_comes_while_a_ledger_is_settled_waits_for_the_next_run(opened: Head) -> None:
+def test_usage_recorded_during_a_settlement_is_billed_by_the_next_run(opened: Head) -> None:
     seen = append(opened, "e2")
     append(seen, "e3")
     settlement_store.save_settlement(settle(seen, "run-1", NOW), seen)
@@ -142,7 +142,7 @@ def test_usage_that_comes_while_a_ledger_is_settled_waits_for_the_next_run(opene
     assert list(unsettled(check())) == []
 
 
-def test_a_run_that_rates_a_ledger_loses_to_a_recorder_that_does(ready: Api) -> None:
+def test_a_run_does_not_replace_terms_that_an_event_pinned(ready: Api) -> None:
     unrated = append(UNRATED, "e1", 60)
     append(unrated, "e2", rate=TERMS)
     with pytest.raises(HeadMoved):
@@ -151,7 +151,7 @@ def test_a_run_that_rates_a_ledger_loses_to_a_recorder_that_does(ready: Api) -> 
     check()
 
 
-def test_a_recorder_that_rates_a_ledger_loses_to_a_run_that_does(ready: Api) -> None:
+def test_an_event_does_not_replace_terms_that_a_run_pinned(ready: Api) -> None:
     """The run does not move the ledger's last sequence: only the terms stand in the recorder's way."""
     unrated = append(UNRATED, "e1", 60)
     settlement_store.save_settlement(settle(unrated.rated(TERMS), "run-1", NOW), unrated)
@@ -161,7 +161,7 @@ def test_a_recorder_that_rates_a_ledger_loses_to_a_run_that_does(ready: Api) -> 
     check()
 
 
-def test_a_run_loses_to_a_recorder_that_rates_the_ledger_between_its_two_tries(
+def test_a_run_does_not_replace_terms_pinned_between_its_two_attempts(
     ready: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unrated = append(UNRATED, "e1", 60)
@@ -178,7 +178,9 @@ def test_a_run_loses_to_a_recorder_that_rates_the_ledger_between_its_two_tries(
     check()
 
 
-def stale_once(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], name: str = "head") -> None:
+def interrupt_after_reading(
+    monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], name: str = "head"
+) -> None:
     """After the first `store.head` or `store.heads_of`, and before anything is written, something else happens."""
     read, done = getattr(ledger_store, name), []
 
@@ -193,11 +195,11 @@ def stale_once(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object],
     monkeypatch.setattr(retries.time, "sleep", lambda _: None)
 
 
-def test_a_request_that_loses_tries_again_from_what_it_was_told(
+def test_a_request_that_loses_a_race_retries_with_the_current_head(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready.record("e1", 30)
-    stale_once(monkeypatch, lambda: ready.record("other", 30))
+    interrupt_after_reading(monkeypatch, lambda: ready.record("other", 30))
     metrics()
     answer = ready.record("e2", 30)
     assert (answer.status, answer.json["sequence"], answer.json["billableQuantity"]) == (201, 3, 30)
@@ -205,26 +207,26 @@ def test_a_request_that_loses_tries_again_from_what_it_was_told(
     check()
 
 
-def test_the_same_event_sent_twice_at_once_counts_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_simultaneous_copies_of_an_event_count_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     twin: list[Any] = []
-    stale_once(monkeypatch, lambda: twin.append(ready.record("e1", 30)))
+    interrupt_after_reading(monkeypatch, lambda: twin.append(ready.record("e1", 30)))
     answer = ready.record("e1", 30)
     assert (twin[0].status, answer.status) == (201, 200)
     assert answer.json == twin[0].json
     check()
 
 
-def test_two_runs_at_once_bill_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_simultaneous_runs_bill_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     ready.record("e1", 60)
     other: list[Any] = []
-    stale_once(monkeypatch, lambda: other.append(ready.bill().json), "heads_of")
+    interrupt_after_reading(monkeypatch, lambda: other.append(ready.bill().json), "heads_of")
     answer = ready.bill().json
     assert (other[0]["ledgersSettled"], answer["ledgersSettled"], answer["failures"]) == (1, 0, 0)
     assert [other[0]["totals"], answer["totals"]] == [{"USD": "100.00"}, {}]
     check()
 
 
-def test_a_ledger_that_never_stands_still_is_left_pending_after_a_bounded_number_of_tries(
+def test_a_ledger_that_keeps_changing_is_left_pending_after_the_last_attempt(
     opened: Head, ready: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []

@@ -22,7 +22,7 @@ from usage_billing.usage.dead_events.model import Position, Selection
 # --- Redriving ----------------------------------------------------------------------------------
 
 
-def test_redriven_once_the_cause_is_repaired_an_event_is_recorded_in_its_own_period(ready: Api, at: At) -> None:
+def test_a_redriven_event_is_recorded_in_its_original_period(ready: Api, at: At) -> None:
     at("2026-10-20T12:00:00Z")
     dead_letter(orphan_body("a", 3))
     at("2026-11-20T12:00:00Z")
@@ -35,7 +35,7 @@ def test_redriven_once_the_cause_is_repaired_an_event_is_recorded_in_its_own_per
     assert dead() == []
 
 
-def test_what_dies_again_is_listed_again_and_counted_again(ready: Api, metrics: Metrics) -> None:
+def test_a_redriven_event_that_dies_again_is_listed_and_counted_again(ready: Api, metrics: Metrics) -> None:
     dead_letter(orphan_body("a"))
     move(ready, "redrive", code="subscription_not_found")
     assert list_dead_events(ready) == []
@@ -45,7 +45,7 @@ def test_what_dies_again_is_listed_again_and_counted_again(ready: Api, metrics: 
     assert [each["eventId"] for each in list_dead_events(ready)] == ["a"]
 
 
-def test_what_dies_again_before_its_row_is_removed_stays(ready: Api) -> None:
+def test_an_event_that_dies_again_before_its_row_is_deleted_is_kept(ready: Api) -> None:
     """The consumer may be faster than the one who redrives."""
     dead_letter(orphan_body("a"))
     with watched() as calls:
@@ -55,7 +55,7 @@ def test_what_dies_again_before_its_row_is_removed_stays(ready: Api) -> None:
     assert [each["attempts"] for each in list_dead_events(ready)] == [2]
 
 
-def test_two_who_redrive_the_same_at_once_lose_nothing(ready: Api) -> None:
+def test_when_two_callers_redrive_the_same_event_nothing_is_lost(ready: Api) -> None:
     """One is slow: what it removes last is not what died again meanwhile."""
     dead_letter(orphan_body("a"))
     [slow] = dead_event_store.page(Selection("subscription_not_found"), 1, Position())[0]
@@ -66,7 +66,7 @@ def test_two_who_redrive_the_same_at_once_lose_nothing(ready: Api) -> None:
 
 
 @pytest.mark.parametrize("choice", [{"code": "subscription_not_found"}, {"eventId": "a"}], ids=["code", "event id"])
-def test_what_an_index_still_lists_but_was_dropped_is_not_sent_back(
+def test_a_dropped_event_that_the_index_still_lists_is_not_redriven(
     ready: Api, monkeypatch: pytest.MonkeyPatch, choice: dict[str, str]
 ) -> None:
     """The index lags behind the table. Whoever dropped an event must not find it on an invoice."""
@@ -81,7 +81,7 @@ def test_what_an_index_still_lists_but_was_dropped_is_not_sent_back(
     assert [json.loads(each["Body"])["events"][0]["eventId"] for each in take_messages()] == ["b"] * ("code" in choice)
 
 
-def test_what_no_longer_meets_the_selection_since_an_index_was_read_stays(
+def test_an_event_that_no_longer_matches_the_selection_is_kept(
     ready: Api, at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One died again for another reason; one was dropped and died anew, after the first call of these."""
@@ -100,9 +100,7 @@ def test_what_no_longer_meets_the_selection_since_an_index_was_read_stays(
     assert (len(dead()), take_messages()) == (2, [])
 
 
-def test_each_call_goes_on_where_the_last_one_ended_and_ends(
-    ready: Api, at: At, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_call_continues_at_the_cursor_until_the_end(ready: Api, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though everything dies again at once, and the list never becomes shorter."""
     monkeypatch.setattr(redriving, "MAX_PER_CALL", 3)
     at("2026-11-20T12:00:00Z")
@@ -123,7 +121,7 @@ def test_each_call_goes_on_where_the_last_one_ended_and_ends(
     assert len(dead()) == 10
 
 
-def test_an_event_that_the_queue_does_not_take_is_kept(ready: Api) -> None:
+def test_an_event_that_cannot_be_enqueued_is_kept(ready: Api) -> None:
     dead_letter(orphan_body("a"))
     with watched() as calls:
         calls.fail_where(lambda parameters: "Entries" in parameters, timed_out)
@@ -131,7 +129,7 @@ def test_an_event_that_the_queue_does_not_take_is_kept(ready: Api) -> None:
     assert len(list_dead_events(ready)) == 1
 
 
-def test_an_event_that_cannot_be_removed_is_kept_and_recorded_once(ready: Api) -> None:
+def test_an_event_whose_row_cannot_be_deleted_is_kept_and_recorded_once(ready: Api) -> None:
     dead_letter(orphan_body("a"))
     ready.subscribe("late")
     with watched() as calls:
@@ -143,7 +141,7 @@ def test_an_event_that_cannot_be_removed_is_kept_and_recorded_once(ready: Api) -
     assert (ledger.head["used"], dead()) == (1, [])
 
 
-def test_without_time_nothing_is_moved(ready: Api) -> None:
+def test_without_time_nothing_is_redriven_or_dropped(ready: Api) -> None:
     dead_letter(orphan_body("a"))
     for verb, done in (("redrive", "redriven"), ("drop", "dropped")):
         answer = ready.post(
@@ -163,7 +161,9 @@ def test_redriven_events_share_messages(ready: Api) -> None:
 # --- Dropping -----------------------------------------------------------------------------------
 
 
-def test_one_of_several_contents_is_dropped_by_its_id(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_of_several_dead_events_with_the_same_event_id_can_be_dropped(
+    ready: Api, caplog: pytest.LogCaptureFixture
+) -> None:
     dead_letter(orphan_body("a"), orphan_body("a", quantity=2), orphan_body("b"))
     [doomed] = [each["id"] for each in list_dead_events(ready, eventId="a") if each["event"]["quantity"] == 2]
     assert move(ready, "drop", ids=[doomed, doomed, "no id of anything"]).json == {"dropped": 1, "kept": 0}
@@ -175,7 +175,7 @@ def test_one_of_several_contents_is_dropped_by_its_id(ready: Api, caplog: pytest
 
 
 @pytest.mark.parametrize(("verb", "done"), [("redrive", "redriven"), ("drop", "dropped")])
-def test_a_customers_event_is_chosen_by_the_id_that_it_is_recorded_under(ready: Api, verb: str, done: str) -> None:
+def test_a_customers_event_is_selected_by_its_prefixed_id(ready: Api, verb: str, done: str) -> None:
     name = f"customer:{'x' * 128}"
     dead_letter(orphan_body(name), orphan_body("a"))
     assert move(ready, verb, eventId=name).json == {done: 1, "kept": 0}
@@ -183,7 +183,7 @@ def test_a_customers_event_is_chosen_by_the_id_that_it_is_recorded_under(ready: 
 
 
 @pytest.mark.parametrize("parts", [("", ""), ("late", ""), ("", "a")])
-def test_an_id_with_an_empty_part_is_the_id_of_nothing(ready: Api, parts: tuple[str, str]) -> None:
+def test_an_id_with_an_empty_part_matches_nothing(ready: Api, parts: tuple[str, str]) -> None:
     dead_letter(orphan_body("a"))
     for verb, done in (("redrive", "redriven"), ("drop", "dropped")):
         answer = move(ready, verb, ids=[cursors.encode(*parts)])
@@ -198,7 +198,7 @@ def test_the_log_says_who_dropped_what(ready: Api, log_output: io.StringIO) -> N
     assert (line["caller"], line["event_id"], line["subscription_id"]) == ("admin-1", "a", "late")
 
 
-def test_a_hundred_of_the_longest_ids_fit_into_a_call(ready: Api) -> None:
+def test_a_hundred_ids_of_maximum_length_fit_into_one_request(ready: Api) -> None:
     long = {"subscriptionId": "s" * 128}
     tail = "\\" * 125
     dead_letter(*(event_body(f"{number:03}{tail}", **long) for number in range(100)))
@@ -207,7 +207,7 @@ def test_a_hundred_of_the_longest_ids_fit_into_a_call(ready: Api) -> None:
     assert move(ready, "drop", ids=ids).json == {"dropped": 100, "kept": 0}
 
 
-def test_ids_are_narrowed_by_what_else_is_given(ready: Api) -> None:
+def test_ids_and_code_must_both_match(ready: Api) -> None:
     dead_letter(orphan_body("a"))
     [found] = list_dead_events(ready)
     assert move(ready, "drop", ids=[found["id"]], code="event_id_conflict").json == {"dropped": 0, "kept": 0}
@@ -216,7 +216,7 @@ def test_ids_are_narrowed_by_what_else_is_given(ready: Api) -> None:
 
 @pytest.mark.parametrize("verb", ["redrive", "drop"])
 @pytest.mark.parametrize("body", [{}, {"cursor": "x"}, {"ids": []}, {"ids": ["x"] * 101}, {"code": "NO"}])
-def test_all_of_them_are_never_meant_by_accident(ready: Api, verb: str, body: dict[str, Any]) -> None:
+def test_a_selection_without_criteria_is_422(ready: Api, verb: str, body: dict[str, Any]) -> None:
     dead_letter(orphan_body("a"))
     assert move(ready, verb, **body).status == 422
     assert len(dead()) == 1

@@ -45,7 +45,7 @@ def bug(*_: object) -> None:
     raise ZeroDivisionError
 
 
-def test_a_batch_that_the_database_refuses_whole_is_counted_and_every_id_is_logged(
+def test_when_the_database_fails_for_a_whole_batch_all_events_are_counted_and_logged(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ledger_store, "append", database_times_out)
@@ -61,7 +61,7 @@ def test_a_batch_that_the_database_refuses_whole_is_counted_and_every_id_is_logg
     assert len(log_records(caplog, "events rejected")) == 5
 
 
-def test_a_batch_that_meets_a_bug_is_counted_as_an_internal_error(
+def test_events_that_fail_because_of_a_bug_count_as_internal_errors(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ledger_store, "append", bug)
@@ -72,7 +72,7 @@ def test_a_batch_that_meets_a_bug_is_counted_as_an_internal_error(
     assert log_records(caplog, "internal error")[0]["exc_info"]
 
 
-def test_rejections_of_a_batch_are_counted_by_code(
+def test_rejected_events_of_a_batch_are_counted_by_code(
     ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics()
@@ -108,7 +108,7 @@ def test_rejections_of_a_batch_are_counted_by_code(
         pytest.param({"occurredAt": "2001-01-01T00:00:00Z"}, "validation_error", id="too old"),
     ],
 )
-def test_a_single_refusal_is_counted_and_logged_with_its_ids(
+def test_a_rejected_single_event_is_counted_and_logged_with_its_ids(
     ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture, change: dict[str, str], code: str
 ) -> None:
     metrics()
@@ -120,7 +120,7 @@ def test_a_single_refusal_is_counted_and_logged_with_its_ids(
     assert SECRET not in str([vars(record) for record in caplog.records])
 
 
-def test_who_may_not_record_is_refused_with_the_ids_in_the_log(
+def test_a_forbidden_event_is_counted_and_logged_with_its_ids(
     ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics()
@@ -155,7 +155,7 @@ def batch_of(number: int) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_batch_that_is_refused_whole_is_counted_and_logged_with_the_ids_that_are_known(
+def test_a_batch_that_is_rejected_completely_is_counted_and_logged_with_the_known_ids(
     ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture, request_: dict[str, Any], expected: tuple[str, int]
 ) -> None:
     code, known = expected
@@ -168,7 +168,7 @@ def test_a_batch_that_is_refused_whole_is_counted_and_logged_with_the_ids_that_a
     assert SECRET not in str([vars(record) for record in caplog.records])
 
 
-def test_a_batch_that_meets_a_bug_outside_its_events_is_counted_too(
+def test_a_batch_that_fails_because_of_a_bug_is_counted(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(intake, "take", bug)
@@ -178,13 +178,13 @@ def test_a_batch_that_meets_a_bug_outside_its_events_is_counted_too(
     assert logged_ids(caplog, "internal_error") == ["a", "b"]
 
 
-def test_an_empty_batch_rejects_no_event(ready: Api, metrics: Metrics) -> None:
+def test_an_empty_batch_counts_no_rejected_event(ready: Api, metrics: Metrics) -> None:
     metrics()
     assert send_batch(ready).status == 422
     assert metrics() == {}
 
 
-def test_a_batch_of_any_size_is_counted_but_not_logged_without_end(
+def test_a_huge_batch_is_counted_completely_but_logged_only_in_part(
     ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A megabyte of zeros is half a million events."""
@@ -200,7 +200,7 @@ def test_a_batch_of_any_size_is_counted_but_not_logged_without_end(
 # --- Events of customers ------------------------------------------------------------------------
 
 
-def test_a_customer_who_may_not_record_rings_no_alarm(
+def test_events_of_customers_who_may_not_record_trigger_no_alarm(
     ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Any valid token will do for that. The alarm would never end, and hide what services lose."""
@@ -213,7 +213,7 @@ def test_a_customer_who_may_not_record_rings_no_alarm(
     assert logged_ids(caplog, "forbidden") == ["customer:e2", "customer:e3"]
 
 
-def test_what_customers_may_record_and_is_rejected_rings_no_alarm_either(
+def test_rejected_events_of_customers_who_may_record_trigger_no_alarm(
     open_api: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert open_api.record("e1", 1, headers=CUSTOMER).status == 201
@@ -231,7 +231,7 @@ def test_what_customers_may_record_and_is_rejected_rings_no_alarm_either(
     assert logged_ids(caplog, "validation_error") == ["customer:e2"]
 
 
-def test_a_conflict_of_a_customers_event_in_the_queue_is_no_services_fault(open_api: Api, metrics: Metrics) -> None:
+def test_a_queued_customers_event_with_a_conflict_counts_only_as_dead(open_api: Api, metrics: Metrics) -> None:
     assert open_api.record("e1", 1, headers=CUSTOMER).status == 201
     assert open_api.record("e1", 2, headers=CUSTOMER | {"prefer": "respond-async"}).status == 202
     metrics()
@@ -239,7 +239,7 @@ def test_a_conflict_of_a_customers_event_in_the_queue_is_no_services_fault(open_
     assert metrics() == {"EventsDead": 1}
 
 
-def test_ids_are_logged_only_if_they_are_ids(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_ids_are_logged_only_if_they_are_valid(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
     ready.post("/api/usage/record", {"eventId": "two words", "subscriptionId": {"a": SECRET}})
     ready.post("/api/usage/record", raw="[1]")
     ready.post("/api/usage/record", raw="{")
@@ -248,7 +248,7 @@ def test_ids_are_logged_only_if_they_are_ids(ready: Api, caplog: pytest.LogCaptu
         (None, None), (None, None), (None, None), ("from-the-header", None)]  # fmt: skip
 
 
-def test_a_single_event_that_the_database_refuses_is_logged_with_its_ids(
+def test_a_single_event_that_the_database_fails_on_is_logged_with_its_ids(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ledger_store, "append", database_times_out)
@@ -259,7 +259,7 @@ def test_a_single_event_that_the_database_refuses_is_logged_with_its_ids(
     assert (line["event_id"], line["subscription_id"]) == ("e1", "sub-1")
 
 
-def test_a_single_event_that_meets_a_bug_is_logged_with_its_ids_and_counted_once(
+def test_a_single_event_that_fails_because_of_a_bug_is_logged_with_its_ids_and_counted_once(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ledger_store, "append", bug)
@@ -271,14 +271,14 @@ def test_a_single_event_that_meets_a_bug_is_logged_with_its_ids_and_counted_once
     ]
 
 
-def test_whoever_has_no_credentials_rings_no_alarm_of_rejected_events(ready: Api, metrics: Metrics) -> None:
+def test_events_without_valid_credentials_do_not_count_as_rejected(ready: Api, metrics: Metrics) -> None:
     metrics()
     for headers in ({}, {"x-api-key": "wrong"}, bearer(exp=1)):
         assert ready.record("e1", headers=headers).status == 401
     assert metrics() == {"AuthenticationFailures": 3}
 
 
-def test_other_requests_that_are_refused_are_no_rejected_events(ready: Api, metrics: Metrics) -> None:
+def test_other_failed_requests_do_not_count_as_rejected_events(ready: Api, metrics: Metrics) -> None:
     metrics()
     assert ready.get("/api/subscriptions/nothing").status == 404
     assert metrics() == {}
@@ -308,9 +308,7 @@ def test_an_internal_error_is_counted_wherever_it_happens(
         assert metrics() == {"InternalErrors": 1}
 
 
-def test_a_failure_of_the_database_is_counted_in_runs_too(
-    ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_failure_in_a_run_is_counted(ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     ready.record("e1", 60)
     metrics()
     monkeypatch.setattr(settlement_store, "save_settlement", database_times_out)

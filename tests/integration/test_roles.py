@@ -24,7 +24,7 @@ SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
 DEAD = {"code": "undelivered"}
 
 # route: (a request of what is user-1's, what the owner gets, what operators get). Another user always gets 403.
-EXPECTED = {
+ROUTES = {
     ("POST", "/api/usage/record"): ("/api/usage/record", EVENT, 403, 201),
     ("POST", "/api/usage/batch"): ("/api/usage/batch", {"events": [EVENT]}, 403, 200),
     ("GET", "/api/usage/user/{userId}"): ("/api/usage/user/user-1", None, 200, 200),
@@ -49,9 +49,9 @@ EXPECTED = {
     ("GET", "/api/invoices"): ("/api/invoices?subscriptionId=sub-1", None, 200, 200),
 }  # fmt: skip
 
-RECORDING = {("POST", "/api/usage/record"), ("POST", "/api/usage/batch")}
-FOR_EVERYBODY = {("GET", "/"), ("GET", "/openapi.json"), ("GET", "/docs")}
-ONLY_FOR_ADMINS = {route for route in EXPECTED if "dead-events" in route[1]}
+RECORD_ROUTES = {("POST", "/api/usage/record"), ("POST", "/api/usage/batch")}
+PUBLIC_ROUTES = {("GET", "/"), ("GET", "/openapi.json"), ("GET", "/docs")}
+ADMIN_ROUTES = {route for route in ROUTES if "dead-events" in route[1]}
 
 # The same endpoints, asked for what does not exist: (request, what an operator gets). A user always gets 403.
 MISSING = {
@@ -85,20 +85,20 @@ def invoice(api: Api) -> str:
     return str(found["invoiceId"])
 
 
-def fresh(body: dict[str, Any] | None) -> dict[str, Any] | None:
+def with_new_event_id(body: dict[str, Any] | None) -> dict[str, Any] | None:
     """The body, with an event id of its own if it has one."""
     return body | {"eventId": uuid4().hex} if body and "eventId" in body else body
 
 
-def ask(api: Api, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:
+def call(api: Api, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:
     path, _, query = path.partition("?")
     return api(method, path, body, headers=headers, query=dict([query.split("=")]) if query else None)
 
 
-def operators(method: str, path: str, status: int) -> dict[str, int]:
+def statuses_of_operators(method: str, path: str, status: int) -> dict[str, int]:
     """What callers are answered who may do everything, by role or by key, and those whose key may do less."""
-    may_read, may_record = method == "GET", method == "GET" or (method, path) in RECORDING
-    if (method, path) in ONLY_FOR_ADMINS:
+    may_read, may_record = method == "GET", method == "GET" or (method, path) in RECORD_ROUTES
+    if (method, path) in ADMIN_ROUTES:
         return dict.fromkeys(list(CALLERS)[3:], 403) | {"admin": status}
     return {
         "admin": status,
@@ -110,43 +110,43 @@ def operators(method: str, path: str, status: int) -> dict[str, int]:
     }
 
 
-def test_every_route_of_the_template_is_tried() -> None:
-    assert set(EXPECTED) | FOR_EVERYBODY == set(routes())
+def test_every_route_of_the_template_is_tested() -> None:
+    assert set(ROUTES) | PUBLIC_ROUTES == set(routes())
 
 
-@pytest.mark.parametrize("route", EXPECTED, ids=" ".join)
-def test_an_endpoint_answers_who_may_call_it_and_refuses_everyone_else(
-    api: Api, invoice: str, route: tuple[str, str]
-) -> None:
-    path, body, owner, operator = EXPECTED[route]
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_an_endpoint_serves_only_the_callers_that_it_allows(api: Api, invoice: str, route: tuple[str, str]) -> None:
+    path, body, owner, operator = ROUTES[route]
     [run] = api.get("/api/billing/runs").json["runs"]
     path = path.replace("{invoice}", invoice).replace("{run}", run["runId"])
-    answers = {caller: ask(api, route[0], path, fresh(body), headers) for caller, headers in CALLERS.items()}
+    answers = {
+        caller: call(api, route[0], path, with_new_event_id(body), headers) for caller, headers in CALLERS.items()
+    }
     assert {caller: answer.status for caller, answer in answers.items()} == {
         "owner": owner,
         "owner whose token says so": owner,
         "other user": 403,
-        **operators(*route, operator),
+        **statuses_of_operators(*route, operator),
     }
     assert {answer.code for answer in answers.values() if answer.status == 403} <= {"forbidden"}
 
 
-@pytest.mark.parametrize("route", sorted(FOR_EVERYBODY), ids=" ".join)
-def test_a_public_endpoint_asks_nobody_who_they_are(api: Api, route: tuple[str, str]) -> None:
+@pytest.mark.parametrize("route", sorted(PUBLIC_ROUTES), ids=" ".join)
+def test_a_public_endpoint_ignores_credentials(api: Api, route: tuple[str, str]) -> None:
     for headers in ({}, {"x-api-key": "wrong"}, *CALLERS.values()):
         assert api(*route, headers=headers).status == 200
 
 
 @pytest.mark.parametrize("request_", MISSING.values(), ids=MISSING)
-def test_only_operators_learn_what_does_not_exist(
+def test_only_operators_get_404_for_what_does_not_exist(
     api: Api, invoice: str, request_: tuple[str, str, object, int]
 ) -> None:
     method, path, body, operator = request_
-    assert {caller: ask(api, method, path, body, headers).status for caller, headers in CALLERS.items()} == {
+    assert {caller: call(api, method, path, body, headers).status for caller, headers in CALLERS.items()} == {
         "owner": 403,
         "owner whose token says so": 403,
         "other user": 403,
-        **operators(method, path, operator),
+        **statuses_of_operators(method, path, operator),
     }
 
 
@@ -162,11 +162,11 @@ def test_a_user_cannot_tell_what_belongs_to_another_user_from_what_does_not_exis
         (f"/api/invoices/{invoice}/items", "/api/invoices/nothing/items"),
         ("/api/invoices?subscriptionId=sub-1", "/api/invoices?subscriptionId=nothing"),
     ]:
-        one, other = (ask(api, "GET", path, None, bearer("user-2")) for path in (theirs, nothing))
+        one, other = (call(api, "GET", path, None, bearer("user-2")) for path in (theirs, nothing))
         assert (one.status, one.text, one.headers) == (other.status, other.text, other.headers)
 
 
-def test_a_user_reads_the_quotas_of_the_plans_of_their_subscriptions(api: Api, invoice: str) -> None:
+def test_users_can_read_the_quotas_of_the_plans_that_they_are_on(api: Api, invoice: str) -> None:
     def statuses(plan: str) -> list[int]:
         paths = (f"/api/usage/quotas/{plan}", f"/api/usage/quotas/{plan}/assessment")
         return [api.get(path, headers=bearer("user-1")).status for path in paths]
@@ -180,7 +180,7 @@ def test_a_user_reads_the_quotas_of_the_plans_of_their_subscriptions(api: Api, i
     assert nothing.code == "quota_not_found", "they may read the whole list, so this tells nothing more"
 
 
-def test_credentials_that_may_too_little_are_told_what_is_missing(api: Api, invoice: str) -> None:
+def test_a_403_says_which_scope_is_missing(api: Api, invoice: str) -> None:
     told = {
         "This endpoint requires the scope record; your credentials have the scope read.": {
             "x-api-key": SCOPED_KEYS["read"]
@@ -192,10 +192,10 @@ def test_credentials_that_may_too_little_are_told_what_is_missing(api: Api, invo
         assert (answer.status, answer.code, answer.json["detail"]) == (403, "forbidden", detail)
 
 
-def test_what_is_refused_is_not_done(api: Api, invoice: str) -> None:
+def test_a_forbidden_request_has_no_effect(api: Api, invoice: str) -> None:
     for caller in ("owner", "other user"):
-        ask(api, "PUT", "/api/usage/quotas/business/report", QUOTA, CALLERS[caller])
-        ask(api, "PUT", "/api/subscriptions/sub-1", SUBSCRIPTION | {"status": "canceled"}, CALLERS[caller])
+        call(api, "PUT", "/api/usage/quotas/business/report", QUOTA, CALLERS[caller])
+        call(api, "PUT", "/api/subscriptions/sub-1", SUBSCRIPTION | {"status": "canceled"}, CALLERS[caller])
     for caller in ("owner", "other user", "key that may read"):
         api.record("new", headers=CALLERS[caller])
         api.post("/api/usage/batch", {"events": [EVENT]}, headers=CALLERS[caller])
@@ -204,11 +204,11 @@ def test_what_is_refused_is_not_done(api: Api, invoice: str) -> None:
     assert api.get("/api/usage/subscription/sub-1").json["usage"][0]["used"] == 60
 
 
-def test_a_user_of_the_same_name_as_a_key_is_no_operator(api: Api, invoice: str) -> None:
+def test_a_user_whose_id_looks_like_a_key_is_not_an_operator(api: Api, invoice: str) -> None:
     assert api.get("/api/subscriptions/sub-1", headers=bearer("key:first")).status == 403
 
 
-def test_a_route_cannot_be_built_without_saying_who_may_call_it() -> None:
+def test_a_route_cannot_be_defined_without_saying_who_may_call_it() -> None:
     from usage_billing.web.resolver import Api as Resolver
 
     for build in (Resolver().get, Resolver().put, Resolver().post):
@@ -216,7 +216,7 @@ def test_a_route_cannot_be_built_without_saying_who_may_call_it() -> None:
             build("/anything")
 
 
-def test_a_route_that_was_not_given_its_roles_admits_nobody(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_route_without_roles_is_404_for_everybody(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     import get_quota
 
     monkeypatch.setattr(get_quota.app, "_contracts", {})
@@ -227,7 +227,7 @@ def test_a_route_that_was_not_given_its_roles_admits_nobody(api: Api, monkeypatc
 @pytest.mark.parametrize(
     "start", ["00010101T000000+01:00", "99991231T235959-01:00", "20261101T000000", "20261101T000000+00:00"]
 )
-def test_what_is_almost_an_invoice_id_is_none(api: Api, start: str) -> None:
+def test_an_id_that_is_almost_an_invoice_id_is_not_found(api: Api, start: str) -> None:
     for path in (f"/api/invoices/x-{start}", f"/api/invoices/x-{start}/items"):
         assert api.get(path).code == "invoice_not_found"
         assert api.get(path, headers=bearer("user-1")).code == "forbidden"

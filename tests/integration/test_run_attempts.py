@@ -13,7 +13,7 @@ from usage_billing.billing.reports import Attempt, RunStatus
 from usage_billing.usage.ledger import LedgerKey
 
 
-def test_progress_that_arrives_late_does_not_undo_the_end(aws: None) -> None:
+def test_progress_saved_late_does_not_reopen_an_ended_attempt(aws: None) -> None:
     report_store.save(make_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
     report_store.save(make_attempt(2, totals=RunTotals("run", settled=4)))
     report_store.save(make_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
@@ -21,7 +21,7 @@ def test_progress_that_arrives_late_does_not_undo_the_end(aws: None) -> None:
     assert (found.status, found.settled) == (RunStatus.COMPLETED, 5)
 
 
-def test_everything_that_is_saved_reads_back(aws: None) -> None:
+def test_an_attempt_reads_back_as_it_was_saved(aws: None) -> None:
     key = LedgerKey("s" * 128, "2026-11-01T00:00:00Z", "t" * 128)
     totals = RunTotals(
         "run",
@@ -74,7 +74,7 @@ def test_the_status_of_a_run(
     assert (found.status, found.segments_under_way, found.interruptions) == (status, under_way, interruptions)
 
 
-def test_counts_sum_over_attempts_but_what_is_left_is_what_the_last_one_found() -> None:
+def test_settled_ledgers_add_up_over_attempts_and_failures_are_those_of_the_last_ended_one() -> None:
     failed, unrated = [Failure("ledger_busy")], 2
     first = make_attempt(ended=True, totals=RunTotals("run", settled=3, failures=1, unrated=unrated, failed=failed))
     again = make_attempt(

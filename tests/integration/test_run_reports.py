@@ -39,17 +39,17 @@ def report(api: Api, run_id: str) -> dict[str, Any]:
     return dict(answer.json)
 
 
-def on_invoices(run_id: str) -> tuple[int, Decimal]:
+def items_and_amount_of(run_id: str) -> tuple[int, Decimal]:
     """How many items a run made, and their sum: the truth that a report is held against."""
     found = [row["amount"] for row in rows("USAGE_INVOICE_ITEM_TABLE") if row["run_id"] == run_id]
     return len(found), sum(found, Decimal(0))
 
 
-def reported(answer: dict[str, Any]) -> tuple[int, Decimal]:
+def items_and_amount_in(answer: dict[str, Any]) -> tuple[int, Decimal]:
     return answer["itemsCreated"], Decimal(answer["totals"].get("USD", 0))
 
 
-def drain() -> list[str]:
+def deliver_all_segments() -> list[str]:
     """Deliver the messages of the billing queue until there are none; all that were delivered."""
     delivered: list[str] = []
     while messages := take_segments():
@@ -59,7 +59,7 @@ def drain() -> list[str]:
     return delivered
 
 
-def test_the_report_of_a_run_says_what_its_answer_said(many_ledgers: Api, at: At) -> None:
+def test_the_report_of_a_run_agrees_with_the_response(many_ledgers: Api, at: At) -> None:
     at("2026-11-21T00:00:00Z")
     many_ledgers.record("unrated", usageType="unknown", subscriptionId="sub-3")
     answer = many_ledgers.bill().json
@@ -107,17 +107,17 @@ def test_a_run_that_continues_is_reported_until_its_last_segment_ends(many_ledge
     assert metrics()["BillingRuns"] == 1, "counted by its last segment"
     found = report(many_ledgers, run_id)
     assert (found["status"], found["segmentsUnderWay"], found["interruptions"]) == ("completed", 0, 0)
-    assert reported(found) == on_invoices(run_id) == (LEDGERS, Decimal(120))
+    assert items_and_amount_in(found) == items_and_amount_of(run_id) == (LEDGERS, Decimal(120))
 
 
-def test_a_run_whose_last_segments_are_clean_but_not_its_first_is_no_good_run(
+def test_a_run_with_a_failed_first_segment_is_not_a_good_run(
     many_ledgers: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as failing:
         failing.setattr(settlement_store, "save_settlement", lambda *_: 1 / 0)
         run_id = many_ledgers.post("/api/usage/process-billing", seconds=0).json["runId"]
     metrics()
-    drain()
+    deliver_all_segments()
     assert "BillingRuns" not in metrics()
     found = report(many_ledgers, run_id)
     assert (found["status"], found["failures"], found["ledgersSettled"]) == ("completed", 2, LEDGERS - 2)
@@ -125,19 +125,17 @@ def test_a_run_whose_last_segments_are_clean_but_not_its_first_is_no_good_run(
     assert {each["usageType"] for each in found["failedLedgers"]} == {"assessment"}
 
 
-def test_segments_that_are_delivered_twice_count_once(many_ledgers: Api) -> None:
+def test_a_segment_that_is_delivered_twice_counts_once(many_ledgers: Api) -> None:
     run_billing.handler(EVENT, Context(seconds=0))
     messages = take_segments()
     for _ in range(2):
         run_billing.handler(sqs_event(*messages), Context())
     found = report(many_ledgers, RUN_ID)
-    assert reported(found) == on_invoices(RUN_ID) == (LEDGERS, Decimal(120))
+    assert items_and_amount_in(found) == items_and_amount_of(RUN_ID) == (LEDGERS, Decimal(120))
     assert (found["status"], found["segmentsCompleted"]) == ("completed", 1 + len(messages))
 
 
-def test_a_scheduled_run_is_found_in_the_list_and_in_the_log(
-    many_ledgers: Api, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_scheduled_run_is_in_the_list_and_in_the_log(many_ledgers: Api, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     run_billing.handler(EVENT, Context())
     [run] = many_ledgers.get("/api/billing/runs").json["runs"]
@@ -146,7 +144,7 @@ def test_a_scheduled_run_is_found_in_the_list_and_in_the_log(
         RUN_ID]  # fmt: skip
 
 
-def test_a_scheduled_run_that_crashed_is_continued_by_its_retry(many_ledgers: Api, metrics: Metrics) -> None:
+def test_the_retry_of_a_crashed_scheduled_run_continues_it(many_ledgers: Api, metrics: Metrics) -> None:
     with watched() as calls, suppress(Killed):
         calls.fail(12, "after", Killed)
         run_billing.handler(EVENT, Context())
@@ -160,13 +158,13 @@ def test_a_scheduled_run_that_crashed_is_continued_by_its_retry(many_ledgers: Ap
 
 
 @pytest.mark.parametrize("event", [{}, {"id": 1}, {"id": "no uuid", "time": "2026-11-20T00:00:00Z"}, SCHEDULED, EVENT])
-def test_whatever_starts_a_run_it_is_listed(ready: Api, event: dict[str, Any]) -> None:
+def test_a_run_is_listed_whatever_event_started_it(ready: Api, event: dict[str, Any]) -> None:
     run_billing.handler(event, Context())
     [run] = ready.get("/api/billing/runs").json["runs"]
     assert (run["runId"] == RUN_ID) == (event is EVENT)
 
 
-def test_runs_are_listed_newest_first_and_page_by_page(ready: Api, at: At) -> None:
+def test_runs_are_listed_newest_first_in_pages(ready: Api, at: At) -> None:
     started = []
     for second in ("10", "09.5", "11", "10.25"):
         at(f"2026-11-21T00:00:{second}Z")
@@ -179,7 +177,7 @@ def test_runs_are_listed_newest_first_and_page_by_page(ready: Api, at: At) -> No
     assert (answer.status, answer.code) == (422, "validation_error")
 
 
-def test_a_list_reads_nothing_that_it_does_not_show(ready: Api) -> None:
+def test_the_list_of_runs_does_not_read_the_ledgers_that_they_name(ready: Api) -> None:
     """Each row of a run may name two hundred ledgers."""
     key = LedgerKey("s" * 128, "2026-11-01T00:00:00Z", "t" * 128)
     unrated, failed = [UnratedLedger(key, "p" * 128)] * MAX_NAMED, [Failure("ledger_busy", key)] * MAX_NAMED
@@ -198,7 +196,7 @@ def test_a_list_reads_nothing_that_it_does_not_show(ready: Api) -> None:
     assert len(shown["failedLedgers"]) == len(shown["unratedLedgers"]) == MAX_NAMED
 
 
-def test_a_page_of_runs_ends_when_time_runs_out_and_is_continued(ready: Api) -> None:
+def test_a_page_of_runs_ends_early_when_time_runs_out(ready: Api) -> None:
     for number in range(3):
         report_store.save(replace(make_attempt(ended=True), run_id=f"{number:032x}"))
         report_store.enlist(f"{number:032x}", STARTED_AT)
@@ -221,7 +219,7 @@ def test_an_unknown_run_is_404(ready: Api, run_id: str) -> None:
     assert (answer.status, answer.code) == (404, "run_not_found")
 
 
-def test_shards_that_cannot_be_listed_are_named(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_that_cannot_be_listed_is_named(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     pending, tried = settlement_store.pending, []
 
     def broken(shard: str, *after: Any) -> Any:
@@ -239,7 +237,7 @@ def test_shards_that_cannot_be_listed_are_named(many_ledgers: Api, monkeypatch: 
     ]
 
 
-def test_segments_that_the_queue_does_not_take_are_named_and_the_retry_mends_it(
+def test_segments_that_cannot_be_enqueued_are_named_and_completed_by_the_retry(
     many_ledgers: Api, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
 ) -> None:
     with monkeypatch.context() as failing:
@@ -254,11 +252,11 @@ def test_segments_that_the_queue_does_not_take_are_named_and_the_retry_mends_it(
     assert metrics()["BillingRuns"] == 1
     found = report(many_ledgers, RUN_ID)
     assert (found["failures"], found["failedLedgers"], found["status"]) == (0, [], "completed")
-    assert reported(found) == on_invoices(RUN_ID)
+    assert items_and_amount_in(found) == items_and_amount_of(RUN_ID)
 
 
 @pytest.mark.parametrize(("when", "error"), every_fault())
-def test_a_run_in_which_any_call_failed_is_reported_without_counting_anything_twice(
+def test_a_run_that_failed_at_any_call_is_reported_without_counting_anything_twice(
     ready: Api, monkeypatch: pytest.MonkeyPatch, when: When, error: Callable[[], BaseException]
 ) -> None:
     """Whatever fails, the report never says more than was charged; clean retries complete it."""
@@ -273,23 +271,23 @@ def test_a_run_in_which_any_call_failed_is_reported_without_counting_anything_tw
         event = EVENT | {"id": run_id}
         with watched() as calls:
             calls.fail(number, when, error)
-            failed = attempt(lambda: run_billing.handler(event, Context(seconds=0)))  # noqa: B023 - called at once
+            failed = fails(lambda: run_billing.handler(event, Context(seconds=0)))  # noqa: B023 - called at once
             struck = len(calls.made) >= number
         with suppress(RunNotFound):
-            held_against_invoices(run_id)
+            checked_report(run_id)
         if failed:
             run_billing.handler(event, Context(seconds=0))
-        drain()
-        found = held_against_invoices(run_id)
+        deliver_all_segments()
+        found = checked_report(run_id)
         assert found.status == RunStatus.COMPLETED
         if not struck:
             break
     assert list(unsettled(check())) == []
-    assert (found.items, found.amounts["USD"]) == on_invoices(run_id), "nothing failed at all"
+    assert (found.items, found.amounts["USD"]) == items_and_amount_of(run_id), "nothing failed at all"
     assert number > 9, "the first calls list the run, the last ones save and read the report"
 
 
-def attempt(invocation: Callable[[], object]) -> bool:
+def fails(invocation: Callable[[], object]) -> bool:
     """Whether an invocation failed, so that Lambda or the queue makes it again."""
     try:
         invocation()
@@ -298,15 +296,15 @@ def attempt(invocation: Callable[[], object]) -> bool:
     return False
 
 
-def held_against_invoices(run_id: str) -> reports.RunReport:
+def checked_report(run_id: str) -> reports.RunReport:
     found = report_store.report(run_id, clock.now())
-    items, amount = on_invoices(run_id)
+    items, amount = items_and_amount_of(run_id)
     assert found.items <= items
     assert found.amounts.get("USD", Decimal(0)) <= amount
     return found
 
 
-def test_a_report_that_cannot_be_begun_keeps_nobody_from_being_billed(
+def test_ledgers_are_billed_even_if_the_report_cannot_be_saved(
     many_ledgers: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = os.environ["BILLING_RUN_TABLE"]
@@ -322,7 +320,7 @@ def test_a_report_that_cannot_be_begun_keeps_nobody_from_being_billed(
     assert report(many_ledgers, RUN_ID)["status"] == "completed"
 
 
-def test_a_run_that_could_not_be_listed_when_it_began_is_listed_when_it_ends(many_ledgers: Api) -> None:
+def test_a_run_that_could_not_be_listed_at_its_start_is_listed_at_its_end(many_ledgers: Api) -> None:
     with watched() as calls:
         calls.fail(1, "before", timed_out)
         run_billing.handler(EVENT, Context())
@@ -330,17 +328,17 @@ def test_a_run_that_could_not_be_listed_when_it_began_is_listed_when_it_ends(man
     assert (run["runId"], run["status"], run["ledgersSettled"]) == (RUN_ID, "completed", LEDGERS)
 
 
-def test_progress_is_saved_while_a_run_is_under_way(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_saved_during_a_run(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """An invocation that is cut off loses only what it did since."""
     monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
     saved: list[tuple[int, bool]] = []
     save = report_store.save
 
-    def watch(attempt: Attempt) -> None:
-        saved.append((attempt.totals.settled, attempt.ended))
-        if attempt.ended:
+    def watch(fails: Attempt) -> None:
+        saved.append((fails.totals.settled, fails.ended))
+        if fails.ended:
             raise Killed
-        save(attempt)
+        save(fails)
 
     monkeypatch.setattr(report_store, "save", watch)
     with pytest.raises(Killed):
@@ -350,7 +348,7 @@ def test_progress_is_saved_while_a_run_is_under_way(many_ledgers: Api, monkeypat
     assert (found["status"], found["ledgersSettled"]) == ("running", LEDGERS)
 
 
-def test_progress_is_not_saved_all_the_time(many_ledgers: Api) -> None:
+def test_progress_is_not_saved_after_every_ledger(many_ledgers: Api) -> None:
     with watched() as calls:
         run_billing.handler(EVENT, Context())
     # Listed, begun, ended; one more Query than there are shards reads the report.

@@ -18,7 +18,7 @@ from usage_billing.platform import memory, renewal, vault
 PATH = "/api/usage/user/user-1"
 
 
-def test_with_no_keys_stored_no_key_is_right(api: Api) -> None:
+def test_without_stored_keys_every_key_is_401(api: Api) -> None:
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString='{"keys": []}')
     assert api.get(PATH, headers=INTERNAL).status == 401
 
@@ -35,7 +35,9 @@ def test_keys_are_rotated_without_a_gap(api: Api, monkeypatch: pytest.MonkeyPatc
     assert [api.get(PATH, headers=headers).status for headers in (INTERNAL, new)] == [401, 200]
 
 
-def test_a_new_key_is_accepted_soon_and_made_up_keys_cause_few_calls(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_key_is_accepted_soon_and_made_up_keys_cause_few_fetches(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert api.get(PATH, headers=INTERNAL).status == 200
     fetched: list[Any] = []
     events = vault.vault().client.meta.events
@@ -50,7 +52,7 @@ def test_a_new_key_is_accepted_soon_and_made_up_keys_cause_few_calls(api: Api, m
     assert len(fetched) == 1
 
 
-def test_keys_are_compared_in_constant_time_and_all_of_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_keys_are_compared_in_constant_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"first": API_KEY, "second": "another", "third": "one more"}
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(**keys))
     compared, compare = [], hmac.compare_digest
@@ -66,7 +68,7 @@ def test_keys_are_compared_in_constant_time_and_all_of_them(api: Api, monkeypatc
 
 
 @pytest.mark.parametrize("headers", [INTERNAL, bearer()], ids=["key", "token"])
-def test_secrets_that_cannot_be_fetched_are_503_and_not_a_refusal(
+def test_secrets_that_cannot_be_fetched_are_503_instead_of_401(
     api: Api, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ) -> None:
     monkeypatch.setenv("JWT_SECRET_ID", "missing")
@@ -79,7 +81,7 @@ def test_secrets_that_cannot_be_fetched_are_503_and_not_a_refusal(
 
 
 @pytest.mark.parametrize("secret", ["no JSON", "[]", "{}", '{"keys": {}}', '{"keys": null}', "[" * 10_000])
-def test_keys_that_are_no_list_are_our_fault_and_let_nobody_in(api: Api, secret: str) -> None:
+def test_a_secret_without_a_list_of_keys_is_503(api: Api, secret: str) -> None:
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=secret)
     answer = api.get(PATH, headers=INTERNAL)
     assert (answer.status, answer.code) == (503, "identity_provider_unavailable")
@@ -103,7 +105,7 @@ MALFORMED: dict[str, object] = {
 
 
 @pytest.mark.parametrize("entry", MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_key_lets_nobody_in_and_stops_no_other(
+def test_a_malformed_key_is_ignored_and_the_others_work(
     api: Api, entry: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     for keys in ([entry, cloud.api_key("good", "good-key")], [cloud.api_key("good", "good-key"), entry]):
@@ -116,7 +118,7 @@ def test_a_malformed_key_lets_nobody_in_and_stops_no_other(
         caplog.clear()
 
 
-def break_secrets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def make_fetches_fail(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Secrets cannot be fetched any more; what is asked for all the same is in the list."""
     asked: list[str] = []
 
@@ -129,11 +131,11 @@ def break_secrets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("headers", [INTERNAL, bearer()], ids=["key", "token"])
-def test_secrets_that_cannot_be_renewed_are_used_for_a_quarter_of_an_hour(
+def test_cached_secrets_stay_valid_for_15_minutes_if_they_cannot_be_fetched(
     api: Api, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ) -> None:
     assert api.get(PATH, headers=headers).status == 200
-    asked = break_secrets(monkeypatch)
+    asked = make_fetches_fail(monkeypatch)
     pass_time(monkeypatch, vault.CACHE_SECONDS)
     for _ in range(5):
         assert api.get(PATH, headers=headers).status == 200
@@ -147,7 +149,7 @@ def test_secrets_that_cannot_be_renewed_are_used_for_a_quarter_of_an_hour(
 
 
 @pytest.mark.parametrize("secret", ["no JSON", "[]", '{"keys": {}}', '{"keys": [,]}', "[" * 10_000])
-def test_keys_that_cannot_be_read_any_more_are_like_keys_that_cannot_be_fetched(
+def test_cached_keys_stay_valid_for_15_minutes_if_the_secret_becomes_unreadable(
     api: Api, monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
     assert api.get(PATH, headers=INTERNAL).status == 200
@@ -159,16 +161,16 @@ def test_keys_that_cannot_be_read_any_more_are_like_keys_that_cannot_be_fetched(
 
 
 @pytest.mark.parametrize("odd", ['{"id": "a", "id": "a", "sha256": "x"}', '{"id": "a", "sha256": 1e99999}'])
-def test_an_entry_that_is_odd_json_stops_no_other_key(api: Api, odd: str) -> None:
+def test_an_entry_of_unusual_json_does_not_disable_the_other_keys(api: Api, odd: str) -> None:
     secret = f'{{"keys": [{odd}, {json.dumps(cloud.api_key("good", "good-key"))}]}}'
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=secret)
     assert api.get(PATH, headers={"x-api-key": "good-key"}).status == 200
 
 
-def test_secrets_that_can_be_fetched_again_are_renewed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_refreshed_once_they_can_be_fetched_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.get(PATH, headers=INTERNAL).status == 200
     with monkeypatch.context() as broken:
-        break_secrets(broken)
+        make_fetches_fail(broken)
         pass_time(broken, vault.CACHE_SECONDS)
         assert api.get(PATH, headers=INTERNAL).status == 200
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(new="new-key"))

@@ -3,7 +3,7 @@
 from tests.api import Api
 
 
-def test_usage_beyond_the_plan_is_billed_once(api: Api) -> None:
+def test_overage_is_billed_once(api: Api) -> None:
     api.plan()
     assert api.subscribe().status == 200
     first = api.record("e1", 45)

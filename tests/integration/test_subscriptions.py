@@ -10,7 +10,7 @@ SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
 SUBSCRIPTION_PATH = "/api/subscriptions/sub-1"
 
 
-def test_a_subscription_is_answered_as_it_was_put(api: Api) -> None:
+def test_a_subscription_reads_back_as_it_was_put(api: Api) -> None:
     body = SUBSCRIPTION | {"status": "paused", "billingAnchorDay": 31}
     put = api.put(SUBSCRIPTION_PATH, body)
     assert (put.status, put.json) == (200, {"subscriptionId": "sub-1"} | body)
@@ -18,7 +18,7 @@ def test_a_subscription_is_answered_as_it_was_put(api: Api) -> None:
     assert api.put(SUBSCRIPTION_PATH, put.json).json == put.json
 
 
-def test_a_subscription_is_active_and_turns_on_the_first_unless_it_says_otherwise(api: Api) -> None:
+def test_a_subscription_is_active_with_anchor_day_1_by_default(api: Api) -> None:
     answer = api.put(SUBSCRIPTION_PATH, SUBSCRIPTION).json
     assert (answer["status"], answer["billingAnchorDay"]) == ("active", 1)
 
@@ -39,19 +39,19 @@ def test_a_subscription_is_active_and_turns_on_the_first_unless_it_says_otherwis
         pytest.param({"seats": 5}, "seats", id="unknown field"),
     ],
 )
-def test_a_subscription_that_is_wrong_is_refused_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
+def test_an_invalid_subscription_is_rejected_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
     assert invalid_fields(api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | change)) == [field]
     assert api.get(SUBSCRIPTION_PATH).code == "subscription_not_found"
 
 
-def test_a_subscription_keeps_its_user(api: Api) -> None:
+def test_the_user_of_a_subscription_cannot_be_changed(api: Api) -> None:
     api.put(SUBSCRIPTION_PATH, SUBSCRIPTION)
     answer = api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | {"userId": "user-2", "status": "canceled"})
     assert (answer.status, answer.code) == (409, "subscription_user_fixed")
     assert api.get(SUBSCRIPTION_PATH).json["status"] == "active"
 
 
-def test_a_change_of_a_subscription_is_seen_by_the_next_event(ready: Api) -> None:
+def test_the_next_event_sees_a_changed_subscription(ready: Api) -> None:
     assert ready.record("e1").status == 201
     ready.subscribe(status="paused")
     assert ready.record("e2").status == 409

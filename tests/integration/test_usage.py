@@ -47,7 +47,7 @@ UNUSED = {
 }
 
 
-def test_without_usage_it_is_what_the_plan_offers(ready: Api, at: At) -> None:
+def test_without_usage_the_quotas_of_the_plan_are_shown(ready: Api, at: At) -> None:
     at(NOON)
     unused = EMPTY | {"usage": [UNUSED]}
     assert ready.get(USAGE).json == unused
@@ -57,7 +57,7 @@ def test_without_usage_it_is_what_the_plan_offers(ready: Api, at: At) -> None:
     assert ready.get(RECORDS).json == {"records": []}
 
 
-def test_a_period_that_has_ended_shows_only_what_was_used(ready: Api, at: At) -> None:
+def test_a_past_period_shows_only_used_types(ready: Api, at: At) -> None:
     at(NOON)
     ready.plan(usage_type="report")
     ready.record("e1", 7, occurredAt="2026-10-20T00:00:00Z")
@@ -76,7 +76,7 @@ def test_a_subscription_on_a_plan_without_quotas_has_an_empty_list(api: Api, at:
     assert api.get(USAGE).json == EMPTY
 
 
-def test_a_ledger_shows_its_own_terms_and_what_is_unused_those_of_today(ready: Api, at: At) -> None:
+def test_used_types_show_their_ledgers_terms_and_unused_types_the_current_quota(ready: Api, at: At) -> None:
     at(NOON)
     ready.plan(usage_type="report", limit=5)
     ready.record("e1", 7)
@@ -92,7 +92,7 @@ def test_a_ledger_shows_its_own_terms_and_what_is_unused_those_of_today(ready: A
     assert moved == [("assessment", 50), ("photo", 9), ("unrated", None)], "of another plan only what was used"
 
 
-def test_quotas_are_remembered_for_a_minute(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quotas_are_cached_for_a_minute(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 59.9, 59.9, 60.0, 60.0])
     monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     first = ["GetItem", "Query", "Query"]
@@ -117,20 +117,20 @@ MIXED = ["assessment", "b", "c", "report", "report+", "x", "z"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 100])
-def test_usage_comes_by_usage_type_page_by_page(mixed: Api, limit: int) -> None:
+def test_usage_is_listed_by_usage_type_in_pages(mixed: Api, limit: int) -> None:
     pages = mixed.walk(USAGE, "usage", limit=limit)
     assert [each["usageType"] for page in pages for each in page] == MIXED
     assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
     assert [each["used"] for page in pages for each in page] == [1, 0, 1, 1, 0, 1, 0]
 
 
-def test_usage_of_a_day_comes_page_by_page_too(mixed: Api, at: At) -> None:
+def test_usage_of_a_past_period_has_pages_too(mixed: Api, at: At) -> None:
     at("2026-12-20T00:00:00Z")
     pages = mixed.walk(USAGE, "usage", limit=3, period="2026-11-20")
     assert [[each["usageType"] for each in page] for page in pages] == [["assessment", "c", "report"], ["x"]]
 
 
-def test_a_list_goes_on_in_the_period_in_which_it_began(mixed: Api, at: At) -> None:
+def test_a_cursor_stays_in_its_period(mixed: Api, at: At) -> None:
     first = mixed.get(USAGE, query={"limit": "1"}).json
     at("2026-12-01T00:00:00Z")
     rest = mixed.get(USAGE, query={"cursor": first["nextCursor"]}).json
@@ -140,7 +140,7 @@ def test_a_list_goes_on_in_the_period_in_which_it_began(mixed: Api, at: At) -> N
     assert (answer.status, answer.code) == (422, "validation_error")
 
 
-def test_a_users_usage_begins_each_subscription_and_says_where_it_goes_on(mixed: Api, monkeypatch: Any) -> None:
+def test_the_usage_of_a_user_has_a_cursor_for_each_long_subscription(mixed: Api, monkeypatch: Any) -> None:
     import get_user_usage
 
     monkeypatch.setattr(get_user_usage, "USAGE_TYPES", 3)
@@ -153,7 +153,7 @@ def test_a_users_usage_begins_each_subscription_and_says_where_it_goes_on(mixed:
     assert [each["usageType"] for each in rest["usage"]] == MIXED[3:]
 
 
-def test_the_largest_answers_fit_through_lambda() -> None:
+def test_the_largest_responses_fit_the_limit_of_lambda() -> None:
     """The worst ids, names and numbers there can be, 200 in a period; as Lambda sends them: JSON in a JSON text."""
     import get_user_usage
 
@@ -174,7 +174,7 @@ def test_the_largest_answers_fit_through_lambda() -> None:
 
 
 @pytest.mark.parametrize("after", ["", "!", "#", "#plan", "zzz", "\U0010ffff"])
-def test_a_cursor_that_somebody_made_up_breaks_nothing(mixed: Api, after: str) -> None:
+def test_a_made_up_cursor_causes_no_error(mixed: Api, after: str) -> None:
     for path, cursor in [
         (USAGE, ("2026-11-01T00:00:00Z", after)),
         ("/api/usage/quotas/business", (after,)),
@@ -187,7 +187,7 @@ def test_a_cursor_that_somebody_made_up_breaks_nothing(mixed: Api, after: str) -
         assert (answer.status, answer.code) == (422, "validation_error")
 
 
-def test_usage_is_told_by_usage_type_in_every_detail(ready: Api, at: At) -> None:
+def test_every_field_of_usage(ready: Api, at: At) -> None:
     at(NOON)
     ready.plan(usage_type="report", limit=Decimal("2.5"), price="0.0033")
     ready.record("e1", 45)
@@ -241,7 +241,7 @@ def test_usage_is_told_by_usage_type_in_every_detail(ready: Api, at: At) -> None
     }
 
 
-def test_quantities_are_numbers_and_money_is_text(ready: Api) -> None:
+def test_quantities_are_numbers_and_amounts_are_strings(ready: Api) -> None:
     ready.record(quantity=60)
     text = ready.get(USAGE).text
     assert '"used":60,' in text
@@ -258,7 +258,7 @@ def test_quantities_are_numbers_and_money_is_text(ready: Api) -> None:
         pytest.param("2001-01-01", "2000-12-15", "2001-01-15", None, id="long ago"),
     ],
 )
-def test_a_day_selects_the_period_that_holds_it(
+def test_a_day_selects_the_period_that_contains_it(
     api: Api, at: At, *, day: str, start: str, end: str, used: int | None
 ) -> None:
     at(NOON)
@@ -273,7 +273,7 @@ def test_a_day_selects_the_period_that_holds_it(
     assert [record["quantity"] for record in records] == ([] if used is None else [used])
 
 
-def test_without_a_day_it_is_the_current_period(ready: Api, at: At) -> None:
+def test_without_a_day_the_current_period_is_shown(ready: Api, at: At) -> None:
     at("2026-11-30T23:59:59Z")
     ready.record("e1", 7)
     at("2026-12-01T00:00:00Z")
@@ -282,7 +282,7 @@ def test_without_a_day_it_is_the_current_period(ready: Api, at: At) -> None:
     assert ready.get(RECORDS).json == {"records": []}
 
 
-def test_a_users_usage_is_that_of_each_subscription_page_by_page(ready: Api, at: At) -> None:
+def test_the_usage_of_a_user_lists_each_subscription_in_pages(ready: Api, at: At) -> None:
     at(NOON)
     for name, anchor in (("sub-3", 31), ("sub-2", 15)):
         ready.subscribe(name, billingAnchorDay=anchor)

@@ -11,11 +11,11 @@ NOON = "2026-11-20T12:00:00Z"
 RECORDS = "/api/usage/subscription/sub-1/records"
 
 
-def ids(pages: list[list[dict[str, Any]]]) -> list[str]:
+def event_ids(pages: list[list[dict[str, Any]]]) -> list[str]:
     return [record["eventId"] for page in pages for record in page]
 
 
-def test_a_record_is_told_in_every_detail(ready: Api, at: At) -> None:
+def test_every_field_of_a_record(ready: Api, at: At) -> None:
     at(NOON)
     ready.record("e1", 60, occurredAt="2026-11-19T00:00:00Z", metadata={"a": 1})
     record = {
@@ -69,27 +69,27 @@ ALL = ["a1", "a2", "a3", "r1", "r2", "r3", "r4", "z1"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 7, 8, 9, 100])
-def test_records_come_by_usage_type_and_sequence_page_by_page(many: Api, limit: int) -> None:
+def test_records_are_listed_by_usage_type_and_sequence_in_pages(many: Api, limit: int) -> None:
     pages = many.walk(RECORDS, "records", limit=limit)
-    assert ids(pages) == ALL
+    assert event_ids(pages) == ALL
     assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
 
 
-def test_records_of_one_usage_type(many: Api) -> None:
+def test_records_can_be_filtered_by_usage_type(many: Api) -> None:
     for limit in (1, 2, 100):
-        assert ids(many.walk(RECORDS, "records", limit=limit, usageType="report")) == ["r1", "r2", "r3", "r4"]
+        assert event_ids(many.walk(RECORDS, "records", limit=limit, usageType="report")) == ["r1", "r2", "r3", "r4"]
     assert many.get(RECORDS, query={"usageType": "rep"}).json == {"records": []}
 
 
-def test_what_is_recorded_while_a_list_is_read_is_read_too(many: Api) -> None:
+def test_events_recorded_while_a_list_is_read_are_included(many: Api) -> None:
     first = many.get(RECORDS, query={"limit": "5"}).json
     many.record("r5", usageType="report")
     many.record("a4")
     rest = many.get(RECORDS, query={"limit": "100", "cursor": first["nextCursor"]}).json
-    assert ids([first["records"], rest["records"]]) == [*ALL[:-1], "r5", "z1"]
+    assert event_ids([first["records"], rest["records"]]) == [*ALL[:-1], "r5", "z1"]
 
 
-def test_a_cursor_is_of_its_list_only(many: Api, at: At) -> None:
+def test_a_cursor_works_only_for_its_own_list(many: Api, at: At) -> None:
     records = many.get(RECORDS, query={"limit": "1"}).json["nextCursor"]
     many.plan(usage_type="report")
     quotas = many.get("/api/usage/quotas/business", query={"limit": "1"}).json["nextCursor"]
@@ -106,9 +106,7 @@ def test_a_cursor_is_of_its_list_only(many: Api, at: At) -> None:
         assert [(fault["field"], fault["code"]) for fault in answer.json["errors"]] == [("cursor", "invalid")]
 
 
-def test_a_page_ends_early_where_the_index_lags_and_nothing_is_skipped(
-    many: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_ends_early_if_the_index_lags_and_nothing_is_skipped(many: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     from usage_billing.usage import store as ledger_store
 
     whole = ledger_store.entries
@@ -117,14 +115,14 @@ def test_a_page_ends_early_where_the_index_lags_and_nothing_is_skipped(
             ledger_store, "entries", lambda key, after, limit: whole(key, after, limit)[: max(0, 2 - after)]
         )
         page = many.get(RECORDS).json
-        assert ids([page["records"]]) == ["a1", "a2"]
+        assert event_ids([page["records"]]) == ["a1", "a2"]
         again = many.get(RECORDS, query={"cursor": page["nextCursor"]}).json
         assert again == {"records": [], "nextCursor": page["nextCursor"]}
     rest = many.get(RECORDS, query={"cursor": again["nextCursor"]}).json["records"]
-    assert ids([page["records"], rest]) == ALL
+    assert event_ids([page["records"], rest]) == ALL
 
 
-def test_an_index_with_a_gap_is_read_up_to_the_gap(many: Api) -> None:
+def test_an_index_with_a_missing_entry_is_read_up_to_the_gap(many: Api) -> None:
     from usage_billing.platform.tables import UsageTable
     from usage_billing.usage import store as ledger_store
 
