@@ -22,7 +22,7 @@ from tests.template import functions, handler_module
 INTERNAL = {"x-api-key": API_KEY}
 
 
-def token(sub: str = "user-1", role: str | None = None, *, secret: str = JWT_SECRET, **claims: Any) -> str:
+def token(sub: str | None = "user-1", role: Any = None, *, secret: str = JWT_SECRET, **claims: Any) -> str:
     """A token like those of an identity provider. A claim that is None is left out."""
     standard = {"sub": sub, "role": role, "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 86_400}
     return jwt.encode({k: v for k, v in (standard | claims).items() if v is not None}, secret, algorithm="HS256")

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
+import pytest
 
 from tests.conftest import REGION
-from usage_billing.billing.model import RunTotals
+from usage_billing.billing.model import RunSegment, RunTotals
 from usage_billing.billing.reports import Attempt
 
 LEDGERS = 12
@@ -40,6 +41,11 @@ def take_segments() -> list[str]:
             found.append(message["Body"])
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     return found
+
+
+def refuse_hand_over(_: RunSegment) -> None:
+    """Fail the test if a run that has enough time hands over a segment."""
+    pytest.fail("the run handed over a segment")
 
 
 def make_attempt(revision: int = 1, *, segment: str = "first", name: str = "a", **changes: Any) -> Attempt:

@@ -1,4 +1,4 @@
-"""A subscription whose anchor day is changed keeps its history, and gives no allowance twice."""
+"""Changing the anchor day keeps the history and gives no included units twice."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.clocks import At
 
 @pytest.fixture
 def changed(ready: Api, at: At) -> Api:
-    """60 assessments on 5 October, billed; then, on 20 October, another anchor day."""
+    """60 assessments on 5 October, billed. On 20 October the anchor day changes from 1 to 15."""
     at("2026-10-05T12:00:00Z")
     ready.record("october", 60)
     ready.bill()
@@ -45,7 +45,7 @@ def test_a_short_period_ends_on_the_new_anchor_day(changed: Api, at: At) -> None
 
 
 def test_anchor_days_30_and_31_do_not_share_a_ledger(ready: Api, at: At) -> None:
-    """Anchor days 30 and 31 begin a period on the same day in November, and end it on different ones."""
+    """Both start a period on 30 November, but the periods end on different days."""
     ready.subscribe("sub-2", billingAnchorDay=30)
     at("2026-11-30T12:00:00Z")
     ready.record("e1", 60, subscriptionId="sub-2")

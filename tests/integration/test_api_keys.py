@@ -1,4 +1,4 @@
-"""Making and revoking API keys, also when several people do it at the same time."""
+"""Creating and revoking API keys, also when several people do it at the same time."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def vault(api: Api) -> Any:
 
 @pytest.fixture
 def keys(vault: Any, monkeypatch: pytest.MonkeyPatch) -> ApiKeys:
-    """No keys yet, in a secret of the test's own."""
+    """An empty list of keys, in a secret of the test's own."""
     return keys_in_secret(vault, monkeypatch, '{"keys": []}')
 
 
@@ -34,7 +34,7 @@ def keys_in_secret(vault: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> Ap
 
 
 def other_client(keys: ApiKeys) -> ApiKeys:
-    """The same keys for somebody else."""
+    """Another client for the same keys."""
     return ApiKeys(boto3.client("secretsmanager"), keys._secret)
 
 
@@ -90,7 +90,7 @@ def test_a_secret_that_is_not_a_list_of_keys_is_not_overwritten(
 def interrupt_before_the_label_moves(
     keys: ApiKeys, monkeypatch: pytest.MonkeyPatch, interrupt: Callable[[], object]
 ) -> None:
-    """Let something happen once between reading the keys and making the new ones current."""
+    """Call `interrupt` once, after the keys are read and before the new ones become current."""
     move, pending = keys._vault.update_secret_version_stage, [interrupt]
 
     def moved(**call: Any) -> Any:
@@ -117,7 +117,7 @@ def test_creating_a_key_does_not_undo_a_concurrent_revocation(keys: ApiKeys, mon
 
 
 def test_a_retried_change_that_already_took_effect_is_made_once(keys: ApiKeys, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK repeats a call whose answer was lost; the second time the label is not where it was."""
+    """The SDK repeats a call whose response was lost. By then the label has already moved."""
     move = keys._vault.update_secret_version_stage
 
     def twice(**call: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Batches: each event on its own, one ledger's events together."""
+"""Batches: each event has its own result, and the events of a ledger share transactions."""
 
 from decimal import Decimal
 from typing import Any
@@ -61,7 +61,7 @@ def test_events_without_an_id_are_separate_events(ready: Api) -> None:
     [
         pytest.param(1, 1, id="one event"),
         pytest.param(99, 1, id="a full transaction"),
-        pytest.param(100, 2, id="one more"),
+        pytest.param(100, 2, id="one event more"),
         pytest.param(500, 6, id="the largest batch"),
     ],
 )
@@ -86,7 +86,7 @@ def test_a_batch_can_span_many_ledgers(ready: Api) -> None:
 
 @pytest.mark.parametrize("known", [0, 40, 99])
 def test_a_batch_sent_again_is_replayed_completely(ready: Api, known: int) -> None:
-    """As after a time-out of which nobody knows how far it came."""
+    """After a timeout the caller does not know which events were recorded."""
     batch = [event_body(f"e{number}", number + 1) for number in range(150)]
     if known:
         send_batch(ready, *batch[:known])
@@ -133,20 +133,20 @@ def test_99_entries_and_a_head_fit_into_a_dynamodb_transaction(ready: Api) -> No
 
 
 @pytest.mark.parametrize(
-    ("bad", "fault"),
+    ("bad", "detail"),
     [
-        pytest.param(7, "must be a JSON object", id="no object"),
+        pytest.param(7, "must be a JSON object", id="not an object"),
         pytest.param(None, "must be a JSON object", id="null"),
         pytest.param({f"k{n}": 1 for n in range(10_000)}, "must have at most 20 fields", id="thousands of fields"),
-        pytest.param({"eventId": "\ud800", "quantity": 1}, "", id="half a character as its id"),
-        pytest.param({"eventId": "e" * 10_000}, "", id="an endless id"),
-        pytest.param(event_body("b", metadata={"\ud800": 1}), "", id="half a character in the metadata"),
+        pytest.param({"eventId": "\ud800", "quantity": 1}, "", id="a lone surrogate in the id"),
+        pytest.param({"eventId": "e" * 10_000}, "", id="a very long id"),
+        pytest.param(event_body("b", metadata={"\ud800": 1}), "", id="a lone surrogate in the metadata"),
     ],
 )
-def test_a_bad_event_does_not_fail_the_others(ready: Api, bad: Any, fault: str) -> None:
+def test_a_bad_event_does_not_fail_the_others(ready: Api, bad: Any, detail: str) -> None:
     answer = send_batch(ready, event_body("a"), bad, event_body("c"))
     assert statuses(answer) == ["recorded", "rejected", "recorded"]
     rejected = answer.json["results"][1]
-    assert fault in rejected["problem"]["detail"]
+    assert detail in rejected["problem"]["detail"]
     assert len(answer.text.encode()) < 10_000
     ledgers.check()

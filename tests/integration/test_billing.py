@@ -1,4 +1,4 @@
-"""Billing: what is charged, on which invoice, and what a failure leaves behind."""
+"""Billing: what is charged, on which invoice, and what stays pending after a failure."""
 
 import logging
 from decimal import Decimal
@@ -16,7 +16,7 @@ NOTHING = {"status": "completed", "ledgersSettled": 0, "itemsCreated": 0, "failu
 
 
 def run_billing(api: Api, **scope: str) -> dict[str, Any]:
-    """A run's answer, without its id."""
+    """Run billing. Return the response without the id of the run."""
     answer = api.bill(**scope)
     assert answer.status == 200, answer.text
     assert len(answer.json["runId"]) == 32
@@ -250,7 +250,7 @@ def test_a_finalized_invoice_gets_no_more_items_and_does_not_block_others(
     assert "invoice_not_draft" in [getattr(record, "code", None) for record in caplog.records]
     [invoice] = invoices(ready)
     assert (invoice["status"], invoice["total"], invoice["itemCount"]) == ("finalized", "100.00", 1)
-    assert len(list(unsettled(check()))) == 1, "the charge waits and is not lost"
+    assert len(list(unsettled(check()))) == 1, "the charge stays pending"
     assert ready.get("/api/usage/subscription/sub-1").json["usage"][0]["billedQuantity"] == 10
 
 
@@ -267,7 +267,7 @@ def test_included_usage_is_settled_even_if_the_invoice_is_finalized(ready: Api, 
 def test_a_charge_in_another_currency_than_the_invoice_stays_pending(
     ready: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A plan changed in the middle of a period to one in another currency."""
+    """The subscription moves to a plan in another currency in the middle of a period."""
     put_quota_in_euros(ready)
     ready.record("e1", 60)
     ready.bill()

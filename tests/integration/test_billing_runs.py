@@ -1,4 +1,4 @@
-"""The daily run: its schedule, its queue, its deadline."""
+"""The daily billing run: its schedule, its run segments and its deadline."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def test_a_run_without_time_continues_in_segments_until_all_ledgers_are_settled(
         assert invocations < 50
     assert list(unsettled(check())) == []
     assert max(settled) <= 2
-    assert len(runs) == 1, "it is one run"
+    assert len(runs) == 1, "all segments belong to one run"
     assert {item["runId"] for n in range(LEDGERS) for item in many_ledgers.items(f"sub-{n}")} == runs
 
 
@@ -134,9 +134,9 @@ def no_heads(keys: Sequence[LedgerKey]) -> NoReturn:
 
 
 def half_of_the_heads(
-    keys: Sequence[LedgerKey], read: Callable[..., Any] = ledger_store.heads_of
+    keys: Sequence[LedgerKey], read: Callable[[Sequence[LedgerKey]], dict[LedgerKey, Head]] = ledger_store.heads_of
 ) -> dict[LedgerKey, Head]:
-    """DynamoDB may leave out what it has no capacity for."""
+    """DynamoDB may leave out items for lack of capacity."""
     return read(keys[::2])
 
 

@@ -1,4 +1,4 @@
-"""Bodies and parameters that are not what an endpoint takes: always a 4xx that names the field, never a 5xx."""
+"""Invalid bodies and parameters: always a 4xx that names the field, never a 5xx."""
 
 import gzip
 import json
@@ -15,16 +15,16 @@ EVENT = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment
 
 
 def record_raw(api: Api, **fields: str) -> Answer:
-    """Record an event whose JSON is written here, so that nothing tidies it up on the way."""
+    """Record an event. Each field is given as JSON text, so that nothing normalizes it on the way."""
     texts = {name: json.dumps(value) for name, value in EVENT.items()} | fields
     return api.post(RECORD, raw="{" + ",".join(f'"{name}":{text}' for name, text in texts.items()) + "}")
 
 
 def validation_errors(answer: Answer) -> dict[str, str]:
-    """What is said to be wrong: a message a field."""
+    """The message for each invalid field."""
     assert (answer.status, answer.code) == (422, "validation_error"), answer.text
     found = {fault["field"]: fault["message"] for fault in answer.json["errors"]}
-    assert len(found) == len(answer.json["errors"]), "one entry a field"
+    assert len(found) == len(answer.json["errors"]), "one error per field"
     assert all(set(fault) == {"field", "code", "message"} for fault in answer.json["errors"])
     return found
 
@@ -32,19 +32,19 @@ def validation_errors(answer: Answer) -> dict[str, str]:
 @pytest.mark.parametrize(
     "raw",
     [
-        pytest.param("{", id="cut off"),
+        pytest.param("{", id="incomplete"),
         pytest.param("quantity=1", id="a form"),
         pytest.param("<event/>", id="XML"),
         pytest.param('{"quantity": NaN}', id="NaN"),
         pytest.param('{"quantity": -Infinity}', id="infinity"),
-        pytest.param('{"quantity": 1, "quantity": 2}', id="a key twice"),
-        pytest.param('{"metadata": {"a": 1, "a": 1}}', id="a key twice inside"),
+        pytest.param('{"quantity": 1, "quantity": 2}', id="a duplicate key"),
+        pytest.param('{"metadata": {"a": 1, "a": 1}}', id="a duplicate key in a nested object"),
         pytest.param("[" * 16_000, id="16,000 brackets"),
         pytest.param('{"a":' * 3_000, id="3,000 braces"),
         pytest.param('{"quantity": %s}' % ("1" * 5000), id="a number of 5000 digits"),
         pytest.param('{"quantity": 1e999999999}', id="an exponent that would fill the memory"),
         pytest.param('{"metadata": {"a": 1e999999999}}', id="the same, in the metadata"),
-        pytest.param('{"quantity": 1e99999999999999999999}', id="an exponent that no number can have"),
+        pytest.param('{"quantity": 1e99999999999999999999}', id="an exponent that is out of range"),
         pytest.param("\ufeff{}", id="a byte order mark"),
         pytest.param("\x00", id="a null byte"),
     ],
@@ -77,20 +77,20 @@ def test_invalid_json_is_explained_with_its_position(ready: Api, raw: str, detai
 
 
 NOT_UTF8 = {
-    "a byte that never occurs": b'{"userId": "\xff"}',
+    "an invalid byte": b'{"userId": "\xff"}',
     "Latin-1": b'{"userId": "\xe4"}',
-    "cut off": b'{"userId": "\xf0\x9f\x92"}',
-    "overlong": b'{"userId": "\xc0\xaf"}',
-    "half a character": b'{"userId": "\xed\xa0\x80"}',
+    "an incomplete character": b'{"userId": "\xf0\x9f\x92"}',
+    "an overlong encoding": b'{"userId": "\xc0\xaf"}',
+    "a surrogate": b'{"userId": "\xed\xa0\x80"}',
     "UTF-16": '{"userId": "user-1"}'.encode("utf-16"),
     "in the metadata": b'{"metadata": {"a": "\xff"}}',
-    "as the name of a field": b'{"\xff": 1}',
+    "in the name of a field": b'{"\xff": 1}',
 }
 
 
 @pytest.mark.parametrize("path", [RECORD, "/api/usage/batch"])
 @pytest.mark.parametrize("raw", NOT_UTF8.values(), ids=NOT_UTF8)
-@pytest.mark.parametrize("as_text", [False, True], ids=["in base64", "as API Gateway makes text of it"])
+@pytest.mark.parametrize("as_text", [False, True], ids=["in base64", "decoded by API Gateway"])
 def test_a_body_that_is_not_utf_8_is_rejected_instead_of_guessed(
     ready: Api, path: str, raw: bytes, *, as_text: bool
 ) -> None:
@@ -201,35 +201,35 @@ def test_invalid_base64_is_400(ready: Api) -> None:
         pytest.param("userId", '""', id="empty user"),
         pytest.param("subscriptionId", '"a#b"', id="a separator in an id"),
         pytest.param("subscriptionId", '"a/b"', id="a slash in an id"),
-        pytest.param("usageType", '"%s"' % ("x" * 129), id="129 letters"),
+        pytest.param("usageType", '"%s"' % ("x" * 129), id="129 characters"),
         pytest.param("usageType", '"a\\u0000"', id="a null character"),
-        pytest.param("usageType", '"\\ud800"', id="half a character"),
+        pytest.param("usageType", '"\\ud800"', id="a lone surrogate"),
         pytest.param("usageType", '"a\\n"', id="a line break at the end"),
         pytest.param("eventId", '""', id="empty event id"),
         pytest.param("eventId", '"a b"', id="a space in an event id"),
         pytest.param("eventId", "1", id="event id as a number"),
         pytest.param("occurredAt", '"2026-11-01T12:00:00"', id="no time zone"),
-        pytest.param("occurredAt", '"2026-11-01"', id="a day"),
-        pytest.param("occurredAt", "1793534400", id="seconds"),
+        pytest.param("occurredAt", '"2026-11-01"', id="a date"),
+        pytest.param("occurredAt", "1793534400", id="Unix time"),
         pytest.param("occurredAt", '"now, more or less, I think"', id="words"),
-        pytest.param("occurredAt", '"9999-12-31T23:59:59-23:00"', id="behind the last year"),
+        pytest.param("occurredAt", '"9999-12-31T23:59:59-23:00"', id="after the year 9999 in UTC"),
         pytest.param("metadata", "[]", id="metadata as a list"),
         pytest.param("metadata", "null", id="metadata null"),
         pytest.param("metadata", '{"a":{"b":{"c":{}}}}', id="metadata too deep"),
         pytest.param("metadata", '{"a":' + "[" * 900 + "]" * 900 + "}", id="metadata 900 deep"),
         pytest.param("metadata", '{"a":"%s"}' % ("x" * 2048), id="metadata too large"),
         pytest.param("metadata", '{"a":1e4200}', id="metadata too large when written out"),
-        pytest.param("metadata", '{"a":"\\udc00"}', id="half a character in metadata"),
+        pytest.param("metadata", '{"a":"\\udc00"}', id="a lone surrogate in metadata"),
         pytest.param("metadata", json.dumps({f"k{n}": 1 for n in range(51)}), id="51 keys"),
         pytest.param("quantities", "1", id="an unknown field"),
         pytest.param("user_id", '"user-1"', id="a field in snake_case"),
-        pytest.param("\\ud800", "1", id="an unknown field that is no text"),
+        pytest.param("\\ud800", "1", id="an unknown field with a lone surrogate"),
     ],
 )  # fmt: skip
 def test_an_invalid_field_is_named(ready: Api, field: str, text: str) -> None:
     answer = record_raw(ready, **{field: text})
-    [(named, message)] = validation_errors(answer).items()
-    assert named == ("body" if field == "\\ud800" else field)
+    [(name, message)] = validation_errors(answer).items()
+    assert name == ("body" if field == "\\ud800" else field)
     assert 5 < len(message) <= 200
     assert ledgers.read() == [], "nothing was recorded"
 
@@ -272,7 +272,7 @@ def test_long_input_is_not_quoted_in_full(ready: Api) -> None:
         pytest.param(["0.1", "0.2"], "0.3", id="what floats get wrong"),
         pytest.param(["0.1"] * 10, "1", id="ten tenths"),
         pytest.param(["1e2", "1E-2"], "100.01", id="exponents"),
-        pytest.param(["999999999999.999999999", "0.000000001"], "1000000000000", id="all the digits there are"),
+        pytest.param(["999999999999.999999999", "0.000000001"], "1000000000000", id="the maximum number of digits"),
         pytest.param(["123456789.123456789", "0.000000011"], "123456789.1234568", id="more than a float can hold"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Large and troubled deliveries: what they cost, where they stop, and what comes back."""
+"""The consumer of the usage queue: its cost, its time limits, and the messages that are delivered again."""
 
 import os
 import time
@@ -107,11 +107,11 @@ def test_the_queues_timeouts_fit_the_consumers() -> None:
     assert queue["RedrivePolicy"]["maxReceiveCount"] == consumer.MAX_RECEIVES
     delays = [Message("m", "", "receipt", receives).delay for receives in range(1, consumer.MAX_RECEIVES)]
     assert delays == sorted(delays)
-    assert sum(delays) > 8 * 3600, "so long may the database be away"
+    assert sum(delays) > 8 * 3600, "the database may be unavailable that long"
     assert max(delays) <= 43_200 - queue["VisibilityTimeout"], "SQS hides no message for longer"
 
 
-# --- One id many times ----------------------------------------------------------------------------
+# --- Copies of one event ----------------------------------------------------------------------------
 
 
 def test_copies_of_an_event_cost_no_extra_calls(ready: Api) -> None:
@@ -121,7 +121,7 @@ def test_copies_of_an_event_cost_no_extra_calls(ready: Api) -> None:
     with watched() as calls:
         assert consume(queue_messages(*[event_body("b", 2)] * 40, event_body("b", 3))) == []
     assert calls.made.count("TransactWriteItems") == 1
-    assert len(calls.made) <= len(once.made) + 1, "and the dead event of the one that conflicts"
+    assert len(calls.made) <= len(once.made) + 1, "plus one for the dead event of the conflict"
     assert used() == {"sub-1": 4}
     [row] = dead()
     assert row["code"] == "event_id_conflict"
@@ -170,7 +170,7 @@ def test_copies_share_the_failure_of_the_first(ready: Api) -> None:
     assert ledgers.read() == []
 
 
-# --- Many that cannot be recorded -----------------------------------------------------------------
+# --- Events that cannot be recorded -----------------------------------------------------------------
 
 
 def test_an_unknown_subscription_is_looked_up_once_and_all_its_events_are_dead_lettered(
@@ -196,11 +196,11 @@ def test_a_paused_subscription_is_looked_up_once(ready: Api) -> None:
     assert {(row["event_id"], row["code"]) for row in dead()} == {(f"e{n}", "subscription_inactive") for n in range(5)}
 
 
-# --- Lost races, and what may pass ----------------------------------------------------------------
+# --- Lost races and other failures ----------------------------------------------------------------
 
 
 def test_the_retry_limit_applies_to_each_transaction(ready: Api) -> None:
-    """Every transaction of a long ledger comes through at its last try."""
+    """Each of three transactions succeeds at its last attempt."""
     found = [queue_message(f"m{n}", *(event_body(f"e{n}-{each}") for each in range(99))) for n in range(3)]
     tried: list[object] = []
 
@@ -220,8 +220,8 @@ def test_the_retry_limit_applies_to_each_transaction(ready: Api) -> None:
     ("error", "code"),
     [
         pytest.param(lambda: transaction_conflict(2), "ledger_busy", id="lost races"),
-        pytest.param(timed_out, "database_unavailable", id="no answer"),
-        pytest.param(validation_exception, "internal_error", id="a fault of ours"),
+        pytest.param(timed_out, "database_unavailable", id="timeout"),
+        pytest.param(validation_exception, "internal_error", id="a validation exception"),
     ],
 )
 def test_the_last_delivery_dead_letters_the_remaining_events_with_their_reason(
@@ -241,7 +241,7 @@ def test_the_last_delivery_dead_letters_the_remaining_events_with_their_reason(
 
 
 def test_events_are_dead_lettered_only_when_the_rest_of_their_message_is_done(ready: Api) -> None:
-    """Else each delivery would dead-letter them once more."""
+    """Otherwise each delivery would dead-letter them once more."""
     found = [queue_message("m", event_body("dead", subscriptionId="unheard-of"), event_body("a"))]
     with watched() as calls:
         calls.fail_where(transaction_on("sub-1"), timed_out)
@@ -274,22 +274,23 @@ def test_a_validation_exception_does_not_change_the_results_of_other_events(read
     assert problems == [500, None, 422]
 
 
-# --- When a message comes again -----------------------------------------------------------------
+# --- Postponed messages -----------------------------------------------------------------
 
 
 def messages_in_flight(number: int) -> list[dict[str, Any]]:
-    """So many messages with an event each, received from the queue and not ended."""
+    """Messages with one event each, received from the queue but not deleted."""
     sqs, url = boto3.client("sqs"), os.environ["USAGE_QUEUE_URL"]
     for each in queue_messages(*(event_body(f"e{n}") for n in range(number))):
         sqs.send_message(QueueUrl=url, MessageBody=each["Body"])
     found: list[dict[str, Any]] = []
     while len(found) < number:
-        found += sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=1800)["Messages"]
+        received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=1800)
+        found += [dict(message) for message in received["Messages"]]
     return found
 
 
 def hidden_seconds() -> set[int]:
-    """For how long the queue still hides its messages."""
+    """The seconds for which the queue still hides its messages."""
     name = os.environ["USAGE_QUEUE_URL"].rpartition("/")[2]
     [queue] = [
         backend.queues[name]
@@ -308,7 +309,7 @@ def test_a_failed_message_is_delivered_again_with_growing_delays(ready: Api, rec
         assert len(consume(found, receives=receives)) == 12
     [hidden] = hidden_seconds()
     assert abs(hidden - seconds) <= 1
-    assert calls.made.count("ChangeMessageVisibilityBatch") == 2, "ten with each call"
+    assert calls.made.count("ChangeMessageVisibilityBatch") == 2, "ten messages per call"
 
 
 def test_a_recorded_message_is_not_postponed(ready: Api) -> None:

@@ -1,4 +1,4 @@
-"""Every way in which credentials can be wrong, and what the caller is told."""
+"""Credentials of requests: valid, missing, expired, and invalid in every possible way."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ def b64(part: bytes) -> str:
 
 
 def signed(header: dict[str, Any], claims: dict[str, Any], algorithm: str = "sha256") -> str:
-    """A token with the right signature, as nobody's library would make it."""
+    """A correctly signed token with a header and claims that no library would write."""
     content = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(claims).encode())}"
     digest = hmac.new(JWT_SECRET.encode(), content.encode(), algorithm).digest()
     return f"{content}.{b64(digest)}"
@@ -42,21 +42,21 @@ INVALID = {
     "scheme and a space": "Bearer ",
     "garbage": "Bearer garbage",
     "garbage in three parts": "Bearer a.b.c",
-    "not ASCII": "Bearer ä.ö.ü",
-    "half a character": "Bearer \udcff",
+    "non-ASCII": "Bearer ä.ö.ü",
+    "lone surrogate": "Bearer \udcff",
     "two tokens": f"Bearer {token()} {token()}",
-    "header is no JSON": f"Bearer {b64(b'{')}.{b64(b'{}')}.x",
+    "header is not JSON": f"Bearer {b64(b'{')}.{b64(b'{}')}.x",
     "header is a list": f"Bearer {b64(b'[]')}.{b64(b'{}')}.x",
     "claims are a list": f"Bearer {jwt.api_jws.encode(b'[]', JWT_SECRET, algorithm='HS256')}",
-    "claims are nested without end": f"Bearer {jwt.api_jws.encode(b'[' * 100_000, JWT_SECRET, algorithm='HS256')}",
+    "claims are nested too deeply": f"Bearer {jwt.api_jws.encode(b'[' * 100_000, JWT_SECRET, algorithm='HS256')}",
     "not yet valid": f"Bearer {token(nbf=NOW + 86_400)}",
     "issued in the future": f"Bearer {token(iat=NOW + 86_400)}",
-    "signed by another": f"Bearer {token(secret='another-secret-that-is-as-long-as-the-real-one')}",
-    "signature cut off": f"Bearer {token().rpartition('.')[0]}.",
-    "no algorithm": f"Bearer {jwt.encode(CLAIMS, None, algorithm='none')}",
-    "no algorithm, in capitals": f"Bearer {signed(HS256 | {'alg': 'NONE'}, CLAIMS).rpartition('.')[0]}.",
+    "signed by somebody else": f"Bearer {token(secret='another-secret-that-is-as-long-as-the-real-one')}",
+    "signature is missing": f"Bearer {token().rpartition('.')[0]}.",
+    "no algorithm": f"Bearer {jwt.encode(CLAIMS, '', algorithm='none')}",
+    "no algorithm, in upper case": f"Bearer {signed(HS256 | {'alg': 'NONE'}, CLAIMS).rpartition('.')[0]}.",
     "HS512": f"Bearer {signed({'alg': 'HS512', 'typ': 'JWT'}, CLAIMS, algorithm='sha512')}",
-    "HS256 said to be RS256": f"Bearer {signed(HS256 | {'alg': 'RS256'}, CLAIMS)}",
+    "HS256 declared as RS256": f"Bearer {signed(HS256 | {'alg': 'RS256'}, CLAIMS)}",
     "critical extension": f"Bearer {signed(HS256 | {'crit': ['exp2'], 'exp2': 1}, CLAIMS)}",
     "another issuer": f"Bearer {token(iss='https://elsewhere.test')}",
     "no issuer": f"Bearer {token(iss=None)}",
@@ -64,7 +64,7 @@ INVALID = {
     "several audiences, none ours": f"Bearer {token(aud=['a', 'b'])}",
     "no audience": f"Bearer {token(aud=None)}",
     "no expiry": f"Bearer {token(exp=None)}",
-    "expiry is text": f"Bearer {signed(HS256, CLAIMS | {'exp': 'never'})}",
+    "expiry is a string": f"Bearer {signed(HS256, CLAIMS | {'exp': 'never'})}",
     "expiry is infinite": f"Bearer {signed(HS256, CLAIMS | {'exp': float('inf')})}",
     "no subject": f"Bearer {token(sub=None)}",
     "empty subject": f"Bearer {token(sub='')}",
@@ -72,7 +72,7 @@ INVALID = {
     "subject is a list": f"Bearer {signed(HS256, CLAIMS | {'sub': ['user-1']})}",
     "subject is null": f"Bearer {signed(HS256, CLAIMS | {'sub': None})}",
     "unknown role": f"Bearer {token(role='root')}",
-    "role in capitals": f"Bearer {token(role='ADMIN')}",
+    "role in upper case": f"Bearer {token(role='ADMIN')}",
     "role is empty": f"Bearer {token(role='')}",
     "role is null": f"Bearer {signed(HS256, CLAIMS | {'role': None})}",
     "role is a list": f"Bearer {token(role=['admin'])}",
@@ -92,7 +92,14 @@ def test_an_invalid_token_is_401(api: Api, authorization: str) -> None:
 def test_the_response_does_not_reveal_which_check_a_forged_token_failed(api: Api) -> None:
     texts = {
         api.get(PATH, headers={"authorization": INVALID[name]}).text
-        for name in ("signed by another", "another issuer", "another audience", "no expiry", "no algorithm", "HS512")
+        for name in (
+            "signed by somebody else",
+            "another issuer",
+            "another audience",
+            "no expiry",
+            "no algorithm",
+            "HS512",
+        )
     }
     assert len(texts) == 1
 
@@ -103,7 +110,7 @@ def test_the_response_does_not_reveal_which_check_a_forged_token_failed(api: Api
         pytest.param({}, id="none"),
         pytest.param({"authorization": ""}, id="empty token"),
         pytest.param({"x-api-key": ""}, id="empty key"),
-        pytest.param({"cookie": f"authorization={token()}"}, id="a token elsewhere"),
+        pytest.param({"cookie": f"authorization={token()}"}, id="a token in another header"),
     ],
 )
 def test_missing_credentials_are_401_without_an_error_in_the_challenge(api: Api, headers: dict[str, str]) -> None:
@@ -126,23 +133,23 @@ def test_an_expired_token_with_a_wrong_signature_is_only_invalid(api: Api) -> No
 @pytest.mark.parametrize(
     "claims",
     [
-        pytest.param({}, id="as it should be"),
+        pytest.param({}, id="valid"),
         pytest.param({"exp": -2}, id="expired within the leeway"),
-        pytest.param({"nbf": 5}, id="valid in a moment"),
+        pytest.param({"nbf": 5}, id="valid in a moment, within the leeway"),
         pytest.param({"aud": ["elsewhere", AUDIENCE]}, id="one of several audiences"),
-        pytest.param({"role": "user", "email": "user@example.test"}, id="with claims that mean nothing here"),
+        pytest.param({"role": "user", "email": "user@example.test"}, id="with additional claims"),
     ],
 )
 def test_a_valid_token_is_accepted(api: Api, claims: dict[str, Any]) -> None:
-    now = int(time.time())  # of the test, and not of its collection, which may be minutes ago
-    dated = {name: now + value if isinstance(value, int) else value for name, value in claims.items()}
+    now = int(time.time())  # when the test runs, which may be minutes after its collection
+    dated: dict[str, Any] = {name: now + value if isinstance(value, int) else value for name, value in claims.items()}
     assert api.get(PATH, headers=bearer(**dated)).status == 200
 
 
 @pytest.mark.parametrize(
     "authorization",
     [f"bearer {token()}", f"BEARER {token()}", f"Bearer   {token()}  "],
-    ids=["small", "capital", "spaces"],
+    ids=["lower case", "upper case", "spaces"],
 )
 def test_the_scheme_is_case_insensitive(api: Api, authorization: str) -> None:
     assert api.get(PATH, headers={"authorization": authorization}).status == 200
@@ -152,13 +159,13 @@ def test_the_scheme_is_case_insensitive(api: Api, authorization: str) -> None:
     "key",
     [
         pytest.param("wrong", id="unknown"),
-        pytest.param(API_KEY.upper(), id="another case"),
-        pytest.param(API_KEY[:-1], id="cut off"),
+        pytest.param(API_KEY.upper(), id="upper case"),
+        pytest.param(API_KEY[:-1], id="truncated"),
         pytest.param(f" {API_KEY}", id="with a space"),
         pytest.param(hashlib.sha256(API_KEY.encode()).hexdigest(), id="its own hash"),
         pytest.param("first", id="its id"),
-        pytest.param("schlüssel", id="not ASCII"),
-        pytest.param("\udcff", id="half a character"),
+        pytest.param("schlüssel", id="non-ASCII"),
+        pytest.param("\udcff", id="lone surrogate"),
         pytest.param("x" * 10_000, id="very long"),
     ],
 )
@@ -197,7 +204,7 @@ from moto import mock_aws
 from tests import cloud
 with mock_aws():
     os.environ |= cloud.create()
-    # moto itself imports it, and PyJWT where it can: both are forgotten, and from now on importing it fails.
+    # moto imports it, and so does PyJWT if it can. Unload both; from now on importing it fails.
     for name in [name for name in sys.modules if name.split(".")[0] in ("cryptography", "jwt")]:
         del sys.modules[name]
     sys.modules["cryptography"] = None

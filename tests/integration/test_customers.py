@@ -1,4 +1,4 @@
-"""Customers that report their own usage: only where the deployment lets them, and never in the way of our services."""
+"""Customers who record their own usage: only if the deployment allows it, and without affecting the services."""
 
 from typing import Any
 
@@ -63,8 +63,8 @@ def test_the_longest_id_of_a_customer_also_works_through_the_queue(open_api: Api
 def test_customers_record_only_for_their_own_subscriptions(open_api: Api) -> None:
     open_api.subscribe("sub-2", user="user-2")
     assert open_api.record("a", headers=OWNER).status == 201
-    for other in ({"subscriptionId": "sub-2"}, {"subscriptionId": "unheard-of"}, {"userId": "user-2"}):
-        assert open_api.record("b", headers=OWNER, **other).status == 403
+    for foreign in ({"subscriptionId": "sub-2"}, {"subscriptionId": "unheard-of"}, {"userId": "user-2"}):
+        assert open_api.record("b", headers=OWNER, **foreign).status == 403
     events = [event_body("c"), event_body("d", subscriptionId="sub-2"), event_body("e", subscriptionId="unheard-of")]
     answer = send_batch(open_api, *events, headers=OWNER)
     assert problems(answer) == [None, (403, "forbidden"), (403, "forbidden")]
@@ -86,20 +86,20 @@ def hot(_key: object) -> bool:
 
 
 def test_customers_record_only_the_usage_types_of_their_plan(open_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    def invented(**how: Any) -> list[Any]:
+    def record_unknown_types(**how: Any) -> list[Any]:
         alone = open_api.record("a", usageType="invented", headers=OWNER | how)
         batch = send_batch(open_api, event_body("b", usageType="invented"), event_body("c"), headers=OWNER | how)
         return [alone.status, *problems(batch)]
 
     for how in ({}, RESPOND_ASYNC):
-        assert invented(**how) == [422, (422, "validation_error"), None]
+        assert record_unknown_types(**how) == [422, (422, "validation_error"), None]
     monkeypatch.setattr(hot_ledgers, "is_hot", hot)
-    assert invented() == [422, (422, "validation_error"), None]
+    assert record_unknown_types() == [422, (422, "validation_error"), None]
     refused = open_api.record("a", usageType="invented", headers=OWNER)
     assert refused.json["errors"] == [
         {"field": "usageType", "code": "not_in_plan", "message": "must be a usage type of the plan"}
     ]
-    assert open_api.record("a", usageType="invented").status == 202, "a service may, and waits for the quota"
+    assert open_api.record("a", usageType="invented").status == 202, "a service may record it before there is a quota"
 
 
 def test_a_customers_event_is_still_a_replay_after_a_plan_change(open_api: Api) -> None:

@@ -11,7 +11,7 @@ from usage_billing.kernel import cursors
 
 
 def dead_of_three_kinds(api: Api) -> None:
-    """Five of a subscription that is missing, two conflicts, and three of a subscription that ended."""
+    """Five events of a missing subscription, two conflicts, and three events of a canceled subscription."""
     api.record("c0", 9)
     api.record("c1", 9)
     api.subscribe("ended", status="canceled")
@@ -25,13 +25,15 @@ def dead_of_three_kinds(api: Api) -> None:
     [
         pytest.param({}, 10, id="all"),
         pytest.param({"code": "subscription_not_found"}, 5, id="by code"),
-        pytest.param({"code": "no_such_code"}, 0, id="by a code that nothing has"),
+        pytest.param({"code": "no_such_code"}, 0, id="by a code without events"),
         pytest.param({"subscriptionId": "ended"}, 3, id="by subscription"),
         pytest.param({"subscriptionId": "late", "code": "event_id_conflict"}, 0, id="by both"),
         pytest.param({"subscriptionId": "late", "eventId": "n3"}, 1, id="by subscription and event id"),
         pytest.param({"eventId": "n3"}, 1, id="by event id"),
-        pytest.param({"eventId": "n"}, 0, id="not by the beginning of an event id"),
-        pytest.param({"subscriptionId": "late", "eventId": "n"}, 0, id="nor of one in its subscription"),
+        pytest.param({"eventId": "n"}, 0, id="by the beginning of an event id"),
+        pytest.param(
+            {"subscriptionId": "late", "eventId": "n"}, 0, id="by subscription and the beginning of an event id"
+        ),
     ],
 )
 def test_a_list_has_each_event_once_for_every_page_size(

@@ -1,4 +1,4 @@
-"""Dead events: kept until somebody redrives or drops them, listed by reason or id, and only for administrators."""
+"""Dead-lettering: accepted events that cannot be recorded are stored with the reason and listed for administrators."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from usage_billing.usage import consumer
 from usage_billing.usage.dead_events import dead_lettering
 from usage_billing.usage.dead_events.model import DeadLetter
 
-# --- What is kept -------------------------------------------------------------------------------
+# --- From the usage queue -------------------------------------------------------------------------------
 
 
 def test_a_dead_event_is_listed_with_its_reason_and_content(ready: Api, at: At) -> None:
@@ -120,7 +120,7 @@ def test_a_message_stays_in_the_queue_if_its_dead_event_cannot_be_stored(ready: 
     assert ledger.head["used"] == 1
 
 
-# --- What SQS moved aside, and what cannot be read ----------------------------------------------
+# --- From the dead-letter queue, and unreadable messages ----------------------------------------------
 
 
 def test_events_of_the_dead_letter_queue_become_dead_events(ready: Api, metrics: Metrics) -> None:
@@ -139,7 +139,7 @@ def test_events_of_the_dead_letter_queue_become_dead_events(ready: Api, metrics:
 
 
 def test_events_of_the_dead_letter_queue_keep_a_known_reason_and_recorded_events_are_left_out(ready: Api) -> None:
-    """On its last delivery all its events but one were recorded or dead-lettered, so the message was moved aside."""
+    """Some events of the message were recorded or dead-lettered before SQS moved it to the dead-letter queue."""
     events = [event_body("recorded"), event_body("conflicts", 2), orphan_body("dead"), event_body("neither")]
     ready.record("conflicts", 1)
     dead_letter(orphan_body("dead"))
@@ -165,7 +165,7 @@ def test_a_reason_found_later_replaces_undelivered(ready: Api) -> None:
     assert [each["code"] for each in list_dead_events(ready)] == ["subscription_not_found"]
 
 
-@pytest.mark.parametrize("error", [timed_out, lambda: KeyError("a bug")], ids=["no answer", "a bug"])
+@pytest.mark.parametrize("error", [timed_out, lambda: KeyError("a bug")], ids=["timeout", "a bug"])
 def test_a_message_stays_in_the_dead_letter_queue_if_its_events_cannot_be_looked_up(
     ready: Api, error: Callable[[], Exception]
 ) -> None:
@@ -179,9 +179,9 @@ def test_a_message_stays_in_the_dead_letter_queue_if_its_events_cannot_be_looked
 def test_a_message_stays_in_the_dead_letter_queue_if_its_events_cannot_be_stored(ready: Api) -> None:
     found = [queue_message("m1", event_body("a"), event_body("b")), queue_message("m2", event_body("c"))]
     with watched() as calls:
-        calls.fail(4, "before", timed_out)  # each is looked up, then written
+        calls.fail(4, "before", timed_out)  # each event is looked up, then written
         assert consume(found, function="store_dead_letters") == ["m1"]
-    assert consume(found, function="store_dead_letters", seconds=5) == ["m1", "m2"], "without time nothing is begun"
+    assert consume(found, function="store_dead_letters", seconds=5) == ["m1", "m2"], "without time nothing is started"
     assert consume(found, function="store_dead_letters") == []
     assert {row["event_id"] for row in dead()} == {"a", "b", "c"}
 
@@ -190,13 +190,13 @@ def test_a_message_stays_in_the_dead_letter_queue_if_its_events_cannot_be_stored
     ("body", "detail"),
     [
         pytest.param('{"events": [', "not JSON", id="not JSON"),
-        pytest.param('{"key-hidden": 1, "key-hidden": 2}', "not JSON", id="a key twice"),
+        pytest.param('{"key-hidden": 1, "key-hidden": 2}', "not JSON", id="a duplicate key"),
         pytest.param('{"events": [], "key-hidden": "hidden"}', "the message: extra_forbidden", id="an unknown field"),
         pytest.param(
             json.dumps({"events": [{"eventId": "hid den", "quantity": "hidden"}]}),
             "events.0.eventId: string_pattern_mismatch; events.0.userId: missing; events.0.subscriptionId: missing; "
             "events.0.usageType: missing; events.0.quantity: value_error; and 1 more",
-            id="a faulty event",
+            id="an invalid event",
         ),
     ],
 )

@@ -1,11 +1,13 @@
-"""Every error as a caller sees it: problem details with a stable code, and nothing of what went on inside."""
+"""Every error as callers see it: problem details with a stable code, and no internal details."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 import get_docs
@@ -17,39 +19,41 @@ from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.plans import store as quota_store
-from usage_billing.platform import memory, retries, tables
+from usage_billing.platform import memory, tables
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import intake, usage_types
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.dead_events import redriving
 from usage_billing.usage.dead_events import store as dead_event_store
 from usage_billing.usage.store import HeadMoved
-from usage_billing.web import problems, resolver
+from usage_billing.web import problems
 
 SECRET = "what only we may know"
 
 
 def make_dynamodb_fail(status: int, code: str) -> None:
-    """From now on DynamoDB answers every call with this error."""
+    """Let DynamoDB respond to every call with this error."""
 
     class Raw:
         def stream(self, *_: object, **__: object) -> list[bytes]:
             return [f'{{"__type": "com.amazonaws.dynamodb.v20120810#{code}", "message": "{SECRET}"}}'.encode()]
 
     def answer(request: Any, **_: object) -> AWSResponse:
-        return AWSResponse(request.url, status, {"content-type": "application/x-amz-json-1.0"}, Raw())
+        headers = HTTPHeaders()
+        headers["content-type"] = "application/x-amz-json-1.0"
+        return AWSResponse(request.url, status, headers, Raw())
 
     tables.client().meta.events.register_first("before-send.dynamodb", answer)
 
 
 def queue_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
-    """A ledger that never comes free, and no queue that takes the event."""
+    """A ledger that stays busy, and a queue that does not exist."""
 
     def lose(*_: object) -> None:
         raise HeadMoved(None)
 
     monkeypatch.setattr(ledger_store, "append", lose)
-    monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setenv("USAGE_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/none")
     memory.forget()
     return api.record()
@@ -121,8 +125,8 @@ CAUSES: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = 
     errors.IdentityProviderUnavailable: identity_provider_unavailable,
 }  # fmt: skip
 
-# Billing finds the first two at one of many ledgers: they are counted and logged, and never an answer. An event whose
-# ledger is busy goes to the queue. The last is what API Gateway's route for all the rest answers: see test_openapi.
+# Billing counts and logs the first two for single ledgers. An event whose ledger is busy goes to the queue. The last
+# one comes from the catch-all route of API Gateway: see test_limits.
 NEVER_RETURNED = {
     errors.InvoiceNotDraft,
     errors.InvoiceCurrencyMismatch,
@@ -132,12 +136,12 @@ NEVER_RETURNED = {
 
 
 def check_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
-    """What is beside the five fields that every problem has."""
+    """Check the five fields that every problem has. Return the others."""
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert SECRET not in answer.text
     body = dict(answer.json)
     title, detail = body.pop("title"), body.pop("detail")
-    assert title == resolver.HTTPStatus(status).phrase
+    assert title == HTTPStatus(status).phrase
     assert isinstance(detail, str)
     assert 10 < len(detail) < 300
     assert (body.pop("type"), body.pop("status"), body.pop("code")) == ("about:blank", status, code)
@@ -168,7 +172,7 @@ class Failure:
     request: Callable[[Api], Answer]
 
 
-# One call that each handler cannot do without.
+# A function that each handler calls for every request.
 FAILURES = {
     "record_usage": Failure(intake, "take", lambda api: api.record()),
     "record_batch": Failure(intake, "take", lambda api: api.post("/api/usage/batch", {"events": [
@@ -218,13 +222,13 @@ def test_an_unexpected_failure_is_500_without_details(
 
     monkeypatch.setattr(failure.module, failure.function, fail)
     assert check_problem(failure.request(ready), 500, "internal_error") == {}
-    assert SECRET in caplog.text, "the log does show it"
+    assert SECRET in caplog.text, "the log shows it"
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        pytest.param(EndpointConnectionError(endpoint_url=SECRET), id="no connection"),
+        pytest.param(EndpointConnectionError(endpoint_url=SECRET), id="connection failed"),
         pytest.param(ClientError({"Error": {"Code": "Throttling", "Message": SECRET}}, "Query"), id="throttled"),
     ],
 )
@@ -244,10 +248,10 @@ def test_a_database_that_does_not_answer_is_503_with_retry_after(
     ("status", "code", "expected"),
     [
         pytest.param(500, "InternalServerError", 503, id="DynamoDB failed"),
-        pytest.param(503, "ServiceUnavailable", 503, id="DynamoDB is away"),
-        pytest.param(400, "ProvisionedThroughputExceededException", 503, id="too much at once"),
-        pytest.param(400, "RequestLimitExceeded", 503, id="too much in this account"),
-        pytest.param(400, "ValidationException", 500, id="our request was wrong: sending it again does not help"),
+        pytest.param(503, "ServiceUnavailable", 503, id="DynamoDB is unavailable"),
+        pytest.param(400, "ProvisionedThroughputExceededException", 503, id="throughput exceeded"),
+        pytest.param(400, "RequestLimitExceeded", 503, id="account limit exceeded"),
+        pytest.param(400, "ValidationException", 500, id="an invalid request, which a retry would not fix"),
     ],
 )
 @pytest.mark.parametrize("write", [False, True], ids=["read", "transaction"])

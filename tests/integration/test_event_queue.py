@@ -1,4 +1,4 @@
-"""Events that wait: a caller prefers it, or their ledger is hot. Each is recorded once or kept with its reason."""
+"""Queued events, because a caller asks for it or a ledger is hot: each is recorded once or dead-lettered."""
 
 import json
 from collections.abc import Callable
@@ -12,14 +12,15 @@ from tests.builders import event_body
 from tests.faults import transaction_conflict, watched
 from tests.metrics import Metrics
 from tests.queue import ASYNC, consume, dead, take_messages
+from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform import queues
-from usage_billing.usage import hot_ledgers, queue, recording
+from usage_billing.usage import hot_ledgers, recording
 from usage_billing.usage.ledger import LedgerKey
 
 
 @pytest.fixture
 def hot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every ledger is one that others write to."""
+    """Treat every ledger as hot."""
     monkeypatch.setattr(hot_ledgers, "is_hot", lambda _: True)
 
 
@@ -34,7 +35,10 @@ def test_a_caller_can_ask_for_an_event_to_be_queued(ready: Api) -> None:
 
 @pytest.mark.parametrize(
     "prefer",
-    [pytest.param("wait=10, Respond-Async; x=1", id="among others"), pytest.param("respond-async", id="alone")],
+    [
+        pytest.param("wait=10, Respond-Async; x=1", id="with other preferences"),
+        pytest.param("respond-async", id="the only preference"),
+    ],
 )
 def test_the_header_prefer_is_parsed_by_the_rules_of_http(ready: Api, prefer: str) -> None:
     assert ready.record("a", headers=ASYNC | {"prefer": prefer}).status == 202
@@ -83,7 +87,7 @@ def test_an_event_counts_once_however_often_and_in_which_order_it_is_delivered(r
 
 
 def test_an_event_without_a_time_occurred_when_it_was_accepted(ready: Api) -> None:
-    """And reported again directly, without an instant of its own, it is the same event still."""
+    """Recorded again directly, without a time, it is still the same event."""
     ready.record("a", headers=ASYNC)
     messages = take_messages()
     accepted_at = json.loads(messages[0]["Body"])["events"][0]["acceptedAt"]
@@ -109,7 +113,7 @@ def test_an_event_that_is_queued_and_then_recorded_directly_counts_once(ready: A
         pytest.param(
             lambda api: api.subscribe(status="canceled"),
             "subscription_inactive",
-            id="a subscription that ended",
+            id="a canceled subscription",
         ),
     ],
 )
@@ -133,8 +137,8 @@ def test_an_event_that_cannot_be_recorded_is_dead_lettered_with_its_reason(
 def test_an_unreadable_message_is_dead_lettered_and_does_not_stop_the_others(ready: Api, body: str) -> None:
     ready.record("a", headers=ASYNC)
     [message] = take_messages()
-    if body:  # SQS has no empty messages, but takes these
-        assert consume([{"MessageId": "foreign", "Body": body}, message]) == []
+    if body:  # SQS does not accept empty messages
+        assert consume([{"MessageId": "unreadable", "Body": body}, message]) == []
         [row] = dead()
         assert (row["code"], row["content"]) == ("unreadable", body)
     else:
@@ -206,4 +210,4 @@ def test_if_the_queue_does_not_answer_either_the_event_is_503(
 
 
 def _no_queue() -> Exception:
-    return queue.QueueUnavailable("no queue")
+    return QueueUnavailable("no queue")

@@ -23,9 +23,9 @@ def test_a_recorded_event_has_the_same_fields_as_in_the_list_of_records(ready: A
     ready.record("b", 20, metadata={"n": 1})
     ready.bill()
     ready.record("c", 20)
-    listed_ = {each["eventId"]: each for each in ready.get("/api/usage/subscription/sub-1/records").json["records"]}
-    assert listed_["b"]["invoiceItemId"]
-    for name, record in listed_.items():
+    records = {each["eventId"]: each for each in ready.get("/api/usage/subscription/sub-1/records").json["records"]}
+    assert records["b"]["invoiceItemId"]
+    for name, record in records.items():
         for headers in (None, bearer("user-1"), ADMINISTRATOR):
             answer = look_up(ready, name, headers=headers)
             assert (answer.status, answer.json) == (200, {"status": "recorded"} | record)
@@ -62,7 +62,7 @@ def test_operators_can_look_up_an_event_whose_subscription_does_not_exist(ready:
         known = look_up(ready, "b", headers=headers)
         assert (known.status, known.code) == (404, "event_not_found")
     assert look_up(ready, "a", "late", headers=bearer("user-1")).code == "forbidden", (
-        "it names them, but is not theirs yet"
+        "the event names the user, but the subscription is not theirs"
     )
 
 
@@ -117,19 +117,19 @@ ODD = [
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_event_id_of_any_characters_is_found_by_the_path_that_api_gateway_passes_on(ready: Api, name: str) -> None:
-    """An HTTP API decodes every escape of a path but `%25`, and cuts it at a `?` that it has decoded."""
+    """An HTTP API decodes every escape in a path except `%25`, and cuts the path at a decoded `?`."""
     assert ready.record(name).status == 201
     asked = quote(quote(name, safe=""), safe="") if "?" in name else quote(name, safe="")
-    handed_on = asked.replace("%25", "\0")
-    handed_on = unquote(handed_on).replace("\0", "%25")
-    assert "?" not in handed_on
-    path = f"/api/usage/subscription/sub-1/records/{handed_on}"
+    passed_on = asked.replace("%25", "\0")
+    passed_on = unquote(passed_on).replace("\0", "%25")
+    assert "?" not in passed_on
+    path = f"/api/usage/subscription/sub-1/records/{passed_on}"
     answer = ready.get("/api/usage/subscription/sub-1/records/x", raw_path=path)
     assert (answer.status, answer.json.get("eventId")) == (200, name)
 
 
 def test_during_a_redrive_an_event_is_dead_or_unknown_or_recorded(ready: Api) -> None:
-    """Never both, and never an error."""
+    """The lookup never fails, and never shows two states at once."""
     dead_letter(orphan_body("a"))
     ready.subscribe("late")
     assert look_up(ready, "a", "late").json["status"] == "dead"

@@ -1,8 +1,6 @@
-"""Many events at stake on a ledger that others fill: it is looked at until they are done, not fought over."""
+"""Recording many events on a ledger to which others write: wait until they are done, instead of retrying at once."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
 from itertools import count
 from math import inf
 
@@ -10,6 +8,7 @@ import pytest
 
 from tests import ledgers
 from tests.api import Api
+from tests.builders import KEY, NOW, make_event
 from tests.deadlines import scripted
 from tests.faults import Calls, transaction_conflict, watched
 from tests.recording import record
@@ -19,11 +18,7 @@ from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import hot_ledgers, recording
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.ledger import LedgerKey
 from usage_billing.usage.recording import MANY_ENTRIES, Outcome, Recorded
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-KEY = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "assessment")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +28,7 @@ def opened(ready: Api) -> None:
 
 
 def event(name: str) -> UsageEvent:
-    return UsageEvent(name, "user-1", "sub-1", "assessment", Decimal(1), NOW)
+    return make_event(name, occurred_at=NOW)
 
 
 def record_many(entries: int = MANY_ENTRIES, *, patient: bool = True, deadline: Deadline = NEVER) -> Sequence[Outcome]:
@@ -42,7 +37,7 @@ def record_many(entries: int = MANY_ENTRIES, *, patient: bool = True, deadline: 
 
 
 def append(names: Sequence[str]) -> None:
-    """What others do to the ledger, in one transaction."""
+    """Append events to the ledger in one transaction, as another writer does."""
     head = ledger_store.head(KEY)
     assert head is not None
     entries, after = head.append_all([event(name) for name in names], NOW)
@@ -50,7 +45,7 @@ def append(names: Sequence[str]) -> None:
 
 
 class Others:
-    """Write `entries` to the ledger `times` times, each time that somebody waits for them to be done; then they are."""
+    """Other writers, who append `entries` entries each time somebody waits for them, and stop after `times` times."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: float, entries: int = MANY_ENTRIES) -> None:
         self.waited = 0
@@ -65,7 +60,7 @@ class Others:
 
 
 def lose_first(calls: Calls, entries: int = MANY_ENTRIES) -> None:
-    """Let the first transaction of many entries meet another one."""
+    """Make the first transaction of `entries` entries fail with a conflict."""
     lost: list[bool] = []
 
     def is_first(parameters: dict[str, object]) -> bool:
@@ -156,11 +151,11 @@ def test_after_a_lost_race_the_ledger_is_checked_before_the_first_attempt(monkey
     with watched() as calls:
         assert busy(record_many(patient=False))
         assert (others.waited, transactions(calls)) == (1, 1), "only the others' transaction"
-        assert recorded(record_many(patient=False)), "a look is no lost race: nobody is taken for hot by it"
+        assert recorded(record_many(patient=False)), "checking the ledger does not count as a lost race"
         assert (others.waited, transactions(calls)) == (2, 2)
         clock[0] += hot_ledgers.SUSPECT_SECONDS - hot_ledgers.HOT_SECONDS
-        assert all(outcome.replayed for outcome in record_many(patient=False))
-        assert others.waited == 2, "a minute later nobody looks"
+        assert all(isinstance(outcome, Recorded) and outcome.replayed for outcome in record_many(patient=False))
+        assert others.waited == 2, "after a minute the ledger is not checked any more"
     ledgers.check()
 
 

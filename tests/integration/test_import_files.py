@@ -1,4 +1,4 @@
-"""Importing quotas from a file: the file and the store agree on one currency per plan, or nothing is written."""
+"""Importing quotas and subscriptions from files: everything in a file is valid, or nothing is written."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ Quotas = list[dict[str, Any]]
 
 
 class Client:
-    """Calls the handlers in this process in place of an API."""
+    """Calls the handlers in this process instead of a deployed API."""
 
     url = "here"
 
@@ -57,9 +57,17 @@ def test_quotas_can_be_imported_twice(api: Api, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stored", "quotas"),
     [
-        pytest.param([], [quota_entry("analysis", "USD"), quota_entry("report", "EUR")], id="two in the file"),
-        pytest.param([quota_entry("analysis", "USD")], [quota_entry("report", "EUR")], id="another in the store"),
-        pytest.param([quota_entry("report", "USD")], [quota_entry("report", "EUR")], id="the same quota in the store"),
+        pytest.param(
+            [], [quota_entry("analysis", "USD"), quota_entry("report", "EUR")], id="two currencies in the file"
+        ),
+        pytest.param(
+            [quota_entry("analysis", "USD")], [quota_entry("report", "EUR")], id="another currency in the store"
+        ),
+        pytest.param(
+            [quota_entry("report", "USD")],
+            [quota_entry("report", "EUR")],
+            id="the same quota in another currency in the store",
+        ),
     ],
 )
 def test_an_import_with_two_currencies_for_a_plan_writes_nothing(
@@ -78,11 +86,15 @@ SUBSCRIPTION = {"subscriptionId": "sub-1", "userId": "user-1", "planId": "busine
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        pytest.param({"unitPrice": None}, "unitPrice: must be a JSON number", id="a number that is none"),
+        pytest.param({"unitPrice": None}, "unitPrice: must be a JSON number", id="null instead of a number"),
         pytest.param({"monthlyLimit": -1}, "monthlyLimit: must not be negative", id="negative"),
-        pytest.param({"currency": "usd"}, "currency: must be an ISO 4217", id="a currency in small letters"),
+        pytest.param({"currency": "usd"}, "currency: must be an ISO 4217", id="a currency in lower case"),
         pytest.param({"planId": ""}, f"planId: {IDENTIFIER_RULE}", id="an empty id"),
-        pytest.param({"unitprice": 1}, "unitprice: is not a field of this request; did you mean unitPrice?", id="typo"),
+        pytest.param(
+            {"unitprice": 1},
+            "unitprice: is not a field of this request; did you mean unitPrice?",
+            id="a misspelled field",
+        ),
     ],
 )
 def test_an_invalid_quota_is_explained_in_plain_words(
@@ -96,7 +108,7 @@ def test_an_invalid_quota_is_explained_in_plain_words(
 
 
 def test_every_invalid_field_of_a_subscription_file_is_reported(api: Api, tmp_path: Path) -> None:
-    """And none of it in pydantic's words, which are about Python."""
+    """In plain words instead of those of pydantic, which are about Python."""
     file = tmp_path / "subscriptions.json"
     entries = [
         "sub-1",

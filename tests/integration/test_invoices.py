@@ -1,4 +1,4 @@
-"""Reading invoices: lines and total are one view whatever is billed meanwhile, and no invoice is too long to read."""
+"""Reading invoices: lines and total always agree, and even the longest invoice can be read."""
 
 import itertools
 from decimal import Decimal
@@ -15,17 +15,18 @@ from usage_billing.kernel import cursors
 from usage_billing.platform.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
 from usage_billing.usage import rows as usage_rows
 from usage_billing.usage import store as ledger_store
+from usage_billing.usage.ledger import LedgerKey
 
 PERIOD_START = "2026-11-01T00:00:00Z"
 INVOICE = "/api/invoices/sub-1-20261101T000000Z"
 ITEMS = f"{INVOICE}/items"
 MAX_RESPONSE_BYTES = 6 * 1024 * 1024
-"""How large an answer of a function may be."""
+"""The maximum size of a Lambda response."""
 
 
 @pytest.fixture
 def billed(ready: Api, at: At) -> Api:
-    """An invoice with a line for assessments. Reports are free up to 0 and cost 2.00 each."""
+    """An invoice with a line for assessments. Reports cost 2.00 each from the first one."""
     at("2026-11-20T12:00:00Z")
     ready.plan(usage_type="report", limit=0, price="2.00")
     ready.record("first", 60)
@@ -84,7 +85,10 @@ def test_an_invoice_with_a_wrong_item_count_still_adds_up(billed: Api) -> None:
 
 
 def save_ledger_and_make_items(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
-    """A ledger that was billed so often, one unit at a time, and its items. Past the code under test: it takes long."""
+    """Save a ledger that was billed `runs` times, one unit each. Return its items.
+
+    Billing it for real would take too long.
+    """
     head = ledger_store.heads("sub-1", PERIOD_START)[0]
     UsageSummaryTable(
         "sub-1", f"{PERIOD_START}#{usage_type}", user_id="user-1", period_end="2026-12-01T00:00:00Z",
@@ -92,7 +96,7 @@ def save_ledger_and_make_items(usage_type: str, runs: int) -> list[UsageInvoiceI
         billed_amount=Decimal(2 * runs), billed_items=runs,
         terms=usage_rows.terms_attribute(head),
     ).save()  # fmt: skip
-    key = ledger_store.LedgerKey("sub-1", PERIOD_START, usage_type)
+    key = LedgerKey("sub-1", PERIOD_START, usage_type)
     return [
         UsageInvoiceItemTable(
             "sub-1-20261101T000000Z", item_id(key, number), usage_type=usage_type, period_start=PERIOD_START,
@@ -105,7 +109,7 @@ def save_ledger_and_make_items(usage_type: str, runs: int) -> list[UsageInvoiceI
 
 
 def test_an_invoice_with_25_000_items_takes_two_reads_and_its_items_have_pages(billed: Api) -> None:
-    """As one answer the items would be 8 MB, and Lambda gives 6."""
+    """In one response the items would be 8 MB, but the limit is 6 MB."""
     rows = save_ledger_and_make_items("busy", 20_000) + save_ledger_and_make_items("report", 4_999)
     with UsageInvoiceItemTable.batch_write() as batch:
         for row in rows:
@@ -131,7 +135,7 @@ def test_an_invoice_with_25_000_items_takes_two_reads_and_its_items_have_pages(b
 
 @pytest.fixture
 def itemized(billed: Api) -> Api:
-    """Items a1, a2 of assessments, r1..r3 of reports and one of `report+x`, which sorts beside them."""
+    """Two items for assessments, three for reports and one for `report+x`, which sorts next to reports."""
     billed.plan(usage_type="report+x", limit=0)
     for number in range(3):
         billed.record(f"r{number}", usageType="report")

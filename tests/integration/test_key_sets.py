@@ -1,10 +1,10 @@
-"""Tokens of an identity provider: RS256 and ES256 with keys from a URL."""
+"""Tokens of an identity provider: RS256 and ES256, with keys from a URL."""
 
 import json
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.api import Answer, Api, token
+from tests.clocks import pass_time
 from tests.cloud import AUDIENCE, ISSUER, JWT_SECRET
 from usage_billing.access import tokens
 from usage_billing.platform import renewal
@@ -23,7 +24,7 @@ from usage_billing.platform import renewal
 RSA_KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("first", "second", "unpublished")}
 EC_KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("first", "second", "unpublished")}
 KEYS: dict[str, dict[str, Any]] = {"RS256": RSA_KEYS, "ES256": EC_KEYS}
-TO_JWK = {"RS256": RSAAlgorithm.to_jwk, "ES256": ECAlgorithm.to_jwk}
+TO_JWK: dict[str, Callable[..., dict[str, Any]]] = {"RS256": RSAAlgorithm.to_jwk, "ES256": ECAlgorithm.to_jwk}
 
 
 def key_set(algorithm: str, *names: str) -> str:
@@ -36,12 +37,12 @@ def key_set(algorithm: str, *names: str) -> str:
 
 @dataclass
 class Provider:
-    """An identity provider on this machine; counts how often its keys are asked for."""
+    """An identity provider on this machine. It counts the requests for its keys."""
 
     status: int = 200
     body: str = ""
     resets: bool = False
-    """Whether it resets connections in the middle of an answer."""
+    """True if it resets connections in the middle of a response."""
 
     requests: int = 0
     url: str = field(default="", init=False)
@@ -117,7 +118,7 @@ def test_the_keys_are_fetched_once_for_many_requests(api: Api, algorithm: str, p
 def test_a_new_key_of_the_provider_is_found_without_a_deployment(api: Api, algorithm: str, provider: Provider) -> None:
     assert get_usage(api, signed(algorithm)).status == 200
     provider.body = key_set(algorithm, "first", "second")
-    tokens.key_set(provider.url).cooldown_duration = 0  # as if half a minute had gone by
+    tokens.key_set(provider.url).cooldown_duration = 0  # as if half a minute had passed
     assert get_usage(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 200
     assert get_usage(api, signed(algorithm)).status == 200
 
@@ -133,13 +134,13 @@ def test_the_hs256_secret_is_not_needed(api: Api, algorithm: str, monkeypatch: p
     assert get_usage(api, signed(algorithm)).status == 200
 
 
-@pytest.mark.parametrize("case", ["unknown key id", "no key id", "another's signature", "another audience", "expired"])
+@pytest.mark.parametrize("case", ["unknown key id", "no key id", "another signature", "another audience", "expired"])
 def test_a_token_that_the_provider_did_not_issue_is_401(api: Api, algorithm: str, case: str) -> None:
     unpublished = KEYS[algorithm]["unpublished"]
     sent, code = {
         "unknown key id": (signed(algorithm, unpublished, "unpublished"), "credentials_invalid"),
         "no key id": (signed(algorithm, kid=None), "credentials_invalid"),
-        "another's signature": (signed(algorithm, unpublished), "credentials_invalid"),
+        "another signature": (signed(algorithm, unpublished), "credentials_invalid"),
         "another audience": (signed(algorithm, aud="elsewhere"), "credentials_invalid"),
         "expired": (signed(algorithm, exp=1), "credentials_expired"),
     }[case]
@@ -149,7 +150,7 @@ def test_a_token_that_the_provider_did_not_issue_is_401(api: Api, algorithm: str
 
 
 def test_the_public_key_cannot_be_used_as_an_hs256_secret(api: Api, algorithm: str) -> None:
-    """The classic confusion: a token said to be HS256, signed with the published key as if it were a secret."""
+    """A known attack: a token declared as HS256 is signed with the public key as if it were a secret."""
     import base64
     import hashlib
     import hmac
@@ -172,7 +173,7 @@ def test_a_token_with_another_algorithm_is_401_without_a_request_to_the_provider
     other = "ES256" if algorithm == "RS256" else "RS256"
     sent = {
         "HS256 with this stack's secret": token(secret=JWT_SECRET),
-        "none": jwt.encode({"sub": "user-1"}, None, algorithm="none", headers={"kid": "first"}),
+        "none": jwt.encode({"sub": "user-1"}, "", algorithm="none", headers={"kid": "first"}),
         "the other algorithm": signed(other),
         "garbage": "garbage",
     }[case]
@@ -184,12 +185,12 @@ def test_a_token_with_another_algorithm_is_401_without_a_request_to_the_provider
 @pytest.mark.parametrize(
     ("status", "body"),
     [
-        pytest.param(500, "{}", id="answers 500"),
-        pytest.param(404, "{}", id="answers 404"),
-        pytest.param(200, "<html>maintenance</html>", id="answers HTML"),
-        pytest.param(200, "", id="answers nothing"),
+        pytest.param(500, "{}", id="responds 500"),
+        pytest.param(404, "{}", id="responds 404"),
+        pytest.param(200, "<html>maintenance</html>", id="responds with HTML"),
+        pytest.param(200, "", id="responds with an empty body"),
         pytest.param(200, '{"keys": []}', id="publishes no keys"),
-        pytest.param(200, "[]", id="answers a list"),
+        pytest.param(200, "[]", id="responds with a list"),
     ],
 )
 def test_a_failing_provider_is_503_instead_of_401(
@@ -227,33 +228,29 @@ def test_known_keys_are_used_while_the_provider_fails(api: Api, algorithm: str, 
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "failure",
     [
-        pytest.param({"status": 500}, id="answers 500"),
-        pytest.param({"body": "<html>maintenance</html>"}, id="answers HTML"),
+        pytest.param({"status": 500}, id="responds 500"),
+        pytest.param({"body": "<html>maintenance</html>"}, id="responds with HTML"),
         pytest.param({"body": '{"keys": []}'}, id="publishes no keys"),
         pytest.param({"resets": True}, id="resets connections"),
     ],
 )
 def test_expired_keys_are_used_for_15_minutes_while_the_provider_fails(
-    api: Api, algorithm: str, provider: Provider, monkeypatch: pytest.MonkeyPatch, trouble: dict[str, Any]
+    api: Api, algorithm: str, provider: Provider, monkeypatch: pytest.MonkeyPatch, failure: dict[str, Any]
 ) -> None:
-    def pass_time(seconds: float) -> None:
-        later = renewal.time.monotonic() + seconds
-        monkeypatch.setattr(renewal.time, "monotonic", lambda: later)
-
-    well = dict(vars(provider))
+    healthy = dict(vars(provider))
     assert get_usage(api, signed(algorithm)).status == 200
-    vars(provider).update(trouble)
-    pass_time(tokens.KEY_SET_CACHE_SECONDS)
+    vars(provider).update(failure)
+    pass_time(monkeypatch, tokens.KEY_SET_CACHE_SECONDS)
     for number in range(3):
         assert get_usage(api, signed(algorithm)).status == 200
         assert get_usage(api, signed(algorithm, KEYS[algorithm]["second"], f"unknown-{number}")).status == 503
-    assert provider.requests == 2, "the others did not wait for another failure"
-    pass_time(renewal.STALE_SECONDS)
+    assert provider.requests == 2, "one request waited for the failure"
+    pass_time(monkeypatch, renewal.STALE_SECONDS)
     assert get_usage(api, signed(algorithm)).status == 503
-    vars(provider).update(well)
-    pass_time(renewal.PAUSE_SECONDS)
+    vars(provider).update(healthy)
+    pass_time(monkeypatch, renewal.PAUSE_SECONDS)
     assert get_usage(api, signed(algorithm)).status == 200
 
 
@@ -262,6 +259,5 @@ def test_a_withdrawn_key_is_rejected_after_the_next_refresh(
 ) -> None:
     assert get_usage(api, signed(algorithm)).status == 200
     provider.body = key_set(algorithm, "second")
-    later = renewal.time.monotonic() + tokens.KEY_SET_CACHE_SECONDS
-    monkeypatch.setattr(renewal.time, "monotonic", lambda: later)
+    pass_time(monkeypatch, tokens.KEY_SET_CACHE_SECONDS)
     assert get_usage(api, signed(algorithm)).status == 401

@@ -1,4 +1,4 @@
-"""How much a caller may send, and what meets no route."""
+"""Limits on the size and rate of requests, and requests without a route."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def ready(api: Api) -> Api:
 
 
 def padded(body: dict[str, Any], size: int) -> str:
-    """A body of so many bytes; space between tokens means nothing."""
+    """A body of `size` bytes, padded with white space."""
     text = json.dumps(body)
     return text[:-1] + " " * (size - len(text)) + "}"
 
@@ -51,15 +51,15 @@ def test_every_route_with_a_body_is_tested() -> None:
     assert reading == set(BODIES)
 
 
-@pytest.mark.parametrize(("method", "path", "most"), [(method, *each) for (method, _), each in BODIES.items()])
+@pytest.mark.parametrize(("method", "path", "limit"), [(method, *each) for (method, _), each in BODIES.items()])
 @pytest.mark.parametrize("in_base64", [False, True], ids=["text", "base64"])
-def test_a_larger_body_than_the_limit_is_413(ready: Api, method: str, path: str, most: int, in_base64: bool) -> None:
+def test_a_larger_body_than_the_limit_is_413(ready: Api, method: str, path: str, limit: int, in_base64: bool) -> None:
     def send(size: int) -> Answer:
         raw = padded({}, size)
         return ready(method, path, raw=raw.encode() if in_base64 else raw, headers=bearer(*ADMIN))
 
-    assert send(most).status in (200, 422)
-    for size in (most + 1, most + 2, most + 3, 3 * most):
+    assert send(limit).status in (200, 422)
+    for size in (limit + 1, limit + 2, limit + 3, 3 * limit):
         assert (send(size).status, send(size).code) == (413, "body_too_large")
 
 
@@ -73,13 +73,13 @@ def test_the_limit_counts_bytes_not_characters(ready: Api) -> None:
     [
         pytest.param("[" * 100_000, id="100,000 brackets"),
         pytest.param('{"quantity":' + "9" * 100_000 + "}", id="a number of 100,000 digits"),
-        pytest.param("{" + '"a":1,' * 20_000 + '"a":1}', id="a key 20,000 times"),
-        pytest.param(b"\xff" * 100_000, id="no text"),
-        pytest.param("\ud800" * 10_000, id="half characters"),
+        pytest.param("{" + '"a":1,' * 20_000 + '"a":1}', id="20,000 duplicate keys"),
+        pytest.param(b"\xff" * 100_000, id="not UTF-8"),
+        pytest.param("\ud800" * 10_000, id="lone surrogates"),
     ],
 )
 def test_a_body_that_is_too_large_is_not_parsed(ready: Api, raw: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "loads", lambda _: pytest.fail("it was parsed"))
+    monkeypatch.setattr(bodies, "loads", lambda _: pytest.fail("the body was parsed"))
     assert ready.post(RECORD, raw=raw).status == 413
 
 
@@ -88,12 +88,12 @@ def test_a_body_that_is_too_large_is_not_parsed(ready: Api, raw: str | bytes, mo
     [
         pytest.param("[" * 16_000, id="brackets"),
         pytest.param('{"a":' * 3_000, id="braces"),
-        pytest.param('{"metadata":' + "[" * 8_000 + "]" * 8_000 + "}", id="closed brackets"),
+        pytest.param('{"metadata":' + "[" * 8_000 + "]" * 8_000 + "}", id="balanced brackets"),
         pytest.param('{"quantity":' + "9" * 16_000 + "}", id="a number of 16,000 digits"),
         pytest.param('{"quantity":1e' + "9" * 16_000 + "}", id="an exponent of 16,000 digits"),
-        pytest.param("{" + '"a":1,' * 2_500 + '"a":1}', id="a key 2,500 times"),
+        pytest.param("{" + '"a":1,' * 2_500 + '"a":1}', id="2,500 duplicate keys"),
         pytest.param('"' + "\\" * 16_000 + '"', id="backslashes"),
-        pytest.param("\ud800" * 5_000, id="half characters"),
+        pytest.param("\ud800" * 5_000, id="lone surrogates"),
     ],
 )
 def test_a_malicious_body_below_the_limit_is_rejected(ready: Api, raw: str) -> None:
@@ -103,7 +103,7 @@ def test_a_malicious_body_below_the_limit_is_rejected(ready: Api, raw: str) -> N
 
 def test_the_largest_valid_event_is_accepted(ready: Api) -> None:
     names = {"userId": "u" * 128, "subscriptionId": "s" * 128, "usageType": "t" * 128, "eventId": "~" * 128}
-    # Each of these characters takes 6 bytes as JSON writes it when it must be ASCII: the worst way to say 2 KB.
+    # Escaped as ASCII, each of these characters takes 6 bytes: the longest way to write 2 KB.
     text = "\x7f" * 2000
     event = EVENT | names | {"quantity": 0.000000001, "metadata": {"a": text}}
     size = len(json.dumps(event, ensure_ascii=True).replace("\x7f", "\\u007f"))
@@ -117,7 +117,7 @@ def test_credentials_are_checked_before_the_size(ready: Api) -> None:
         assert ready.post(RECORD, raw="x" * 100_000, headers=headers).status == 401
 
 
-# --- What meets no route ---
+# --- Requests without a route ---
 
 
 def call_unknown_route(method: str, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
@@ -154,7 +154,7 @@ def test_an_unknown_method_is_405_with_the_allowed_methods(method: str, path: st
     assert (status, body["code"], headers["Allow"]) == (405, "method_not_allowed", allowed)
 
 
-# --- How often ---
+# --- Rates ---
 
 
 def test_every_route_is_throttled_and_unknown_routes_most() -> None:
@@ -163,9 +163,9 @@ def test_every_route_is_throttled_and_unknown_routes_most() -> None:
         "ThrottlingRateLimit": {"Ref": "ApiRateLimit"},
         "ThrottlingBurstLimit": {"Ref": "ApiBurstLimit"},
     }
-    nowhere = api["RouteSettings"]["$default"]
-    assert nowhere["ThrottlingRateLimit"] < parameters["ApiRateLimit"]["Default"] <= 10_000
-    assert nowhere["ThrottlingBurstLimit"] < parameters["ApiBurstLimit"]["Default"] <= 5_000
+    unknown_routes = api["RouteSettings"]["$default"]
+    assert unknown_routes["ThrottlingRateLimit"] < parameters["ApiRateLimit"]["Default"] <= 10_000
+    assert unknown_routes["ThrottlingBurstLimit"] < parameters["ApiBurstLimit"]["Default"] <= 5_000
 
 
 def test_unpadded_base64_does_not_bypass_the_limit(ready: Api) -> None:

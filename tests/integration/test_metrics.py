@@ -1,16 +1,15 @@
-"""What the functions tell CloudWatch: the names and values that alarms and dashboards are built on."""
+"""The metrics of the functions, on which alarms and the dashboard are built."""
 
 import re
 from typing import Any
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
 import run_billing
 from tests.api import Api, Context
 from tests.faults import throttled, watched
 from tests.metrics import Metrics
-from tests.template import ROOT
+from tests.template import ROOT, parsed
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import RunSegment
 from usage_billing.kernel import shards
@@ -36,7 +35,8 @@ def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:
 
 
 def test_lost_races_are_measured(ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
-    append, lost = ledger_store.append, []
+    append = ledger_store.append
+    lost: list[Any] = []
 
     def lose_once(*args: Any) -> None:
         if not lost:
@@ -90,7 +90,7 @@ def test_a_run_with_failures_is_not_counted_as_a_good_run(
 
 
 def test_a_scheduled_run_that_fails_completely_triggers_alarms(ready: Api, metrics: Metrics) -> None:
-    """By its failures, by the function's error (the alarm run-billing-errors), and by the good run that is missing."""
+    """By its failures, by the error of the function (alarm run-billing-errors), and by the missing good run."""
     ready.record("e1", 60)
     metrics()
     with watched() as calls:
@@ -104,7 +104,7 @@ def test_a_scheduled_run_that_fails_completely_triggers_alarms(ready: Api, metri
 
 
 def test_a_run_with_unrated_ledgers_counts_as_a_good_run(ready: Api, metrics: Metrics) -> None:
-    """They have an alarm of their own."""
+    """Unrated ledgers have an alarm of their own."""
     ready.record("e1", usageType="unknown")
     metrics()
     run_billing.handler({}, Context())
@@ -148,13 +148,13 @@ def test_every_metric_is_declared_as_alarming_or_informational() -> None:
 def test_every_alarming_metric_has_an_alarm_and_no_other_has_one() -> None:
     alarms = [
         each["Properties"]
-        for each in yaml_parse((ROOT / "infra/alarms.yaml").read_text())["Resources"].values()
+        for each in parsed("infra/alarms.yaml")["Resources"].values()
         if each["Type"] == "AWS::CloudWatch::Alarm"
     ]
     own = [alarm for alarm in alarms if alarm["Namespace"] == "UsageBilling"]
     assert {alarm["MetricName"] for alarm in own} == observability.ALARMING
     for alarm in own:
-        # With another dimension it would watch a metric of one code or currency only.
+        # With another dimension the alarm would cover a single code or currency only.
         assert alarm["Dimensions"] == [{"Name": "service", "Value": {"Ref": "ServiceName"}}]
         assert alarm["Statistic"] == "Sum"
     for alarm in alarms:

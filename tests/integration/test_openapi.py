@@ -1,4 +1,4 @@
-"""The API's description of itself: complete, valid, and about this API."""
+"""The OpenAPI document: valid, complete, and consistent with the API. And the page that shows it."""
 
 import importlib
 import json
@@ -20,13 +20,14 @@ from usage_billing.apidocs import examples, openapi
 from usage_billing.apidocs import page as apidocs_page
 from usage_billing.kernel import errors
 from usage_billing.web.problems import STATUS
-from usage_billing.web.resolver import Api
+from usage_billing.web.resolver import Api, Contract
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    # As a caller gets it: through JSON.
-    return json.loads(json.dumps(openapi.document()))
+    # Through JSON, as a caller gets it.
+    parsed: dict[str, Any] = json.loads(json.dumps(openapi.document()))
+    return parsed
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -36,7 +37,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def schemas(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a document that is, or might be, a schema."""
+    """Every object in a document that is, or could be, a schema."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
@@ -73,12 +74,12 @@ def test_every_operation_has_an_id_a_summary_a_description_and_tags(document: di
     assert len(ids) == len(set(ids))
     for (method, path), module in routes().items():
         operation = document["paths"][path][method.lower()]
-        # The first line of a handler's file is where the summary comes from.
+        # The summary comes from the first line of the handler's file.
         assert str(importlib.import_module(module).__doc__).startswith(f"{method} {path}")
         assert len(operation["summary"]) > 10
         assert set(operation["tags"]) <= tags
         assert operation["description"]
-        # putQuota is answered by put_quota.py.
+        # put_quota.py handles putQuota.
         assert re.sub("([A-Z])", r"_\1", operation["operationId"]).lower() == module
 
 
@@ -103,7 +104,7 @@ def test_every_error_response_is_a_problem_with_its_possible_codes(document: dic
         assert {"422", "429", "500"} <= set(operation["responses"])
         assert ("413" in operation["responses"]) == ("415" in operation["responses"]) == ("requestBody" in operation)
         for status, answer in operation["responses"].items():
-            if status == "429":  # API Gateway's own
+            if status == "429":  # from API Gateway itself
                 assert set(answer["content"]) == {"application/json"}
             elif int(status) >= 400:
                 content = answer["content"]["application/problem+json"]
@@ -121,15 +122,15 @@ def test_every_error_is_declared_somewhere(document: dict[str, Any]) -> None:
         for answer in operation["responses"].values()
         for code in answer["content"].get("application/problem+json", {}).get("examples", {})
     }
-    # What meets no route has no operation; a batch's events carry their problems themselves; a settlement's
-    # fail inside a billing run; a hot ledger's events go to the queue.
-    nowhere = {
+    # An unknown route has no operation. Errors of a settlement stay inside a billing run. Events of a busy ledger go to
+    # the queue.
+    undeclared: set[type[errors.BillingError]] = {
         errors.MethodNotAllowed,
         errors.InvoiceNotDraft,
         errors.InvoiceCurrencyMismatch,
         errors.LedgerBusy,
     }
-    assert {error.code for error in STATUS} - declared == {error.code for error in nowhere}
+    assert {error.code for error in STATUS} - declared == {error.code for error in undeclared}
 
 
 def test_503_declares_retry_after_and_401_declares_www_authenticate(document: dict[str, Any]) -> None:
@@ -149,7 +150,7 @@ def test_every_error_has_a_valid_example(document: dict[str, Any]) -> None:
 
 
 def models_in(document: dict[str, Any], value: Any) -> set[str]:
-    """The models that a part of the document refers to, and those that they refer to."""
+    """The models that a part of the document refers to, directly or through other models."""
     found: set[str] = set()
     waiting = [value]
     while waiting:
@@ -197,13 +198,13 @@ def test_the_contract_check_rejects_undeclared_errors() -> None:
             contract.check("GET", "/api/invoices", 503, headers, problem(**wrong))
 
 
-# --- What generators of clients can bear ---
+# --- Generated clients ---
 
 
 def test_client_generators_find_plain_schemas(document: dict[str, Any]) -> None:
-    """Nothing that has to be merged, and one schema for a status: openapi-python-client and others take no more."""
+    """No schemas to be merged, and one schema per status: openapi-python-client and others support no more."""
     for each in schemas(document):
-        assert "allOf" not in each, "models are referred to as they are"
+        assert "allOf" not in each, "models are referenced directly"
     for _, _, operation in operations(document):
         for status, answer in operation["responses"].items():
             found = {json.dumps(content["schema"]) for content in answer["content"].values()}
@@ -218,7 +219,7 @@ def test_every_request_and_response_has_a_valid_example(document: dict[str, Any]
                 validator(content["schema"]).validate(content["example"])
                 assert content["example"], (method, path)
         for parameter in operation.get("parameters", []):
-            if parameter["name"] != "cursor":  # nobody makes one up
+            if parameter["name"] != "cursor":  # cursors are opaque
                 validator(parameter["schema"]).validate(parameter["example"])
 
 
@@ -230,7 +231,7 @@ def test_two_models_with_the_same_name_are_an_error(monkeypatch: pytest.MonkeyPa
     real = openapi._part
 
     def part(app: Api) -> dict[str, Any]:
-        made = json.loads(json.dumps(real(app)))
+        made: dict[str, Any] = json.loads(json.dumps(real(app)))
         for name in made["components"]["schemas"]:
             made["components"]["schemas"][name]["description"] = str(id(app))
         return made
@@ -244,12 +245,18 @@ def test_two_models_with_the_same_name_are_an_error(monkeypatch: pytest.MonkeyPa
         openapi.document.cache_clear()
 
 
+def contract_of(app: Api, route: Any) -> Contract:
+    found = app.contract(route.func)
+    assert found
+    return found
+
+
 def test_the_api_reference_lists_the_errors_of_each_endpoint() -> None:
     sections = re.split(r"^## ", (ROOT / "docs/api.md").read_text(), flags=re.MULTILINE)
     for app, route in openapi.routes():
         path = re.sub(r"_(\w)", lambda found: found[1].upper(), route.openapi_path)
-        path = path.replace("/drop", "/redrive")  # they share a section
-        raised = app.contract(route.func).raises
+        path = path.replace("/drop", "/redrive")  # both share a section
+        raised = contract_of(app, route).raises
         for section in [each for each in sections if path in re.split("[ ,?]", each.partition("\n")[0])]:
             listed = section.rpartition("\nErrors: ")[2]
             missing = [error.code for error in raised if f"`{error.code}`" not in listed]
@@ -259,16 +266,16 @@ def test_the_api_reference_lists_the_errors_of_each_endpoint() -> None:
             assert not raised, path
 
 
-# --- Who may read it, and how it is served ---
+# --- Access ---
 
 
 def test_only_the_index_and_the_documentation_are_public() -> None:
-    public = {route.openapi_path for app, route in openapi.routes() if app.contract(route.func).allow is PUBLIC}
+    public = {route.openapi_path for app, route in openapi.routes() if contract_of(app, route).allow is PUBLIC}
     assert public == {"/", "/openapi.json", "/docs"}
 
 
 @pytest.mark.parametrize("path", ["/", "/openapi.json", "/docs"])
-@pytest.mark.parametrize("headers", [{}, {"x-api-key": "wrong"}, bearer("user-1")], ids=["none", "wrong", "a user's"])
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": "wrong"}, bearer("user-1")], ids=["none", "wrong", "user"])
 def test_the_documentation_is_served_to_everybody(path: str, headers: dict[str, str]) -> None:
     answer = Client().get(path, headers=headers)
     assert answer.status == 200
@@ -298,7 +305,8 @@ def test_a_route_cannot_become_public_by_accident() -> None:
         app.get("/nobody-said-for-whom")  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="nobody could call GET /for-no-role"):
         app.get("/for-no-role", allow=frozenset())
-    assert PUBLIC not in list(Role)
+    roles: list[object] = list(Role)
+    assert PUBLIC not in roles
     assert not isinstance(PUBLIC, (frozenset, str))
 
 
@@ -309,7 +317,7 @@ def test_only_the_marker_makes_a_route_public(aws: None, allow: Any) -> None:
 
         @app.get("/open", allow=allow)
         def get_open() -> None:
-            raise AssertionError("this was let in")
+            raise AssertionError("the request was let in")
 
     except (ValueError, TypeError):
         return

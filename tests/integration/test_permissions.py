@@ -1,10 +1,9 @@
-"""Each function may do what it does, and nothing else: all of them at work, held against what the template grants."""
+"""The permissions of each function: exactly the AWS calls that it makes, found by running all functions."""
 
 import importlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -29,7 +28,7 @@ OPERATIONS = {
     "SendMessageBatch": "sqs:SendMessage",
     "ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }
-"""What IAM calls the parts of a transaction, and calls that do several things at once."""
+"""The IAM actions of the parts of a transaction, and of batch calls."""
 
 OTHERS = ["a", "b", "c"]
 
@@ -39,7 +38,7 @@ def _module(function: dict[str, Any]) -> str:
 
 
 def granted(function: dict[str, Any]) -> set[tuple[str, str]]:
-    """Actions and resources, as the template names them."""
+    """The actions and resources that the template grants to a function."""
     found = set()
     for policy in function["Properties"].get("Policies", []):
         for statement in policy["Statement"]:
@@ -53,14 +52,14 @@ def _list(value: Any) -> list[Any]:
 
 
 def _resource(reference: dict[str, Any]) -> str:
-    """The table, index, queue or secret that a reference of the template means, be it to its name, URL or ARN."""
+    """The table, index, queue or secret that the template refers to by name, URL or ARN."""
     [value] = reference.values()
     text = ".".join(value) if isinstance(value, list) else str(value)
     return re.sub(r"[${}]|\w+\.Outputs\.|\.?(Arn|Name|Url|Id)\b", "", text)
 
 
 class Permissions:
-    """Notes what each function asks of AWS while it runs."""
+    """Records the AWS calls of each function while it runs."""
 
     def __init__(self) -> None:
         self.used: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -74,7 +73,7 @@ class Permissions:
         aws._session().register("provide-client-params", self._note)
 
     def watch(self, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let a function forget what it remembers and serve each request for a person as well as for a service."""
+        """Clear the caches before each call of a function, and repeat each request as an administrator."""
         loaded = importlib.import_module(module)
         handler = loaded.handler
 
@@ -107,7 +106,7 @@ class Permissions:
 
 
 @pytest.fixture
-def permissions(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Permissions]:
+def permissions(aws: None, monkeypatch: pytest.MonkeyPatch) -> Permissions:
     permissions = Permissions()
     for function in functions().values():
         permissions.watch(_module(function), monkeypatch)
@@ -130,7 +129,7 @@ def test_each_function_is_granted_exactly_what_it_uses(
 
 
 def _record(api: Api) -> None:
-    """Into the ledger, into the queue, and again when the subscription has ended."""
+    """Record into the ledger and into the queue, and repeat it after the subscription was canceled."""
     for usage_type in ("assessment", "batched", "queued"):
         api.plan(usage_type=usage_type)
     for name in ["sub-1", *OTHERS]:
@@ -146,7 +145,7 @@ def _record(api: Api) -> None:
 
 
 def _consume(api: Api) -> None:
-    """What was recorded before and what was not; what cannot be; what there is no time for."""
+    """Consume new events, replays, events that cannot be recorded, and events that there is no time for."""
     for name in OTHERS:
         assert api.record(f"queued-{name}", 60, subscriptionId=name, headers=ASYNC).status == 202
     assert api.record("opens-too", usageType="queued", subscriptionId="a", headers=ASYNC).status == 202
@@ -159,9 +158,9 @@ def _consume(api: Api) -> None:
 
 
 def _dead_letter(api: Api) -> None:
-    """Dead events come from both queues, and are listed, redriven and dropped by id and by code.
+    """Dead-letter events of both queues. List, redrive and drop them by id and by code.
 
-    A service may not: each request is made once more for a person, who is an administrator.
+    Services may not do that (403), but each request is repeated as an administrator.
     """
     undelivered = [{"MessageId": "m", "Body": "{"}, queue_message("n", event_body("first", 60, subscriptionId="a"))]
     assert consume(undelivered, function="store_dead_letters") == []
@@ -176,7 +175,7 @@ def _dead_letter(api: Api) -> None:
 
 
 def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that are cut short, of one subscription, and with heads that cannot be read together."""
+    """Run billing without time, for one subscription, and with heads that cannot be read in one call."""
     run_billing = importlib.import_module("run_billing")
     run_billing.handler(SCHEDULED, Context(seconds=0))
     assert api.post("/api/usage/process-billing", seconds=0).json["status"] == "continues"
@@ -196,7 +195,7 @@ def _read(api: Api) -> None:
     paths += ["/api/usage/subscription/a/records/queued-a"]
     for path in paths:
         assert api.get(path).status == 200
-        # For a user more is looked up: whether it is theirs.
+        # For a user, the function also looks up the owner.
         assert api.get(path, headers=bearer()).status == (403 if path == "/api/subscriptions/a" else 200)
     assert api.get("/api/usage/subscription/a/records/nothing").status == 404
     for run in api.get("/api/billing/runs").json["runs"]:

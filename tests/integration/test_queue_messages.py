@@ -1,4 +1,4 @@
-"""The queue's messages: any text comes through whole, and what the queue did not take is never said to be queued."""
+"""The messages of the usage queue: text stays unchanged, and rejected events are never reported as queued."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ LONG = {"text": "x" * 1900}
 
 
 class Rejections:
-    """Makes SQS answer some entries of its calls as failed, and not take them."""
+    """Makes SQS reject some entries of its calls."""
 
     def __init__(self, rejects: Callable[[int, int], bool]) -> None:
         self.calls: list[list[dict[str, Any]]] = []
@@ -41,9 +41,9 @@ class Rejections:
 
 @contextmanager
 def rejecting(rejects: Callable[[int, int], bool] = lambda call, place: False) -> Iterator[Rejections]:
-    """`refuses` says whether an entry fails, by the number of its call and its place in it, both from 0."""
+    """Reject the entries for which `rejects` is true, given the number of the call and the place in it, both from 0."""
     refusals, events = Rejections(rejects), queues.client().meta.events
-    hooks = {"before-parameter-build": refusals.before, "after-call": refusals.after}
+    hooks: dict[str, Callable[..., None]] = {"before-parameter-build": refusals.before, "after-call": refusals.after}
     for name, hook in hooks.items():
         events.register(f"{name}.sqs.SendMessageBatch", hook)
     try:
@@ -54,6 +54,7 @@ def rejecting(rejects: Callable[[int, int], bool] = lambda call, place: False) -
 
 
 def queued_ids() -> set[str]:
+    """Take all messages out of the queue and return the ids of their events."""
     return {each["eventId"] for message in take_messages() for each in json.loads(message["Body"])["events"]}
 
 
@@ -100,7 +101,7 @@ def test_a_single_event_that_the_queue_rejects_is_503(ready: Api) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("\uffff\ufffe", id="what is no character"),
+        pytest.param("\uffff\ufffe", id="noncharacters"),
         pytest.param("使用量の記録", id="CJK"),
         pytest.param("🧾👩‍🔬", id="emoji"),
         pytest.param("\u0000\u001f\u2028", id="control characters"),

@@ -1,4 +1,4 @@
-"""Quotas and subscriptions: what is put is what is got."""
+"""Setting and reading quotas."""
 
 import itertools
 from collections.abc import Callable
@@ -30,16 +30,16 @@ def test_a_quota_reads_back_as_it_was_put(api: Api) -> None:
 @pytest.mark.parametrize(
     ("price", "currency", "shown"),
     [
-        pytest.param('"10.00"', "USD", "10.00", id="text"),
+        pytest.param('"10.00"', "USD", "10.00", id="string"),
         pytest.param("10", "USD", "10.00", id="whole number"),
         pytest.param("10.5", "USD", "10.50", id="number"),
-        pytest.param("0.1", "USD", "0.10", id="a number no float can be"),
+        pytest.param("0.1", "USD", "0.10", id="a number that no float represents exactly"),
         pytest.param("0.0033", "USD", "0.0033", id="a fraction of a cent"),
         pytest.param("1e-9", "USD", "0.000000001", id="the smallest price"),
         pytest.param("0", "USD", "0.00", id="nothing"),
         pytest.param('"100"', "JPY", "100", id="yen"),
         pytest.param('"1.5"', "KWD", "1.500", id="dinar"),
-        pytest.param('"999999999999.999999999"', "EUR", "999999999999.999999999", id="all the digits there are"),
+        pytest.param('"999999999999.999999999"', "EUR", "999999999999.999999999", id="the maximum number of digits"),
     ],
 )
 def test_a_unit_price_is_accepted_as_string_or_number_and_returned_as_string(
@@ -61,15 +61,15 @@ def test_a_monthly_limit_can_be_zero_or_a_fraction(api: Api) -> None:
     ("change", "field"),
     [
         pytest.param({"monthlyLimit": -1}, "monthlyLimit", id="negative limit"),
-        pytest.param({"monthlyLimit": "50"}, "monthlyLimit", id="limit as text"),
+        pytest.param({"monthlyLimit": "50"}, "monthlyLimit", id="limit as string"),
         pytest.param({"monthlyLimit": True}, "monthlyLimit", id="limit true"),
         pytest.param({"unitPrice": "-0.01"}, "unitPrice", id="negative price"),
         pytest.param({"unitPrice": "free"}, "unitPrice", id="price in words"),
         pytest.param({"unitPrice": None}, "unitPrice", id="price null"),
         pytest.param({"unitName": ""}, "unitName", id="no unit name"),
-        pytest.param({"unitName": "a\nb"}, "unitName", id="unit name of two lines"),
+        pytest.param({"unitName": "a\nb"}, "unitName", id="unit name with a line break"),
         pytest.param({"currency": "ABC"}, "currency", id="unknown currency"),
-        pytest.param({"currency": "usd"}, "currency", id="currency in small letters"),
+        pytest.param({"currency": "usd"}, "currency", id="currency in lower case"),
         pytest.param({"currency": None}, "currency", id="currency null"),
         pytest.param({"planId": "enterprise"}, "planId", id="another plan than in the path"),
         pytest.param({"usageType": "report"}, "usageType", id="another usage type than in the path"),
@@ -100,7 +100,7 @@ def test_all_quotas_of_a_plan_have_the_same_currency(api: Api) -> None:
 
 
 def test_a_plan_keeps_the_currency_of_its_first_quota(api: Api) -> None:
-    """Also while it has only one: a ledger or an invoice may be in that currency by now."""
+    """Even while it has only one: there may already be a ledger or an invoice in that currency."""
     api.put(QUOTA_PATH, QUOTA)
     answer = api.put(QUOTA_PATH, QUOTA | {"currency": "EUR"})
     assert (answer.status, answer.code) == (409, "plan_currency_mismatch")
@@ -115,14 +115,19 @@ def put_in_euros(api: Api, usage_type: str) -> Answer:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("plan_is_new", [True, False])
 def test_when_two_currencies_race_for_a_plan_one_is_rejected(api: Api, when: When, plan_is_new: bool) -> None:
-    """At every call that a PUT makes, another PUT comes in between, of a quota in another currency."""
+    """At each call of a PUT in turn, another PUT of a quota in another currency comes in between."""
+    others: list[Answer] = []
+
+    def put_other(_: object) -> None:
+        others.append(put_in_euros(api, "analysis"))
+
     for number in itertools.count(1):
         clear()
         if not plan_is_new:
             api.plan(usage_type="report")
-        others: list[Answer] = []
+        others.clear()
         with watched() as calls:
-            calls.at(number, when, lambda _, others=others: others.append(put_in_euros(api, "analysis")))
+            calls.at(number, when, put_other)
             answer = api.put(QUOTA_PATH, QUOTA)
         quotas = api.get("/api/usage/quotas/business").json["quotas"]
         assert len({quota["currency"] for quota in quotas}) == 1, quotas

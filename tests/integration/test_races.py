@@ -1,43 +1,35 @@
-"""Races, one interleaving at a time: somebody else writes between the read and the write."""
+"""Races, one interleaving at a time: another writer comes between the read and the write."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from tests.api import Api
+from tests.builders import KEY, NOW, TERMS, make_event, make_head, make_terms
 from tests.deadlines import stopped
 from tests.ledgers import check, rows, unsettled
 from tests.metrics import Metrics
+from tests.runs import refuse_hand_over
 from usage_billing.billing import model, runner, settling
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.settlement import Settlement, settle
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform import retries
 from usage_billing.pricing.terms import Terms
-from usage_billing.pricing.unit import UnitPriced
-from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage import store as ledger_store
-from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.ledger import Head, LedgerKey
+from usage_billing.usage.ledger import Head
 from usage_billing.usage.store import EventsExist, HeadMoved
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-PERIOD = MonthlyCycle(1).period_of(NOW)
-KEY = LedgerKey.of("sub-1", PERIOD, "assessment")
-TERMS = Terms("business", Decimal(50), UnitPriced(Decimal("10.00")), "assessment", "USD")
-OTHER_TERMS = Terms("enterprise", Decimal(0), UnitPriced(Decimal("99.00")), "assessment", "USD")
-UNRATED = Head(KEY, "user-1", PERIOD)
-EMPTY = UNRATED.rated(TERMS)
+OTHER_TERMS = make_terms(0, "99.00", plan_id="enterprise")
+UNRATED = make_head(None)
 
 
 def append(seen: Head, event_id: str, quantity: int = 30, rate: Terms | None = None) -> Head:
-    """Record an event on a ledger that was seen like this, as `recording` does it."""
+    """Append an event to the head that was read, as `recording` does."""
     rated = seen.rated(rate) if rate else seen
-    event = UsageEvent(event_id, "user-1", "sub-1", "assessment", Decimal(quantity))
-    entry, after = rated.append(event, NOW)
+    entry, after = rated.append(make_event(event_id, quantity), NOW)
     ledger_store.append(seen, [entry], after)
     return after
 
@@ -54,7 +46,7 @@ def all_rows() -> list[Any]:
 
 @pytest.fixture
 def opened(ready: Api) -> Head:
-    """A ledger with one entry of 30, opened on the plan of sub-1."""
+    """A ledger with one entry of 30, with the terms of the plan of sub-1."""
     return append(UNRATED, "e1", rate=TERMS)
 
 
@@ -63,7 +55,7 @@ def test_when_two_callers_open_a_ledger_the_loser_gets_the_current_head(opened: 
     with pytest.raises(HeadMoved) as moved:
         append(UNRATED, "e2", rate=TERMS)
     assert moved.value.head == opened
-    assert all_rows() == before, "who loses writes nothing"
+    assert all_rows() == before, "the loser writes nothing"
 
 
 def test_when_two_callers_append_the_loser_gets_the_current_head(opened: Head) -> None:
@@ -114,7 +106,7 @@ def test_when_two_runs_settle_the_same_entries_they_are_billed_once(opened: Head
 
 
 def test_a_run_with_a_stale_watermark_bills_nothing_twice(opened: Head) -> None:
-    """Its item would even have an id of its own: only the watermark stands in its way."""
+    """Its item would even have a new id. Only the condition on the watermark stops it."""
     early = append(opened, "e2")
     settlement_store.save_settlement(settle(early, "run-1", NOW), early)
     late = append(stored(), "e3")
@@ -126,9 +118,8 @@ def test_a_run_with_a_stale_watermark_bills_nothing_twice(opened: Head) -> None:
 
 
 def append_in_memory(head: Head) -> Head:
-    """The head that another reader saw just before the settlement, with e3 on it."""
-    event = UsageEvent("e3", "user-1", "sub-1", "assessment", Decimal(30))
-    return head.append(event, NOW)[1]
+    """The head with e3, as another reader saw it just before the settlement."""
+    return head.append(make_event("e3", 30), NOW)[1]
 
 
 def test_usage_recorded_during_a_settlement_is_billed_by_the_next_run(opened: Head) -> None:
@@ -136,8 +127,8 @@ def test_usage_recorded_during_a_settlement_is_billed_by_the_next_run(opened: He
     append(seen, "e3")
     settlement_store.save_settlement(settle(seen, "run-1", NOW), seen)
     assert (stored().billed_through, stored().last_sequence) == (2, 3)
-    assert len(list(unsettled(check()))) == 1, "it is still pending"
-    totals = runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=pytest.fail)
+    assert len(list(unsettled(check()))) == 1, "the ledger is still pending"
+    totals = runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=refuse_hand_over)
     assert totals.amounts == {"USD": Decimal("300.00")}
     assert list(unsettled(check())) == []
 
@@ -152,7 +143,7 @@ def test_a_run_does_not_replace_terms_that_an_event_pinned(ready: Api) -> None:
 
 
 def test_an_event_does_not_replace_terms_that_a_run_pinned(ready: Api) -> None:
-    """The run does not move the ledger's last sequence: only the terms stand in the recorder's way."""
+    """The run does not change the last sequence. Only the condition on the terms stops the event."""
     unrated = append(UNRATED, "e1", 60)
     settlement_store.save_settlement(settle(unrated.rated(TERMS), "run-1", NOW), unrated)
     with pytest.raises(HeadMoved):
@@ -181,8 +172,9 @@ def test_a_run_does_not_replace_terms_pinned_between_its_two_attempts(
 def interrupt_after_reading(
     monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], name: str = "head"
 ) -> None:
-    """After the first `store.head` or `store.heads_of`, and before anything is written, something else happens."""
-    read, done = getattr(ledger_store, name), []
+    """Call `meanwhile` once, after heads are read and before anything is written."""
+    read = getattr(ledger_store, name)
+    done: list[object] = []
 
     def stale(asked: object) -> Any:
         found = read(asked)
@@ -192,7 +184,7 @@ def interrupt_after_reading(
         return found
 
     monkeypatch.setattr(ledger_store, name, stale)
-    monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
 
 
 def test_a_request_that_loses_a_race_retries_with_the_current_head(
@@ -235,7 +227,7 @@ def test_a_ledger_that_keeps_changing_is_left_pending_after_the_last_attempt(
         tried.append(1)
         raise HeadMoved(None)
 
-    monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     with monkeypatch.context() as busy:
         busy.setattr(settlement_store, "save_settlement", lose)
         with pytest.raises(LedgerBusy):

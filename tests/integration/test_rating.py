@@ -1,4 +1,4 @@
-"""Unrated ledgers in a run: a missing quota is looked up once, said once and counted once, however many wait for it."""
+"""Unrated ledgers in a run: each missing quota is looked up, logged and counted once, however many ledgers need it."""
 
 import logging
 import threading
@@ -26,7 +26,7 @@ LEDGERS = 8
 
 @pytest.fixture
 def unrated(api: Api) -> Api:
-    """Two usage types without a quota, of subscriptions on two plans."""
+    """Ledgers of two usage types without a quota, of subscriptions on two plans."""
     for number in range(LEDGERS):
         api.subscribe(f"sub-{number}", plan=f"plan-{number % 2}")
         for usage_type in ("report", "analysis"):
@@ -54,8 +54,8 @@ def test_a_missing_quota_is_looked_up_logged_and_counted_once_per_run(
         assert unrated.bill().json["ledgersUnrated"] == 2 * LEDGERS
     expected = {(f"plan-{plan}", usage_type) for plan in (0, 1) for usage_type in ("report", "analysis")}
     assert sorted(asked) == sorted(expected)
-    assert calls.made.count("GetItem") <= len(expected) + LEDGERS + len(expected), "a subscription about once"
-    assert metrics()["QuotaMissing"] == len(expected), "by plan and usage type, not by ledger"
+    assert calls.made.count("GetItem") <= len(expected) + LEDGERS + len(expected), "each subscription about once"
+    assert metrics()["QuotaMissing"] == len(expected), "counted by plan and usage type, not by ledger"
     lines = [vars(record) for record in caplog.records if record.getMessage() == "quota missing"]
     said = [(line["plan_id"], line["usage_type"], line["ledgers"]) for line in lines if "ledgers" in line]
     assert said == [(*name, LEDGERS // 2) for name in sorted(expected)]
@@ -72,7 +72,7 @@ def test_a_new_quota_rates_all_ledgers_that_waited_for_it(unrated: Api) -> None:
 
 
 def test_quotas_that_exist_are_read_again_for_each_ledger(unrated: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quota or a plan that changes in the middle of a run holds for the ledgers that come after."""
+    """A quota or a plan that changes during a run takes effect for the remaining ledgers."""
     unrated.plan("plan-0", "report", limit=0, price="1")
     asked: list[tuple[str, str]] = []
     watch_lookups(asked, monkeypatch)

@@ -1,4 +1,4 @@
-"""The recorder and the real handlers, in one process."""
+"""The recorder with the real handlers, in one process."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta

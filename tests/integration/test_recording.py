@@ -1,4 +1,4 @@
-"""Recording usage: what is answered, who may, when, and against which quota."""
+"""Recording usage: the response, who may record, the range of times, and the quota that applies."""
 
 from decimal import Decimal
 from typing import Any
@@ -44,10 +44,10 @@ def test_every_field_of_the_response(ready: Api, at: At) -> None:
 @pytest.mark.parametrize(
     ("quantity", "billable", "remaining", "exceeded"),
     [
-        pytest.param(1, 0, 49, False, id="first unit"),
+        pytest.param(1, 0, 49, False, id="the first unit"),
         pytest.param(50, 0, 0, False, id="exactly the limit"),
-        pytest.param(51, 1, 0, True, id="first unit beyond it"),
-        pytest.param(Decimal("50.000000001"), Decimal("0.000000001"), 0, True, id="the smallest step beyond it"),
+        pytest.param(51, 1, 0, True, id="the first unit beyond it"),
+        pytest.param(Decimal("50.000000001"), Decimal("0.000000001"), 0, True, id="the smallest fraction beyond it"),
     ],
 )
 def test_exactly_the_quantity_beyond_the_limit_is_billable(
@@ -128,12 +128,12 @@ def test_an_unknown_subscription_is_not_cached(api: Api) -> None:
     ("occurred_at", "status"),
     [
         pytest.param("2025-11-19T12:00:00Z", 201, id="366 days ago"),
-        pytest.param("2025-11-19T11:59:59.999Z", 422, id="a millisecond longer ago"),
-        pytest.param("2026-11-20T12:15:00Z", 201, id="a quarter of an hour ahead"),
-        pytest.param("2026-11-20T12:15:00.001Z", 422, id="a millisecond further ahead"),
+        pytest.param("2025-11-19T11:59:59.999Z", 422, id="one millisecond too old"),
+        pytest.param("2026-11-20T12:15:00Z", 201, id="15 minutes ahead"),
+        pytest.param("2026-11-20T12:15:00.001Z", 422, id="one millisecond too far ahead"),
         pytest.param("2027-11-20T12:00:00Z", 422, id="next year"),
-        pytest.param("0001-01-01T00:00:00Z", 422, id="the first instant there is"),
-        pytest.param("9999-12-31T23:59:59Z", 422, id="the last one"),
+        pytest.param("0001-01-01T00:00:00Z", 422, id="the first instant"),
+        pytest.param("9999-12-31T23:59:59Z", 422, id="the last second"),
     ],
 )
 def test_the_range_of_occurred_at(ready: Api, at: At, occurred_at: str, status: int) -> None:
@@ -150,10 +150,10 @@ def test_the_range_of_occurred_at(ready: Api, at: At, occurred_at: str, status: 
 @pytest.mark.parametrize(
     ("anchor", "occurred_at", "start", "end"),
     [
-        pytest.param(1, "2026-11-01T00:00:00Z", "2026-11-01", "2026-12-01", id="on the turn: the new period"),
-        pytest.param(1, "2026-10-31T23:59:59.999999Z", "2026-10-01", "2026-11-01", id="just before it: the old one"),
-        pytest.param(1, "2026-11-01T00:30:00+01:00", "2026-10-01", "2026-11-01", id="the turn is in UTC"),
-        pytest.param(15, "2026-11-14T23:59:59Z", "2026-10-15", "2026-11-15", id="another anchor"),
+        pytest.param(1, "2026-11-01T00:00:00Z", "2026-11-01", "2026-12-01", id="the first instant of a period"),
+        pytest.param(1, "2026-10-31T23:59:59.999999Z", "2026-10-01", "2026-11-01", id="the last instant of a period"),
+        pytest.param(1, "2026-11-01T00:30:00+01:00", "2026-10-01", "2026-11-01", id="periods are in UTC"),
+        pytest.param(15, "2026-11-14T23:59:59Z", "2026-10-15", "2026-11-15", id="another anchor day"),
         pytest.param(31, "2026-03-01T00:00:00Z", "2026-02-28", "2026-03-31", id="the last day of a short month"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_redriven_event_that_dies_again_is_listed_and_counted_again(ready: Api
 
 
 def test_an_event_that_dies_again_before_its_row_is_deleted_is_kept(ready: Api) -> None:
-    """The consumer may be faster than the one who redrives."""
+    """The consumer may be faster than the caller who redrives."""
     dead_letter(orphan_body("a"))
     with watched() as calls:
         calls.at(3, "after", lambda _: consume(take_messages()))
@@ -56,7 +56,7 @@ def test_an_event_that_dies_again_before_its_row_is_deleted_is_kept(ready: Api) 
 
 
 def test_when_two_callers_redrive_the_same_event_nothing_is_lost(ready: Api) -> None:
-    """One is slow: what it removes last is not what died again meanwhile."""
+    """The slower caller must not delete the event that died again in the meantime."""
     dead_letter(orphan_body("a"))
     [slow] = dead_event_store.page(Selection("subscription_not_found"), 1, Position())[0]
     assert move(ready, "redrive", code="subscription_not_found").json["redriven"] == 1
@@ -69,7 +69,7 @@ def test_when_two_callers_redrive_the_same_event_nothing_is_lost(ready: Api) -> 
 def test_a_dropped_event_that_the_index_still_lists_is_not_redriven(
     ready: Api, monkeypatch: pytest.MonkeyPatch, choice: dict[str, str]
 ) -> None:
-    """The index lags behind the table. Whoever dropped an event must not find it on an invoice."""
+    """The index lags behind the table. A dropped event must never be billed."""
     dead_letter(orphan_body("a"), orphan_body("b"))
     stale = dead_event_store.page(Selection("subscription_not_found", event_id=choice.get("eventId")), 100, Position())
     move(ready, "drop", subscriptionId="late", eventId="a")
@@ -84,7 +84,7 @@ def test_a_dropped_event_that_the_index_still_lists_is_not_redriven(
 def test_an_event_that_no_longer_matches_the_selection_is_kept(
     ready: Api, at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One died again for another reason; one was dropped and died anew, after the first call of these."""
+    """One event died again for another reason. The other was dropped, and died again after the first call."""
     at("2026-11-20T12:00:00Z")
     dead_letter(orphan_body("changed"), orphan_body("anew"))
     stale = dead_event_store.page(Selection("subscription_not_found"), 100, Position())
@@ -101,23 +101,23 @@ def test_an_event_that_no_longer_matches_the_selection_is_kept(
 
 
 def test_each_call_continues_at_the_cursor_until_the_end(ready: Api, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though everything dies again at once, and the list never becomes shorter."""
+    """Even though every event dies again at once, so that the list never becomes shorter."""
     monkeypatch.setattr(redriving, "MAX_PER_CALL", 3)
     at("2026-11-20T12:00:00Z")
     dead_letter(*(orphan_body(f"e{number}") for number in range(10)))
     choice: dict[str, Any] = {"code": "subscription_not_found"}
-    redriven, clock_ = 0, 0
+    redriven, calls_made = 0, 0
     while True:
-        clock_ += 1
-        at(f"2026-11-20T13:00:{clock_:02}Z")
+        calls_made += 1
+        at(f"2026-11-20T13:00:{calls_made:02}Z")
         answer = move(ready, "redrive", **choice).json
         redriven += answer["redriven"]
-        at(f"2026-11-20T14:00:{clock_:02}Z")
+        at(f"2026-11-20T14:00:{calls_made:02}Z")
         assert consume(take_messages()) == []
         if "nextCursor" not in answer:
             break
         choice["cursor"] = answer["nextCursor"]
-    assert (redriven, clock_) == (10, 4)
+    assert (redriven, calls_made) == (10, 4)
     assert len(dead()) == 10
 
 

@@ -1,4 +1,4 @@
-"""What is refused is seen: each refused event is counted by its code and logged with its ids, without its content."""
+"""Rejected events: each is counted by its code and logged with its ids, but without its content."""
 
 import logging
 from typing import Any
@@ -103,8 +103,8 @@ def test_rejected_events_of_a_batch_are_counted_by_code(
     ("change", "code"),
     [
         pytest.param({"subscriptionId": "nothing"}, "subscription_not_found", id="unknown subscription"),
-        pytest.param({"userId": "user-2"}, "subscription_not_owned", id="another user's"),
-        pytest.param({"quantity": "one"}, "validation_error", id="not an event"),
+        pytest.param({"userId": "user-2"}, "subscription_not_owned", id="another user"),
+        pytest.param({"quantity": "one"}, "validation_error", id="an invalid quantity"),
         pytest.param({"occurredAt": "2001-01-01T00:00:00Z"}, "validation_error", id="too old"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_forbidden_event_is_counted_and_logged_with_its_ids(
     assert (line["event_id"], line["subscription_id"], line["code"]) == ("e1", "sub-1", "forbidden")
 
 
-# --- Batches that are refused whole -------------------------------------------------------------
+# --- Batches that are rejected completely -------------------------------------------------------------
 
 
 def batch_of(number: int) -> dict[str, Any]:
@@ -143,15 +143,15 @@ def batch_of(number: int) -> dict[str, Any]:
         pytest.param({"body": batch_of(501)}, ("validation_error", 501), id="too many events"),
         pytest.param({"body": batch_of(3), "headers": READER}, ("forbidden", 3), id="a key that may only read"),
         pytest.param({"body": batch_of(2) | {"more": 1}}, ("validation_error", 2), id="an unknown field"),
-        pytest.param({"body": {"events": SECRET}}, ("validation_error", 0), id="no list"),
-        pytest.param({"raw": "[1]"}, ("validation_error", 0), id="no object"),
+        pytest.param({"body": {"events": SECRET}}, ("validation_error", 0), id="not a list"),
+        pytest.param({"raw": "[1]"}, ("validation_error", 0), id="not an object"),
         pytest.param({"raw": "{"}, ("not_json", 0), id="not JSON"),
         pytest.param({"raw": '{"events": [{"eventId": "\ufffd"}]}'}, ("not_json", 0), id="U+FFFD"),
         pytest.param({"raw": " " * MAX_BATCH_BYTES + "{}"}, ("body_too_large", 0), id="too large"),
         pytest.param(
             {"body": batch_of(2), "headers": INTERNAL | {"content-type": "text/plain"}},
             ("unsupported_media_type", 0),
-            id="another format",
+            id="another content type",
         ),
     ],
 )
@@ -203,7 +203,7 @@ def test_a_huge_batch_is_counted_completely_but_logged_only_in_part(
 def test_events_of_customers_who_may_not_record_trigger_no_alarm(
     ready: Api, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Any valid token will do for that. The alarm would never end, and hide what services lose."""
+    """Anybody with a valid token can send such events. They would keep the alarm active and hide lost events."""
     metrics()
     assert ready.record("e1", headers=CUSTOMER).status == 403
     assert send_batch(ready, event_body("e2"), event_body("e3"), headers=CUSTOMER).status == 403

@@ -1,4 +1,4 @@
-"""The same event again: answered as it was, whatever happened since; anything else under its id is a conflict."""
+"""Replays: the same event gets the same response, and a different event with the same id is a conflict."""
 
 import json
 import re
@@ -89,7 +89,7 @@ def test_a_replay_gets_the_first_response_whatever_changed_since(
     "now",
     [
         pytest.param("2026-12-01T00:00:00Z", id="in the next period"),
-        pytest.param("2027-11-21T12:00:00.001Z", id="when it is too old to be recorded"),
+        pytest.param("2027-11-21T12:00:00.001Z", id="when a new event would be too old"),
         pytest.param("2036-01-01T00:00:00Z", id="years later"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_replay_of_an_unrated_event_shows_the_terms_that_its_ledger_got_later(
     assert replay.json["recordedAt"] == first.json["recordedAt"]
 
 
-# --- A job that is run again reports the same event with another `reportedAt` ----------------------
+# --- A job that runs again sends the same event with another `reportedAt` ----------------------
 
 END_OF_NOVEMBER = "2026-11-30T23:59:00Z"
 START_OF_DECEMBER = "2026-12-01T00:01:00Z"
@@ -218,7 +218,7 @@ def test_occurred_at_takes_precedence_over_reported_at(ready: Api, at: At) -> No
     assert (answer.status, answer.json["occurredAt"]) == (201, "2026-10-05T00:00:00Z")
 
 
-@pytest.mark.parametrize("now", [START_OF_DECEMBER, "2028-01-01T00:00:00Z"], ids=["after the turn", "years later"])
+@pytest.mark.parametrize("now", [START_OF_DECEMBER, "2028-01-01T00:00:00Z"], ids=["in the next period", "years later"])
 def test_the_same_event_with_a_later_reported_at_is_a_replay(ready: Api, at: At, now: str) -> None:
     at(END_OF_NOVEMBER)
     first = ready.record("e1", 60, reportedAt=END_OF_NOVEMBER)
@@ -248,10 +248,10 @@ def test_another_occurred_at_is_a_conflict_even_with_the_same_reported_at(ready:
     ("reported_at", "status"),
     [
         pytest.param("2025-11-29T23:59:00Z", 201, id="366 days ago"),
-        pytest.param("2025-11-29T23:58:59.999Z", 422, id="a millisecond longer ago"),
-        pytest.param("1970-01-01T00:00:17Z", 422, id="by a clock that was never set"),
-        pytest.param("2026-12-01T00:14:00.001Z", 201, id="further ahead than an event may be"),
-        pytest.param("2106-02-07T06:28:15Z", 201, id="by a clock in another century"),
+        pytest.param("2025-11-29T23:58:59.999Z", 422, id="one millisecond too old"),
+        pytest.param("1970-01-01T00:00:17Z", 422, id="a clock that was never set"),
+        pytest.param("2026-12-01T00:14:00.001Z", 201, id="further ahead than occurredAt may be"),
+        pytest.param("2106-02-07T06:28:15Z", 201, id="a clock in another century"),
     ],
 )
 @pytest.mark.parametrize("headers", [None, ASYNC], ids=["recorded", "queued"])
@@ -270,7 +270,7 @@ def test_reported_at_may_be_in_the_future_but_not_too_old(
 def test_a_reported_at_in_the_future_counts_as_the_time_of_arrival(
     ready: Api, at: At, headers: dict[str, str] | None
 ) -> None:
-    """A clock that runs fast opens no ledger of the next period."""
+    """A fast clock does not open a ledger in the next period."""
     at(END_OF_NOVEMBER)
     assert ready.record("e1", reportedAt=START_OF_DECEMBER, headers=headers).status == (202 if headers else 201)
     at("2026-12-02T00:00:00Z")
@@ -290,7 +290,7 @@ def test_a_batch_repeated_in_the_next_period_is_replayed_completely(ready: Api, 
     assert [r["record"] for r in again.json["results"]] == [r["record"] for r in first.json["results"]]
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["new", "recorded before"])
+@pytest.mark.parametrize("known", [False, True], ids=["new", "already recorded"])
 def test_copies_in_one_batch_reported_in_two_periods_count_once(ready: Api, at: At, known: bool) -> None:
     at(END_OF_NOVEMBER)
     if known:
@@ -305,7 +305,7 @@ def test_copies_in_one_batch_reported_in_two_periods_count_once(ready: Api, at: 
 
 
 def test_a_queued_event_keeps_its_reported_at(ready: Api, at: At) -> None:
-    """It was made before the turn, taken after it, and recorded later still; then the job is run again."""
+    """It is reported in November, accepted in December and recorded later. Then the job runs again."""
     at(START_OF_DECEMBER)
     assert ready.record("e1", reportedAt=END_OF_NOVEMBER, headers=ASYNC).status == 202
     at("2026-12-02T00:00:00Z")
@@ -316,7 +316,7 @@ def test_a_queued_event_keeps_its_reported_at(ready: Api, at: At) -> None:
     assert ledger.head["ledger"].startswith("2026-11-01")
 
 
-@pytest.mark.parametrize("spills", [False, True], ids=["by preference", "by a hot ledger"])
+@pytest.mark.parametrize("spills", [False, True], ids=["at the request of the caller", "because the ledger is hot"])
 def test_an_event_repeated_through_the_queue_is_a_replay(
     ready: Api, at: At, monkeypatch: pytest.MonkeyPatch, spills: bool
 ) -> None:
@@ -349,7 +349,7 @@ def test_copies_of_a_dead_event_are_one_dead_event_with_the_first_time(ready: Ap
 
 
 def test_the_example_of_the_readme_can_be_sent_twice(ready: Api) -> None:
-    """As it stands there, for the subscription of `ready`."""
+    """The body is sent exactly as the README shows it."""
     [body] = re.findall(r"-d '(\{\s*\"eventId\".*?\})'\n", README.read_text(), re.DOTALL)
     ready.plan(usage_type="report")
     assert "occurredAt" not in json.loads(body)

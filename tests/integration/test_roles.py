@@ -1,4 +1,4 @@
-"""Every endpoint times every kind of caller."""
+"""Every endpoint, called by every kind of caller."""
 
 from typing import Any
 from uuid import uuid4
@@ -8,9 +8,11 @@ import pytest
 from tests.api import INTERNAL, Answer, Api, bearer, routes
 from tests.cloud import SCOPED_KEYS
 
+Body = dict[str, Any] | None
+
 CALLERS = {
     "owner": bearer("user-1"),
-    "owner whose token says so": bearer("user-1", "user"),
+    "owner with the role user": bearer("user-1", "user"),
     "other user": bearer("user-2"),
     "admin": bearer("admin-1", "admin"),
     "internal token": bearer("service-1", "internal"),
@@ -23,8 +25,8 @@ QUOTA = {"monthlyLimit": 1, "unitPrice": "1", "unitName": "report"}
 SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
 DEAD = {"code": "undelivered"}
 
-# route: (a request of what is user-1's, what the owner gets, what operators get). Another user always gets 403.
-ROUTES = {
+# For each route: a request for data of user-1, and the statuses for the owner and for operators. Others get 403.
+ROUTES: dict[tuple[str, str], tuple[str, Body, int, int]] = {
     ("POST", "/api/usage/record"): ("/api/usage/record", EVENT, 403, 201),
     ("POST", "/api/usage/batch"): ("/api/usage/batch", {"events": [EVENT]}, 403, 200),
     ("GET", "/api/usage/user/{userId}"): ("/api/usage/user/user-1", None, 200, 200),
@@ -53,17 +55,17 @@ RECORD_ROUTES = {("POST", "/api/usage/record"), ("POST", "/api/usage/batch")}
 PUBLIC_ROUTES = {("GET", "/"), ("GET", "/openapi.json"), ("GET", "/docs")}
 ADMIN_ROUTES = {route for route in ROUTES if "dead-events" in route[1]}
 
-# The same endpoints, asked for what does not exist: (request, what an operator gets). A user always gets 403.
-MISSING = {
+# Requests for what does not exist, and the status for operators. Users get 403.
+MISSING: dict[str, tuple[str, str, Body, int]] = {
     "record": ("POST", "/api/usage/record", EVENT | {"subscriptionId": "nothing"}, 404),
     "usage of a subscription": ("GET", "/api/usage/subscription/nothing", None, 404),
     "records": ("GET", "/api/usage/subscription/nothing/records", None, 404),
-    "an event of no subscription": ("GET", "/api/usage/subscription/nothing/records/e1", None, 404),
-    "an invoice of one's own subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z", None, 404),
-    "an invoice of no subscription": ("GET", "/api/invoices/nothing-20261101T000000Z", None, 404),
-    "what is no invoice id": ("GET", "/api/invoices/nothing", None, 404),
-    "items of an invoice of one's own subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z/items", None, 404),
-    "items of no invoice": ("GET", "/api/invoices/nothing/items", None, 404),
+    "an event of an unknown subscription": ("GET", "/api/usage/subscription/nothing/records/e1", None, 404),
+    "an invoice of an existing subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z", None, 404),
+    "an invoice of an unknown subscription": ("GET", "/api/invoices/nothing-20261101T000000Z", None, 404),
+    "an invalid invoice id": ("GET", "/api/invoices/nothing", None, 404),
+    "items of an invoice of an existing subscription": ("GET", "/api/invoices/sub-1-20200101T000000Z/items", None, 404),
+    "items of an unknown invoice": ("GET", "/api/invoices/nothing/items", None, 404),
     "invoices": ("GET", "/api/invoices?subscriptionId=nothing", None, 404),
     "billing": ("POST", "/api/usage/process-billing", {"subscriptionId": "nothing"}, 404),
     "a quota of another plan": ("GET", "/api/usage/quotas/nothing/assessment", None, 404),
@@ -85,18 +87,18 @@ def invoice(api: Api) -> str:
     return str(found["invoiceId"])
 
 
-def with_new_event_id(body: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The body, with an event id of its own if it has one."""
+def with_new_event_id(body: Body) -> Body:
+    """The body, with a new event id if it has one."""
     return body | {"eventId": uuid4().hex} if body and "eventId" in body else body
 
 
-def call(api: Api, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:
+def call(api: Api, method: str, path: str, body: Body, headers: dict[str, str]) -> Answer:
     path, _, query = path.partition("?")
     return api(method, path, body, headers=headers, query=dict([query.split("=")]) if query else None)
 
 
 def statuses_of_operators(method: str, path: str, status: int) -> dict[str, int]:
-    """What callers are answered who may do everything, by role or by key, and those whose key may do less."""
+    """The status for each caller who is not a user: `status` if they are allowed to call the route, else 403."""
     may_read, may_record = method == "GET", method == "GET" or (method, path) in RECORD_ROUTES
     if (method, path) in ADMIN_ROUTES:
         return dict.fromkeys(list(CALLERS)[3:], 403) | {"admin": status}
@@ -124,7 +126,7 @@ def test_an_endpoint_serves_only_the_callers_that_it_allows(api: Api, invoice: s
     }
     assert {caller: answer.status for caller, answer in answers.items()} == {
         "owner": owner,
-        "owner whose token says so": owner,
+        "owner with the role user": owner,
         "other user": 403,
         **statuses_of_operators(*route, operator),
     }
@@ -139,12 +141,12 @@ def test_a_public_endpoint_ignores_credentials(api: Api, route: tuple[str, str])
 
 @pytest.mark.parametrize("request_", MISSING.values(), ids=MISSING)
 def test_only_operators_get_404_for_what_does_not_exist(
-    api: Api, invoice: str, request_: tuple[str, str, object, int]
+    api: Api, invoice: str, request_: tuple[str, str, Body, int]
 ) -> None:
     method, path, body, operator = request_
     assert {caller: call(api, method, path, body, headers).status for caller, headers in CALLERS.items()} == {
         "owner": 403,
-        "owner whose token says so": 403,
+        "owner with the role user": 403,
         "other user": 403,
         **statuses_of_operators(method, path, operator),
     }
@@ -177,7 +179,7 @@ def test_users_can_read_the_quotas_of_the_plans_that_they_are_on(api: Api, invoi
     api.subscribe("sub-1", "user-1", "starter")
     assert (statuses("business"), statuses("starter")) == ([403, 403], [200, 200])
     nothing = api.get("/api/usage/quotas/starter/nothing", headers=bearer("user-1"))
-    assert nothing.code == "quota_not_found", "they may read the whole list, so this tells nothing more"
+    assert nothing.code == "quota_not_found", "users who may read the list may learn what is not on it"
 
 
 def test_a_403_says_which_scope_is_missing(api: Api, invoice: str) -> None:
@@ -213,7 +215,7 @@ def test_a_route_cannot_be_defined_without_saying_who_may_call_it() -> None:
 
     for build in (Resolver().get, Resolver().put, Resolver().post):
         with pytest.raises(TypeError, match="allow"):
-            build("/anything")
+            build("/anything")  # type: ignore[call-arg] # the missing argument is what is tested
 
 
 def test_a_route_without_roles_is_404_for_everybody(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

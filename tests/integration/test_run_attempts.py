@@ -10,6 +10,7 @@ from tests.runs import STARTED_AT, make_attempt
 from usage_billing.billing import report_store, reports
 from usage_billing.billing.model import MAX_NAMED, Failure, RunTotals, UnratedLedger
 from usage_billing.billing.reports import Attempt, RunStatus
+from usage_billing.platform.tables import BillingRunTable
 from usage_billing.usage.ledger import LedgerKey
 
 
@@ -37,7 +38,7 @@ def test_an_attempt_reads_back_as_it_was_saved(aws: None) -> None:
     attempt = make_attempt(totals=totals, subscription_id="sub")
     report_store.save(attempt)
     [row] = rows("BILLING_RUN_TABLE")
-    assert report_store._attempt(report_store.BillingRunTable.get("run", "first#a")) == attempt
+    assert report_store._attempt(BillingRunTable.get("run", "first#a")) == attempt
     assert datetime.fromtimestamp(int(row["expires_at"]), UTC) == STARTED_AT + timedelta(days=400)
     found = report_store.report("run", STARTED_AT)
     assert found.amounts == totals.amounts
@@ -48,23 +49,37 @@ def test_an_attempt_reads_back_as_it_was_saved(aws: None) -> None:
     ("attempts", "hours", "status", "under_way", "interruptions"),
     [
         pytest.param([make_attempt(ended=True)], 99, "completed", 0, 0, id="ended"),
-        pytest.param([make_attempt()], 5, "running", 1, 0, id="at work"),
-        pytest.param([make_attempt()], 5.1, "stalled", 1, 1, id="not heard of for five hours"),
-        pytest.param([make_attempt(), make_attempt(name="b")], 0, "running", 1, 1, id="delivered again and at work"),
-        pytest.param([make_attempt(), make_attempt(name="b", ended=True)], 9, "completed", 0, 1, id="delivered again"),
-        pytest.param([make_attempt(ended=True), make_attempt(name="b")], 9, "completed", 0, 1, id="again for nothing"),
+        pytest.param([make_attempt()], 5, "running", 1, 0, id="running"),
+        pytest.param([make_attempt()], 5.1, "stalled", 1, 1, id="without progress for more than five hours"),
+        pytest.param([make_attempt(), make_attempt(name="b")], 0, "running", 1, 1, id="delivered again and running"),
+        pytest.param(
+            [make_attempt(), make_attempt(name="b", ended=True)], 9, "completed", 0, 1, id="delivered again and ended"
+        ),
+        pytest.param(
+            [make_attempt(ended=True), make_attempt(name="b")],
+            9,
+            "completed",
+            0,
+            1,
+            id="delivered again after it ended",
+        ),
         pytest.param(
             [make_attempt(ended=True, totals=RunTotals("run", handed_over=["x"]))],
             0,
             "running",
             1,
             0,
-            id="in the queue",
+            id="continued in the queue",
         ),
         pytest.param(
-            [make_attempt(ended=True, totals=RunTotals("run", handed_over=["x"]))], 6, "stalled", 1, 0, id="and lost"
+            [make_attempt(ended=True, totals=RunTotals("run", handed_over=["x"]))],
+            6,
+            "stalled",
+            1,
+            0,
+            id="continued in the queue but lost",
         ),
-        pytest.param([make_attempt(segment="x", ended=True)], 0, "running", 1, 0, id="the first segment is not known"),
+        pytest.param([make_attempt(segment="x", ended=True)], 0, "running", 1, 0, id="first segment missing"),
     ],
 )
 def test_the_status_of_a_run(

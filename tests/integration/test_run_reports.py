@@ -1,4 +1,4 @@
-"""What a run did can be asked for, also when it went on in the queue, was delivered twice, or was cut off."""
+"""The report of a billing run: also if the run continues in segments, is delivered twice, or crashes."""
 
 import itertools
 import os
@@ -40,7 +40,7 @@ def report(api: Api, run_id: str) -> dict[str, Any]:
 
 
 def items_and_amount_of(run_id: str) -> tuple[int, Decimal]:
-    """How many items a run made, and their sum: the truth that a report is held against."""
+    """The number of invoice items that a run created, and their sum. A report must agree with it."""
     found = [row["amount"] for row in rows("USAGE_INVOICE_ITEM_TABLE") if row["run_id"] == run_id]
     return len(found), sum(found, Decimal(0))
 
@@ -50,7 +50,7 @@ def items_and_amount_in(answer: dict[str, Any]) -> tuple[int, Decimal]:
 
 
 def deliver_all_segments() -> list[str]:
-    """Deliver the messages of the billing queue until there are none; all that were delivered."""
+    """Deliver run segments until the queue is empty. Return all that were delivered."""
     delivered: list[str] = []
     while messages := take_segments():
         for message in messages:
@@ -104,7 +104,7 @@ def test_a_run_that_continues_is_reported_until_its_last_segment_ends(many_ledge
         assert report(many_ledgers, run_id)["status"] == "running"
         run_billing.handler(sqs_event(messages.pop(0)), Context())
         messages += take_segments()
-    assert metrics()["BillingRuns"] == 1, "counted by its last segment"
+    assert metrics()["BillingRuns"] == 1, "the last segment counts the run"
     found = report(many_ledgers, run_id)
     assert (found["status"], found["segmentsUnderWay"], found["interruptions"]) == ("completed", 0, 0)
     assert items_and_amount_in(found) == items_and_amount_of(run_id) == (LEDGERS, Decimal(120))
@@ -178,7 +178,7 @@ def test_runs_are_listed_newest_first_in_pages(ready: Api, at: At) -> None:
 
 
 def test_the_list_of_runs_does_not_read_the_ledgers_that_they_name(ready: Api) -> None:
-    """Each row of a run may name two hundred ledgers."""
+    """Each row of a run may name 200 ledgers."""
     key = LedgerKey("s" * 128, "2026-11-01T00:00:00Z", "t" * 128)
     unrated, failed = [UnratedLedger(key, "p" * 128)] * MAX_NAMED, [Failure("ledger_busy", key)] * MAX_NAMED
     for number in range(100):
@@ -200,7 +200,7 @@ def test_a_page_of_runs_ends_early_when_time_runs_out(ready: Api) -> None:
     for number in range(3):
         report_store.save(replace(make_attempt(ended=True), run_id=f"{number:032x}"))
         report_store.enlist(f"{number:032x}", STARTED_AT)
-    report_store.enlist(f"{3:032x}", STARTED_AT)  # cut off before its first row was written
+    report_store.enlist(f"{3:032x}", STARTED_AT)  # crashed before it wrote its first row
     pages: list[list[str]] = []
     query: dict[str, str] = {}
     while len(pages) < 10:
@@ -259,7 +259,7 @@ def test_segments_that_cannot_be_enqueued_are_named_and_completed_by_the_retry(
 def test_a_run_that_failed_at_any_call_is_reported_without_counting_anything_twice(
     ready: Api, monkeypatch: pytest.MonkeyPatch, when: When, error: Callable[[], BaseException]
 ) -> None:
-    """Whatever fails, the report never says more than was charged; clean retries complete it."""
+    """The report never exceeds what was charged, and retries complete it."""
     monkeypatch.setattr(runner, "IN_FLIGHT", 1)
     monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
     monkeypatch.setattr(shards, "SHARDS", 2)
@@ -283,12 +283,12 @@ def test_a_run_that_failed_at_any_call_is_reported_without_counting_anything_twi
         if not struck:
             break
     assert list(unsettled(check())) == []
-    assert (found.items, found.amounts["USD"]) == items_and_amount_of(run_id), "nothing failed at all"
+    assert (found.items, found.amounts["USD"]) == items_and_amount_of(run_id), "in the last round nothing failed"
     assert number > 9, "the first calls list the run, the last ones save and read the report"
 
 
 def fails(invocation: Callable[[], object]) -> bool:
-    """Whether an invocation failed, so that Lambda or the queue makes it again."""
+    """Return True if the invocation failed, so that Lambda or SQS would repeat it."""
     try:
         invocation()
     except (BillingError, Killed):
@@ -297,6 +297,7 @@ def fails(invocation: Callable[[], object]) -> bool:
 
 
 def checked_report(run_id: str) -> reports.RunReport:
+    """The report of a run. Check that it does not exceed the invoices."""
     found = report_store.report(run_id, clock.now())
     items, amount = items_and_amount_of(run_id)
     assert found.items <= items
@@ -329,7 +330,7 @@ def test_a_run_that_could_not_be_listed_at_its_start_is_listed_at_its_end(many_l
 
 
 def test_progress_is_saved_during_a_run(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An invocation that is cut off loses only what it did since."""
+    """A crashed invocation loses only the progress since the last save."""
     monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
     saved: list[tuple[int, bool]] = []
     save = report_store.save
@@ -351,6 +352,6 @@ def test_progress_is_saved_during_a_run(many_ledgers: Api, monkeypatch: pytest.M
 def test_progress_is_not_saved_after_every_ledger(many_ledgers: Api) -> None:
     with watched() as calls:
         run_billing.handler(EVENT, Context())
-    # Listed, begun, ended; one more Query than there are shards reads the report.
+    # Listed, started, ended. One Query per shard, and one to read the report.
     assert calls.made.count("PutItem") == 3
     assert calls.made.count("Query") == shards.SHARDS + 1

@@ -1,4 +1,4 @@
-"""Which stack a command acts on: the one that is named, or the local cloud's, and never another one than was meant."""
+"""Selection of the stack that a command acts on: the named one, or the local cloud, and never a different one."""
 
 import json
 import os
@@ -38,7 +38,7 @@ TEMPLATE = {
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An account of which only AWS_REGION says in which region its stacks are."""
+    """An account whose region is set by AWS_REGION only."""
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_REGION", REGION)
     with mock_aws():
@@ -56,7 +56,7 @@ def deploy(algorithm: str = "HS256") -> None:
 
 @pytest.fixture
 def local(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A local cloud that runs."""
+    """A local cloud that is running."""
     stack = {"apiUrl": LOCAL_URL, "internalApiKey": "local-key"}
     monkeypatch.setattr(LocalCloud, "stack", lambda _: stack)
 

@@ -24,7 +24,7 @@ def test_without_stored_keys_every_key_is_401(api: Api) -> None:
 
 
 def test_keys_are_rotated_without_a_gap(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Old and new are both valid until the old one is removed; that is noticed when the cache expires."""
+    """Both keys are valid until the old one is removed, which takes effect when the cache expires."""
     secrets = boto3.client("secretsmanager")
     secrets.put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(first=API_KEY, second="new-key"))
     new = {"x-api-key": "new-key"}
@@ -55,13 +55,14 @@ def test_a_new_key_is_accepted_soon_and_made_up_keys_cause_few_fetches(
 def test_all_keys_are_compared_in_constant_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"first": API_KEY, "second": "another", "third": "one more"}
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(**keys))
-    compared, compare = [], hmac.compare_digest
+    compared: list[tuple[Any, Any]] = []
+    compare = hmac.compare_digest
 
     def watched(one: Any, other: Any) -> bool:
         compared.append((one, other))
         return compare(one, other)
 
-    monkeypatch.setattr(credentials.hmac, "compare_digest", watched)
+    monkeypatch.setattr(hmac, "compare_digest", watched)
     assert api.get(PATH, headers=INTERNAL).status == 200
     sent = hashlib.sha256(API_KEY.encode()).hexdigest()
     assert compared == [(hashlib.sha256(key.encode()).hexdigest(), sent) for key in keys.values()]
@@ -98,9 +99,9 @@ MALFORMED: dict[str, object] = {
     "an id that is a number": {"id": 1, "sha256": GOOD_HASH},
     "a hash that is null": {"id": "bad", "sha256": None},
     "the key in place of its hash": {"id": "bad", "sha256": "bad-key"},
-    "a scope that there is not": {"id": "bad", "sha256": GOOD_HASH, "scope": "everything"},
+    "an unknown scope": {"id": "bad", "sha256": GOOD_HASH, "scope": "everything"},
     "a scope that is null": {"id": "bad", "sha256": GOOD_HASH, "scope": None},
-    "a misspelt scope": {"id": "bad", "sha256": GOOD_HASH, "scopes": "read"},
+    "a misspelled field": {"id": "bad", "sha256": GOOD_HASH, "scopes": "read"},
 }
 
 
@@ -114,12 +115,12 @@ def test_a_malformed_key_is_ignored_and_the_others_work(
         assert api.get(PATH, headers={"x-api-key": "good-key"}).status == 200
         assert api.get(PATH, headers={"x-api-key": "bad-key"}).status == 401
         [record] = [record for record in caplog.records if record.getMessage() == "API key ignored"]
-        assert "bad-key" not in str(vars(record)), "once for each version of the secret, without what it says"
+        assert "bad-key" not in str(vars(record)), "logged once per version of the secret, without its content"
         caplog.clear()
 
 
 def make_fetches_fail(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Secrets cannot be fetched any more; what is asked for all the same is in the list."""
+    """Let every fetch of a secret fail from now on. Return a list that gets the id of each secret asked for."""
     asked: list[str] = []
 
     def fail(_self: vault.Vault, secret_id: str) -> str:
@@ -139,7 +140,7 @@ def test_cached_secrets_stay_valid_for_15_minutes_if_they_cannot_be_fetched(
     pass_time(monkeypatch, vault.CACHE_SECONDS)
     for _ in range(5):
         assert api.get(PATH, headers=headers).status == 200
-    assert len(asked) == 1, "the others did not wait for another failure"
+    assert len(asked) == 1, "one request waited for the failure"
     pass_time(monkeypatch, renewal.PAUSE_SECONDS)
     assert api.get(PATH, headers=headers).status == 200
     assert len(asked) == 2
@@ -180,8 +181,8 @@ def test_secrets_are_refreshed_once_they_can_be_fetched_again(api: Api, monkeypa
 
 
 def test_secrets_are_fetched_once_for_many_requests(api: Api) -> None:
-    fetched = []
-    api.get(PATH, headers=bearer())  # makes the client, whose calls can then be counted
+    fetched: list[Any] = []
+    api.get(PATH, headers=bearer())  # creates the client, whose calls are counted below
     provider = vault.vault()
     provider.client.meta.events.register("before-call.secrets-manager.*", lambda **call: fetched.append(call["params"]))
     provider.store.clear()

@@ -1,4 +1,4 @@
-"""The whole job, once through."""
+"""The whole flow once: record, bill, invoice, read."""
 
 from tests.api import Api
 

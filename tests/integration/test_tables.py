@@ -1,4 +1,4 @@
-"""What is written without an instance of a model is what PynamoDB writes for one."""
+"""Items that are built without a PynamoDB model equal those that PynamoDB writes."""
 
 import os
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Reading usage and records: every field, every page, every period."""
+"""Reading usage: every field, page and period."""
 
 import json
 from datetime import datetime
@@ -89,7 +89,7 @@ def test_used_types_show_their_ledgers_terms_and_unused_types_the_current_quota(
     ready.plan("starter", "photo", limit=9)
     ready.subscribe(plan="starter")
     moved = [(each["usageType"], each["limit"]) for each in ready.get(USAGE).json["usage"]]
-    assert moved == [("assessment", 50), ("photo", 9), ("unrated", None)], "of another plan only what was used"
+    assert moved == [("assessment", 50), ("photo", 9), ("unrated", None)], "of the old plan only used types are shown"
 
 
 def test_quotas_are_cached_for_a_minute(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_quotas_are_cached_for_a_minute(ready: Api, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def mixed(ready: Api, at: At) -> Api:
-    """Usage types with ledger and quota (assessment, report), with a ledger (c, x), with a quota (b, report+, z)."""
+    """Usage types with ledger and quota (assessment, report), only a ledger (c, x), only a quota (b, report+, z)."""
     at(NOON)
     for usage_type in ("b", "report", "report+", "z"):
         ready.plan(usage_type=usage_type)
@@ -135,7 +135,9 @@ def test_a_cursor_stays_in_its_period(mixed: Api, at: At) -> None:
     at("2026-12-01T00:00:00Z")
     rest = mixed.get(USAGE, query={"cursor": first["nextCursor"]}).json
     assert rest["periodStart"] == first["periodStart"]
-    assert [each["usageType"] for each in rest["usage"]] == ["c", "report", "x"], "it has ended meanwhile"
+    assert [each["usageType"] for each in rest["usage"]] == ["c", "report", "x"], (
+        "the period has ended, so unused types are not shown"
+    )
     answer = mixed.get(USAGE, query={"cursor": first["nextCursor"], "period": "2026-12-01"})
     assert (answer.status, answer.code) == (422, "validation_error")
 
@@ -154,7 +156,7 @@ def test_the_usage_of_a_user_has_a_cursor_for_each_long_subscription(mixed: Api,
 
 
 def test_the_largest_responses_fit_the_limit_of_lambda() -> None:
-    """The worst ids, names and numbers there can be, 200 in a period; as Lambda sends them: JSON in a JSON text."""
+    """With the longest ids, names and numbers, encoded as Lambda does: JSON in a JSON string."""
     import get_user_usage
 
     subscription = Subscription(subscription_id="s" * 128, user_id="u" * 128, plan_id="p" * 128)
@@ -168,9 +170,9 @@ def test_the_largest_responses_fit_the_limit_of_lambda() -> None:
         of_one = SubscriptionUsage.of(UsagePage(subscription, period, [head] * usage_types, "c" * 512))
         return len(json.dumps({"body": dumps(of_one.model_dump(by_alias=True))}))
 
-    most = 6 * 1024 * 1024 * 9 // 10
-    assert size(100) < most, "a page"
-    assert 100 * size(get_user_usage.USAGE_TYPES) < most, "a hundred subscriptions"
+    limit = 6 * 1024 * 1024 * 9 // 10
+    assert size(100) < limit, "a page"
+    assert 100 * size(get_user_usage.USAGE_TYPES) < limit, "a hundred subscriptions"
 
 
 @pytest.mark.parametrize("after", ["", "!", "#", "#plan", "zzz", "\U0010ffff"])
@@ -252,10 +254,10 @@ def test_quantities_are_numbers_and_amounts_are_strings(ready: Api) -> None:
     ("day", "start", "end", "used"),
     [
         pytest.param("2026-10-15", "2026-10-15", "2026-11-15", 7, id="the first day of a period"),
-        pytest.param("2026-11-14", "2026-10-15", "2026-11-15", 7, id="its last day"),
-        pytest.param("2026-11-15", "2026-11-15", "2026-12-15", 1, id="the first day of the next"),
-        pytest.param("2026-12-24", "2026-12-15", "2027-01-15", None, id="a day to come"),
-        pytest.param("2001-01-01", "2000-12-15", "2001-01-15", None, id="long ago"),
+        pytest.param("2026-11-14", "2026-10-15", "2026-11-15", 7, id="the last day of a period"),
+        pytest.param("2026-11-15", "2026-11-15", "2026-12-15", 1, id="the first day of the next period"),
+        pytest.param("2026-12-24", "2026-12-15", "2027-01-15", None, id="a future day"),
+        pytest.param("2001-01-01", "2000-12-15", "2001-01-15", None, id="a day long ago"),
     ],
 )
 def test_a_day_selects_the_period_that_contains_it(

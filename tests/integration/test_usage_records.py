@@ -1,4 +1,4 @@
-"""Reading records: every field, every page, and the invoice item of each."""
+"""Reading records: every field and page, and the invoice item of each record."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def test_every_field_of_a_record(ready: Api, at: At) -> None:
 
 
 def test_each_record_names_the_item_that_charged_it(ready: Api) -> None:
-    """Runs over: what is included (no item), the first charge, a second one, and then something still open."""
+    """Entries that are included (no item), charged by a first item, charged by a second item, and not yet billed."""
     for number, quantity in enumerate([20, 30, 10, 1, 1, 1], 1):
         ready.record(f"e{number}", quantity)
         if number in (2, 3, 5):
@@ -58,7 +58,7 @@ def test_each_record_names_the_item_that_charged_it(ready: Api) -> None:
 
 @pytest.fixture
 def many(ready: Api) -> Api:
-    """Entries a1..a3, r1..r4 and z1 of three usage types."""
+    """Entries a1 to a3, r1 to r4 and z1, of three usage types."""
     for usage_type, count in (("assessment", 3), ("report", 4), ("zebra", 1)):
         for number in range(1, count + 1):
             ready.record(f"{usage_type[0]}{number}", usageType=usage_type)
@@ -126,7 +126,9 @@ def test_an_index_with_a_missing_entry_is_read_up_to_the_gap(many: Api) -> None:
     from usage_billing.platform.tables import UsageTable
     from usage_billing.usage import store as ledger_store
 
-    [key] = {ledger_store.entry("sub-1", "r1").key}
+    first = ledger_store.entry("sub-1", "r1")
+    assert first
+    key = first.key
     UsageTable.get("sub-1", "r2").delete()
     assert [entry.event_id for entry in ledger_store.entries(key, 0, 100)] == ["r1"]
     assert [entry.event_id for entry in ledger_store.entries(key, 1, 100)] == []

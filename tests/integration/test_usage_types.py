@@ -1,4 +1,4 @@
-"""How many usage types a subscription may have in a period: each is a ledger that billing looks at."""
+"""The limit on usage types per subscription and period. Each one is a ledger that billing has to read."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from usage_billing.usage import usage_types
 
 @pytest.fixture
 def at_limit(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
-    """The subscription has three ledgers in November 2026, and may not have more."""
+    """A subscription with three ledgers in November 2026, which is the limit in these tests."""
     monkeypatch.setattr(usage_types, "MAX_USAGE_TYPES", 3)
     for number in range(3):
         assert ready.record(f"e{number}", usageType=f"t{number}", occurredAt="2026-11-10T00:00:00Z").status == 201
@@ -57,7 +57,7 @@ def test_a_batch_opens_no_more_ledgers_than_the_limit(ready: Api) -> None:
 
 
 def test_a_subscription_at_the_limit_is_counted_once(at_limit: Api) -> None:
-    """A caller that makes up usage types is refused without a look at two hundred heads each time."""
+    """A caller who makes up usage types does not cause a query for 200 heads each time."""
     with watched() as calls:
         answer = send_batch(
             at_limit, *[event_body(f"b{n}", usageType=f"new-{n}", occurredAt="2026-11-10T00:00:00Z") for n in range(9)]
@@ -68,7 +68,7 @@ def test_a_subscription_at_the_limit_is_counted_once(at_limit: Api) -> None:
 
 
 def test_at_the_limit_a_replay_is_still_accepted(at_limit: Api, at: At) -> None:
-    """Without a time of its own an event that is sent again later would open a ledger of another period."""
+    """An event without a time that is sent again later would belong to another period."""
     at("2026-12-20T00:00:00Z")
     body = {"occurredAt": None}
     for number in range(3):

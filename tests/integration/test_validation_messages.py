@@ -1,4 +1,4 @@
-"""Every validation error says in our words which field is wrong and what is allowed; nothing in pydantic's."""
+"""Validation errors say in plain words which field is invalid and what is allowed, never in the words of pydantic."""
 
 import re
 from collections.abc import Iterator
@@ -33,14 +33,15 @@ def text(value: Any) -> str:
 
 
 def responses(api: Api, method: str, path: str) -> Iterator[Answer]:
-    """What each field of an operation's body, and each of its parameters, gets for each bad value."""
+    """The responses to each bad value in each field of the body and in each parameter of an operation."""
     admin = bearer(*ADMIN)
     [takes] = [
         route.dependant
         for _, route in openapi.routes()
         if route.method == method and re.sub(r"{\w+}", "{}", route.openapi_path) == re.sub(r"{\w+}", "{}", path)
     ]
-    good, body = re.sub(r"{\w+}", "a", path), {} if takes.body_params else None
+    good = re.sub(r"{\w+}", "a", path)
+    body: dict[str, object] | None = {} if takes.body_params else None
     for bad in make_bad_bodies([each.type_ for each in takes.body_params]):
         yield api(method, good, bad, headers=admin)
     for name in [parameter.alias for parameter in takes.query_params] + ["unknown"]:
@@ -77,7 +78,7 @@ def test_every_bad_value_of_every_field_and_parameter_is_explained(api: Api, ope
         if answer.code == "validation_error":
             refused += 1
             check_explanations(answer.json["errors"])
-    assert refused, "an unknown parameter, if nothing else"
+    assert refused, "at least an unknown parameter is rejected"
 
 
 def test_every_bad_event_of_a_batch_is_explained(ready: Api) -> None:
@@ -90,7 +91,12 @@ def test_every_bad_event_of_a_batch_is_explained(ready: Api) -> None:
 
 def test_no_pydantic_error_is_shown_in_its_own_words() -> None:
     for error in list_all_errors():
-        fault = {"type": error["type"], "loc": ("body", "field"), "msg": error["message_template_python"], "ctx": {}}
+        fault: dict[str, Any] = {
+            "type": error["type"],
+            "loc": ("body", "field"),
+            "msg": error["message_template_python"],
+            "ctx": {},
+        }
         with_limits = fault | {"ctx": error.get("example_context") or {}}
         for told in (field_error(fault), field_error(with_limits)):
             assert told.message != fault["msg"]
@@ -106,7 +112,7 @@ def test_every_pattern_is_explained_in_words() -> None:
             for each in value:
                 yield from patterns(each)
 
-    # Those of money, days and reserved ids, and of what is answered, are only described: code checks them.
+    # The patterns of money, days, reserved ids and responses are only documented. Code checks these values.
     described = {"^-?[0-9]+", "^[0-9]{1,12}", "^(?!", "^Bearer "}
     found = {each for each in patterns(openapi.document()) if not each.startswith(tuple(described))}
     assert found | {EVENT_ID_CHARACTERS} == set(PATTERNS)
