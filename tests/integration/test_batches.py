@@ -30,8 +30,8 @@ def test_results_are_in_the_order_of_the_events(ready: Api) -> None:
     assert statuses(answer) == ["recorded", "replayed", "rejected", "rejected", "rejected", "recorded"]
     codes = error_codes(answer)
     assert codes == [None, None, "event_id_conflict", "validation_error", "subscription_not_found", None]
-    [fault] = answer.json["results"][3]["problem"]["errors"]
-    assert (fault["field"], fault["message"]) == ("quantity", "must be a JSON number")
+    [error] = answer.json["results"][3]["problem"]["errors"]
+    assert (error["field"], error["message"]) == ("quantity", "must be a JSON number")
     ledgers.check()
 
 
@@ -111,7 +111,7 @@ def test_a_batch_sent_again_is_replayed_completely(ready: Api, known: int) -> No
 def test_a_malformed_batch_is_rejected_completely(ready: Api, body: Any, field: str) -> None:
     answer = ready.post("/api/usage/batch", body)
     assert (answer.status, answer.code) == (422, "validation_error")
-    assert field in [fault["field"] for fault in answer.json["errors"]]
+    assert field in [error["field"] for error in answer.json["errors"]]
     assert ledgers.read() == []
 
 

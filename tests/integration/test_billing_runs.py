@@ -153,12 +153,14 @@ def test_heads_that_a_batch_read_does_not_return_are_read_one_by_one(
 def test_many_heads_are_read_in_one_call(many_ledgers: Api) -> None:
     keys = [key for shard in range(shards.SHARDS) for key in settlement_store.pending(str(shard))]
     unknown = LedgerKey("sub-0", keys[0].period_start, "unknown")
-    asked: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
     with watched() as calls:
-        calls.at(1, "before", asked.append)
+        calls.at(1, "before", requests.append)
         heads = ledger_store.heads_of([*keys, unknown, *keys])
     assert calls.made == ["BatchGetItem"]
-    assert all(each["ConsistentRead"] for each in asked[0]["RequestItems"].values()), "a stale head would stay pending"
+    assert all(each["ConsistentRead"] for each in requests[0]["RequestItems"].values()), (
+        "a stale head would stay pending"
+    )
     assert heads == {key: ledger_store.head(key) for key in keys}
 
 

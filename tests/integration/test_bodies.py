@@ -23,9 +23,9 @@ def record_raw(api: Api, **fields: str) -> Answer:
 def validation_errors(answer: Answer) -> dict[str, str]:
     """The message for each invalid field."""
     assert (answer.status, answer.code) == (422, "validation_error"), answer.text
-    found = {fault["field"]: fault["message"] for fault in answer.json["errors"]}
+    found = {error["field"]: error["message"] for error in answer.json["errors"]}
     assert len(found) == len(answer.json["errors"]), "one error per field"
-    assert all(set(fault) == {"field", "code", "message"} for fault in answer.json["errors"])
+    assert all(set(error) == {"field", "code", "message"} for error in answer.json["errors"])
     return found
 
 
@@ -186,7 +186,7 @@ def test_invalid_base64_is_400(ready: Api) -> None:
 @pytest.mark.parametrize(
     ("field", "text"),
     [
-        pytest.param("quantity", '"1"', id="quantity as text"),
+        pytest.param("quantity", '"1"', id="quantity as string"),
         pytest.param("quantity", "true", id="quantity true"),
         pytest.param("quantity", "null", id="quantity null"),
         pytest.param("quantity", "[1]", id="quantity in a list"),

@@ -45,7 +45,7 @@ def transaction_on(subscription: str) -> Callable[[Parameters], bool]:
     return lambda parameters: subscription in str(parameters.get("TransactItems"))
 
 
-# --- Time ---------------------------------------------------------------------------------------
+# --- Time ---
 
 
 def test_only_messages_that_there_was_no_time_for_are_delivered_again(ready: Api) -> None:
@@ -111,7 +111,7 @@ def test_the_queues_timeouts_fit_the_consumers() -> None:
     assert max(delays) <= 43_200 - queue["VisibilityTimeout"], "SQS hides no message for longer"
 
 
-# --- Copies of one event ----------------------------------------------------------------------------
+# --- Copies of one event ---
 
 
 def test_copies_of_an_event_cost_no_extra_calls(ready: Api) -> None:
@@ -170,7 +170,7 @@ def test_copies_share_the_failure_of_the_first(ready: Api) -> None:
     assert ledgers.read() == []
 
 
-# --- Events that cannot be recorded -----------------------------------------------------------------
+# --- Events that cannot be recorded ---
 
 
 def test_an_unknown_subscription_is_looked_up_once_and_all_its_events_are_dead_lettered(
@@ -196,7 +196,7 @@ def test_a_paused_subscription_is_looked_up_once(ready: Api) -> None:
     assert {(row["event_id"], row["code"]) for row in dead()} == {(f"e{n}", "subscription_inactive") for n in range(5)}
 
 
-# --- Lost races and other failures ----------------------------------------------------------------
+# --- Lost races and other failures ---
 
 
 def test_the_retry_limit_applies_to_each_transaction(ready: Api) -> None:
@@ -274,7 +274,7 @@ def test_a_validation_exception_does_not_change_the_results_of_other_events(read
     assert problems == [500, None, 422]
 
 
-# --- Postponed messages -----------------------------------------------------------------
+# --- Postponed messages ---
 
 
 def messages_in_flight(number: int) -> list[dict[str, Any]]:

@@ -7,8 +7,6 @@ from tests.builders import event_body
 from tests.dead_events import ADMINISTRATOR, DEAD_EVENTS, dead_letter, move, orphan_body
 from usage_billing.kernel import cursors
 
-# --- Listing ------------------------------------------------------------------------------------
-
 
 def dead_of_three_kinds(api: Api) -> None:
     """Five events of a missing subscription, two conflicts, and three events of a canceled subscription."""
@@ -43,8 +41,8 @@ def test_a_list_has_each_event_once_for_every_page_size(
     found: list[str] = []
     cursor: dict[str, str] = {}
     while True:
-        asked = query | cursor | {"limit": str(limit)}
-        page = ready.get(DEAD_EVENTS, headers=ADMINISTRATOR, query=asked).json
+        page_query = query | cursor | {"limit": str(limit)}
+        page = ready.get(DEAD_EVENTS, headers=ADMINISTRATOR, query=page_query).json
         assert len(page["deadEvents"]) <= limit
         found += [each["id"] for each in page["deadEvents"]]
         if "nextCursor" not in page:
@@ -61,8 +59,8 @@ def test_an_invalid_cursor_is_422(ready: Api, cursor: str) -> None:
 
 def test_a_cursor_of_another_list_is_422(ready: Api) -> None:
     dead_of_three_kinds(ready)
-    asked = {"code": "subscription_not_found", "limit": "1"}
-    cursor = ready.get(DEAD_EVENTS, headers=ADMINISTRATOR, query=asked).json["nextCursor"]
+    page_query = {"code": "subscription_not_found", "limit": "1"}
+    cursor = ready.get(DEAD_EVENTS, headers=ADMINISTRATOR, query=page_query).json["nextCursor"]
     for other in ({"code": "event_id_conflict"}, {"subscriptionId": "ended"}):
         assert ready.get(DEAD_EVENTS, headers=ADMINISTRATOR, query=other | {"cursor": cursor}).status == 422
         assert move(ready, "drop", **other, cursor=cursor).status == 422

@@ -19,7 +19,7 @@ from usage_billing.usage import consumer
 from usage_billing.usage.dead_events import dead_lettering
 from usage_billing.usage.dead_events.model import DeadLetter
 
-# --- From the usage queue -------------------------------------------------------------------------------
+# --- From the usage queue ---
 
 
 def test_a_dead_event_is_listed_with_its_reason_and_content(ready: Api, at: At) -> None:
@@ -120,7 +120,7 @@ def test_a_message_stays_in_the_queue_if_its_dead_event_cannot_be_stored(ready: 
     assert ledger.head["used"] == 1
 
 
-# --- From the dead-letter queue, and unreadable messages ----------------------------------------------
+# --- From the dead-letter queue, and unreadable messages ---
 
 
 def test_events_of_the_dead_letter_queue_become_dead_events(ready: Api, metrics: Metrics) -> None:
@@ -216,11 +216,11 @@ def test_the_content_of_a_dead_event_is_never_logged(ready: Api, log_output: io.
     move(ready, "redrive", code="subscription_not_found")
     assert consume(take_messages()) == []
     move(ready, "drop", code="subscription_not_found")
-    said = log_output.getvalue()
-    assert "event dead-lettered" in said
-    assert "patient" not in said
-    assert "hidden" not in said
-    assert "7341" not in said
+    text = log_output.getvalue()
+    assert "event dead-lettered" in text
+    assert "patient" not in text
+    assert "hidden" not in text
+    assert "7341" not in text
 
 
 def test_the_stored_detail_is_always_ascii(ready: Api) -> None:

@@ -11,8 +11,6 @@ from tests.clocks import At
 from tests.dead_events import ADMINISTRATOR, dead_letter, move, orphan_body
 from tests.queue import ASYNC, consume, take_messages
 
-# --- One event, and what became of it -----------------------------------------------------------
-
 
 def look_up(api: Api, event_id: str, subscription: str = "sub-1", **kwargs: Any) -> Answer:
     return api.get(f"/api/usage/subscription/{subscription}/records/{event_id}", **kwargs)
@@ -119,8 +117,8 @@ ODD = [
 def test_an_event_id_of_any_characters_is_found_by_the_path_that_api_gateway_passes_on(ready: Api, name: str) -> None:
     """An HTTP API decodes every escape in a path except `%25`, and cuts the path at a decoded `?`."""
     assert ready.record(name).status == 201
-    asked = quote(quote(name, safe=""), safe="") if "?" in name else quote(name, safe="")
-    passed_on = asked.replace("%25", "\0")
+    encoded = quote(quote(name, safe=""), safe="") if "?" in name else quote(name, safe="")
+    passed_on = encoded.replace("%25", "\0")
     passed_on = unquote(passed_on).replace("\0", "%25")
     assert "?" not in passed_on
     path = f"/api/usage/subscription/sub-1/records/{passed_on}"

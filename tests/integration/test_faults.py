@@ -1,4 +1,4 @@
-"""Make each call to DynamoDB and SQS fail once, before or after it takes effect. A retry and a run put it all right."""
+"""Make each call to DynamoDB and SQS fail once, before or after it takes effect, and then retry without faults."""
 
 import itertools
 from collections.abc import Callable

@@ -40,7 +40,7 @@ def quota_entry(usage_type: str, currency: str, plan: str = "business") -> dict[
 def import_quota_file(api: Api, tmp_path: Path, *quotas: dict[str, Any]) -> int:
     file = tmp_path / "quotas.json"
     file.write_text(json.dumps(quotas))
-    return import_quotas(Client(api), file)  # type: ignore[arg-type]
+    return import_quotas(Client(api), file)  # type: ignore[arg-type] # stands in for the client
 
 
 def test_quotas_can_be_imported_twice(api: Api, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_every_invalid_field_of_a_subscription_file_is_reported(api: Api, tmp_pa
     ]
     file.write_text(json.dumps(entries))
     with pytest.raises(Failure) as failure:
-        import_subscriptions(Client(api), file)  # type: ignore[arg-type]
+        import_subscriptions(Client(api), file)  # type: ignore[arg-type] # stands in for the client
     assert str(failure.value).splitlines()[1:] == [
         "  entry 0, as a whole: must be a JSON object",
         "  entry 1, userId: is required",

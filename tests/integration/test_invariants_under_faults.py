@@ -24,7 +24,7 @@ from tests import ledgers, queue
 from tests.api import Context
 from tests.builders import SERVICE, make_event, make_quota, make_subscription
 from tests.deadlines import stopped
-from tests.faults import FAULTS, Action, Calls, Killed, conflict, hooked
+from tests.faults import FAULTS, Action, Calls, Killed, When, conflict, hooked
 from tests.machines import run_machine
 from usage_billing.billing import invocation, report_store, runner
 from usage_billing.billing import model as billing_model
@@ -57,7 +57,7 @@ CLOCKS = st.sampled_from([timedelta(0), timedelta(minutes=-7), timedelta(minutes
 INSTANTS = st.none() | st.sampled_from([TURN - timedelta(microseconds=1), TURN, TURN - timedelta(days=20)])
 KINDS = st.sampled_from([*FAULTS, "conflict", "another recorder", "another run"])
 FAULT = st.none() | st.tuples(st.integers(1, 9), st.sampled_from(["before", "after"]), KINDS)
-Fault = tuple[int, str, str] | None
+Fault = tuple[int, When, str] | None
 
 _numbers = count()
 
@@ -265,7 +265,7 @@ class BillingUnderFaults(RuleBasedStateMachine):
             return work()
         number, when, what = fault
         with hooked(self.calls._before, self.calls._after):
-            self.calls.at(number, "before" if what == "conflict" else when, self.action(what))  # type: ignore[arg-type]
+            self.calls.at(number, "before" if what == "conflict" else when, self.action(what))
             try:
                 return work()
             except (Killed, DatabaseUnavailable, QueueUnavailable):

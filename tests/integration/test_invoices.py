@@ -73,7 +73,7 @@ def test_an_invoice_adds_up_if_a_settlement_happens_while_it_is_read(billed: Api
 
 
 def test_an_invoice_with_a_wrong_item_count_still_adds_up(billed: Api) -> None:
-    """As when a version that does not count the items of a ledger settles one in between."""
+    """As if a version that does not count the items of a ledger had settled it in between."""
     InvoiceTable("sub-1", PERIOD_START).update([InvoiceTable.item_count.add(1)])
     UsageSummaryTable("sub-1", f"{PERIOD_START}#assessment").update([UsageSummaryTable.billed_items.remove()])
     check_sums(billed.get(INVOICE))
@@ -208,4 +208,4 @@ def test_a_cursor_works_only_for_its_own_list(itemized: Api) -> None:
     ]:
         answer = itemized.get(path, query=query | {"cursor": cursor})
         assert (answer.status, answer.code) == (422, "validation_error")
-        assert [(fault["field"], fault["code"]) for fault in answer.json["errors"]] == [("cursor", "invalid")]
+        assert [(error["field"], error["code"]) for error in answer.json["errors"]] == [("cursor", "invalid")]

@@ -110,9 +110,9 @@ def test_a_run_with_a_stale_watermark_bills_nothing_twice(opened: Head) -> None:
     early = append(opened, "e2")
     settlement_store.save_settlement(settle(early, "run-1", NOW), early)
     late = append(stored(), "e3")
-    stale = append_in_memory(early)
+    read_once = append_in_memory(early)
     with pytest.raises(HeadMoved):
-        settlement_store.save_settlement(settle(stale, "run-2", NOW), stale)
+        settlement_store.save_settlement(settle(read_once, "run-2", NOW), read_once)
     assert stored() == late
     check()
 
@@ -176,14 +176,14 @@ def interrupt_after_reading(
     read = getattr(ledger_store, name)
     done: list[object] = []
 
-    def stale(asked: object) -> Any:
-        found = read(asked)
+    def read_once(keys: object) -> Any:
+        found = read(keys)
         if not done:
-            done.append(asked)
+            done.append(keys)
             meanwhile()
         return found
 
-    monkeypatch.setattr(ledger_store, name, stale)
+    monkeypatch.setattr(ledger_store, name, read_once)
     monkeypatch.setattr("time.sleep", lambda _: None)
 
 

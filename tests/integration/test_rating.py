@@ -34,11 +34,11 @@ def unrated(api: Api) -> Api:
     return api
 
 
-def watch_lookups(asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def watch_lookups(lookups: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     terms = quota_store.terms
 
     def look(plan_id: str, usage_type: str) -> Any:
-        asked.append((plan_id, usage_type))
+        lookups.append((plan_id, usage_type))
         return terms(plan_id, usage_type)
 
     monkeypatch.setattr(quota_store, "terms", look)
@@ -47,18 +47,18 @@ def watch_lookups(asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch)
 def test_a_missing_quota_is_looked_up_logged_and_counted_once_per_run(
     unrated: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked: list[tuple[str, str]] = []
-    watch_lookups(asked, monkeypatch)
+    lookups: list[tuple[str, str]] = []
+    watch_lookups(lookups, monkeypatch)
     metrics()
     with watched() as calls:
         assert unrated.bill().json["ledgersUnrated"] == 2 * LEDGERS
     expected = {(f"plan-{plan}", usage_type) for plan in (0, 1) for usage_type in ("report", "analysis")}
-    assert sorted(asked) == sorted(expected)
+    assert sorted(lookups) == sorted(expected)
     assert calls.made.count("GetItem") <= len(expected) + LEDGERS + len(expected), "each subscription about once"
     assert metrics()["QuotaMissing"] == len(expected), "counted by plan and usage type, not by ledger"
     lines = [vars(record) for record in caplog.records if record.getMessage() == "quota missing"]
-    said = [(line["plan_id"], line["usage_type"], line["ledgers"]) for line in lines if "ledgers" in line]
-    assert said == [(*name, LEDGERS // 2) for name in sorted(expected)]
+    logged = [(line["plan_id"], line["usage_type"], line["ledgers"]) for line in lines if "ledgers" in line]
+    assert logged == [(*name, LEDGERS // 2) for name in sorted(expected)]
 
 
 def test_a_new_quota_rates_all_ledgers_that_waited_for_it(unrated: Api) -> None:
@@ -74,11 +74,11 @@ def test_a_new_quota_rates_all_ledgers_that_waited_for_it(unrated: Api) -> None:
 def test_quotas_that_exist_are_read_again_for_each_ledger(unrated: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quota or a plan that changes during a run takes effect for the remaining ledgers."""
     unrated.plan("plan-0", "report", limit=0, price="1")
-    asked: list[tuple[str, str]] = []
-    watch_lookups(asked, monkeypatch)
+    lookups: list[tuple[str, str]] = []
+    watch_lookups(lookups, monkeypatch)
     unrated.bill()
-    assert asked.count(("plan-0", "report")) == LEDGERS // 2
-    assert asked.count(("plan-1", "report")) == 1
+    assert lookups.count(("plan-0", "report")) == LEDGERS // 2
+    assert lookups.count(("plan-1", "report")) == 1
 
 
 def test_a_plan_change_during_a_run_takes_effect_in_the_next_run_at_the_latest(unrated: Api) -> None:
@@ -90,8 +90,9 @@ def test_a_plan_change_during_a_run_takes_effect_in_the_next_run_at_the_latest(u
     unrated.subscribe("sub-0", plan="plan-new")
     with pytest.raises(Unrated):
         rating_.rated(head)
-    assert Rating().rated(head).terms
-    assert Rating().rated(head).terms.plan_id == "plan-new"  # type: ignore[union-attr]
+    terms = Rating().rated(head).terms
+    assert terms
+    assert terms.plan_id == "plan-new"
 
 
 def heads(subscription_id: str) -> list[Any]:
@@ -123,11 +124,11 @@ def test_a_missing_subscription_fails_only_its_own_ledgers(unrated: Api) -> None
 def test_threads_that_need_the_same_missing_quota_look_it_up_once(
     unrated: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, str]] = []
+    lookups: list[tuple[str, str]] = []
     release = threading.Event()
 
     def slow(plan_id: str, usage_type: str) -> None:
-        asked.append((plan_id, usage_type))
+        lookups.append((plan_id, usage_type))
         release.wait(10)
 
     monkeypatch.setattr(quota_store, "terms", slow)
@@ -140,12 +141,12 @@ def test_threads_that_need_the_same_missing_quota_look_it_up_once(
 
     with ThreadPoolExecutor(8) as pool:
         rates = [pool.submit(rate) for _ in range(8)]
-        while not asked:
+        while not lookups:
             pass
         release.set()
         for each in rates:
             each.result(10)
-    assert asked == [("plan-0", "report")]
+    assert lookups == [("plan-0", "report")]
 
 
 def test_the_number_of_remembered_plans_is_limited(unrated: Api, monkeypatch: pytest.MonkeyPatch) -> None:

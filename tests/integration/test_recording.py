@@ -86,7 +86,7 @@ def test_the_idempotency_key_may_repeat_the_event_id(ready: Api) -> None:
 def test_an_idempotency_key_that_differs_from_the_event_id_is_a_contradiction(ready: Api) -> None:
     answer = ready.record("e1", headers=INTERNAL | {"idempotency-key": "e2"})
     assert (answer.status, answer.code) == (422, "validation_error")
-    assert [(fault["field"], fault["code"]) for fault in answer.json["errors"]] == [("eventId", "contradiction")]
+    assert [(error["field"], error["code"]) for error in answer.json["errors"]] == [("eventId", "contradiction")]
     assert ledgers.read() == []
 
 
@@ -94,7 +94,7 @@ def test_an_idempotency_key_that_differs_from_the_event_id_is_a_contradiction(re
 def test_an_idempotency_key_that_is_not_a_valid_event_id_is_422(ready: Api, key: str) -> None:
     answer = ready.record(None, headers=INTERNAL | {"idempotency-key": key})
     assert answer.status == 422
-    assert [fault["field"].lower() for fault in answer.json["errors"]] == ["idempotency-key"]
+    assert [error["field"].lower() for error in answer.json["errors"]] == ["idempotency-key"]
 
 
 def test_event_ids_are_unique_per_subscription(ready: Api) -> None:
@@ -141,10 +141,10 @@ def test_the_range_of_occurred_at(ready: Api, at: At, occurred_at: str, status: 
     answer = ready.record(occurredAt=occurred_at)
     assert answer.status == status
     if status == 422:
-        [fault] = answer.json["errors"]
-        assert (fault["field"], fault["code"]) == ("occurredAt", "out_of_range")
-        assert "366 days" in fault["message"]
-        assert "15 minutes" in fault["message"]
+        [error] = answer.json["errors"]
+        assert (error["field"], error["code"]) == ("occurredAt", "out_of_range")
+        assert "366 days" in error["message"]
+        assert "15 minutes" in error["message"]
 
 
 @pytest.mark.parametrize(

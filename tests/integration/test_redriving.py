@@ -19,7 +19,7 @@ from usage_billing.usage.dead_events import redriving
 from usage_billing.usage.dead_events import store as dead_event_store
 from usage_billing.usage.dead_events.model import Position, Selection
 
-# --- Redriving ----------------------------------------------------------------------------------
+# --- Redriving ---
 
 
 def test_a_redriven_event_is_recorded_in_its_original_period(ready: Api, at: At) -> None:
@@ -158,7 +158,7 @@ def test_redriven_events_share_messages(ready: Api) -> None:
     assert len(json.loads(sent["Body"])["events"]) == 60
 
 
-# --- Dropping -----------------------------------------------------------------------------------
+# --- Dropping ---
 
 
 def test_one_of_several_dead_events_with_the_same_event_id_can_be_dropped(
@@ -170,8 +170,8 @@ def test_one_of_several_dead_events_with_the_same_event_id_can_be_dropped(
     assert [(each["eventId"], each["event"]["quantity"]) for each in list_dead_events(ready)] == [("a", 1), ("b", 1)]
     assert take_messages() == []
     [line] = [record for record in caplog.records if record.message == "dead event dropped"]
-    said = line.__dict__
-    assert (said["event_id"], said["subscription_id"], said["dead_event"]) == ("a", "late", doomed)
+    fields = line.__dict__
+    assert (fields["event_id"], fields["subscription_id"], fields["dead_event"]) == ("a", "late", doomed)
 
 
 @pytest.mark.parametrize(("verb", "done"), [("redrive", "redriven"), ("drop", "dropped")])

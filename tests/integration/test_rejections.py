@@ -130,7 +130,7 @@ def test_a_forbidden_event_is_counted_and_logged_with_its_ids(
     assert (line["event_id"], line["subscription_id"], line["code"]) == ("e1", "sub-1", "forbidden")
 
 
-# --- Batches that are rejected completely -------------------------------------------------------------
+# --- Batches that are rejected completely ---
 
 
 def batch_of(number: int) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def test_a_huge_batch_is_counted_completely_but_logged_only_in_part(
     assert len(found) == rejections.MAX_EVENTS_LOGGED // rejections.MAX_EVENTS_PER_LINE + 1
 
 
-# --- Events of customers ------------------------------------------------------------------------
+# --- Events of customers ---
 
 
 def test_events_of_customers_who_may_not_record_trigger_no_alarm(

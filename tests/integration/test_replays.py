@@ -139,7 +139,7 @@ def test_a_different_event_with_the_same_id_is_a_conflict(
     before = rows("USAGE_TABLE"), rows("USAGE_SUMMARY_TABLE")
     answer = ready.record("e1", **(event | change))
     assert (answer.status, answer.code) == (409, "event_id_conflict")
-    assert [fault["field"] for fault in answer.json["errors"]] == list(change)
+    assert [error["field"] for error in answer.json["errors"]] == list(change)
     assert answer.json["detail"].endswith(f"What differs: {', '.join(change)}.")
     assert (rows("USAGE_TABLE"), rows("USAGE_SUMMARY_TABLE")) == before, "nothing was written"
 
@@ -159,7 +159,7 @@ def test_a_conflict_in_a_batch_also_names_the_fields(ready: Api) -> None:
     ready.record("e1")
     event = {"eventId": "e1", "userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 2}
     [result] = ready.post("/api/usage/batch", {"events": [event]}).json["results"]
-    assert [fault["field"] for fault in result["problem"]["errors"]] == ["quantity"]
+    assert [error["field"] for error in result["problem"]["errors"]] == ["quantity"]
 
 
 def test_the_same_id_with_another_user_is_403(ready: Api) -> None:
@@ -197,7 +197,7 @@ def test_a_replay_of_an_unrated_event_shows_the_terms_that_its_ledger_got_later(
     assert replay.json["recordedAt"] == first.json["recordedAt"]
 
 
-# --- A job that runs again sends the same event with another `reportedAt` ----------------------
+# --- A job that runs again sends the same event with another `reportedAt` ---
 
 END_OF_NOVEMBER = "2026-11-30T23:59:00Z"
 START_OF_DECEMBER = "2026-12-01T00:01:00Z"
@@ -262,8 +262,8 @@ def test_reported_at_may_be_in_the_future_but_not_too_old(
     answer = ready.record(reportedAt=reported_at, headers=headers)
     assert answer.status == (202 if headers and status == 201 else status)
     if status == 422:
-        [fault] = answer.json["errors"]
-        assert (fault["field"], fault["code"]) == ("reportedAt", "out_of_range")
+        [error] = answer.json["errors"]
+        assert (error["field"], error["code"]) == ("reportedAt", "out_of_range")
 
 
 @pytest.mark.parametrize("headers", [None, ASYNC], ids=["recorded", "queued"])

@@ -183,13 +183,13 @@ def test_users_can_read_the_quotas_of_the_plans_that_they_are_on(api: Api, invoi
 
 
 def test_a_403_says_which_scope_is_missing(api: Api, invoice: str) -> None:
-    told = {
+    expected = {
         "This endpoint requires the scope record; your credentials have the scope read.": {
             "x-api-key": SCOPED_KEYS["read"]
         },
         "Usage is recorded by services here; users may read it.": bearer("user-1"),
     }
-    for detail, headers in told.items():
+    for detail, headers in expected.items():
         answer = api.record("new", headers=headers)
         assert (answer.status, answer.code, answer.json["detail"]) == (403, "forbidden", detail)
 

@@ -1,4 +1,4 @@
-"""The report of a billing run: also if the run continues in segments, is delivered twice, or crashes."""
+"""The report of a billing run, also when the run continues in segments, is delivered twice, or crashes."""
 
 import itertools
 import os

@@ -121,14 +121,14 @@ def test_a_malformed_key_is_ignored_and_the_others_work(
 
 def make_fetches_fail(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let every fetch of a secret fail from now on. Return a list that gets the id of each secret asked for."""
-    asked: list[str] = []
+    fetches: list[str] = []
 
     def fail(_self: vault.Vault, secret_id: str) -> str:
-        asked.append(secret_id)
+        fetches.append(secret_id)
         raise vault.SecretUnavailable(secret_id)
 
     monkeypatch.setattr(vault.Vault, "_fetch", fail)
-    return asked
+    return fetches
 
 
 @pytest.mark.parametrize("headers", [INTERNAL, bearer()], ids=["key", "token"])
@@ -136,14 +136,14 @@ def test_cached_secrets_stay_valid_for_15_minutes_if_they_cannot_be_fetched(
     api: Api, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ) -> None:
     assert api.get(PATH, headers=headers).status == 200
-    asked = make_fetches_fail(monkeypatch)
+    fetches = make_fetches_fail(monkeypatch)
     pass_time(monkeypatch, vault.CACHE_SECONDS)
     for _ in range(5):
         assert api.get(PATH, headers=headers).status == 200
-    assert len(asked) == 1, "one request waited for the failure"
+    assert len(fetches) == 1, "one request waited for the failure"
     pass_time(monkeypatch, renewal.PAUSE_SECONDS)
     assert api.get(PATH, headers=headers).status == 200
-    assert len(asked) == 2
+    assert len(fetches) == 2
     pass_time(monkeypatch, renewal.STALE_SECONDS)
     answer = api.get(PATH, headers=headers)
     assert (answer.status, answer.code) == (503, "identity_provider_unavailable")

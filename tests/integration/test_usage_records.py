@@ -103,7 +103,7 @@ def test_a_cursor_works_only_for_its_own_list(many: Api, at: At) -> None:
     ]:
         answer = many.get(path, query=query | {"cursor": cursor})
         assert (answer.status, answer.code) == (422, "validation_error")
-        assert [(fault["field"], fault["code"]) for fault in answer.json["errors"]] == [("cursor", "invalid")]
+        assert [(error["field"], error["code"]) for error in answer.json["errors"]] == [("cursor", "invalid")]
 
 
 def test_a_page_ends_early_if_the_index_lags_and_nothing_is_skipped(many: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,16 +91,16 @@ def test_every_bad_event_of_a_batch_is_explained(ready: Api) -> None:
 
 def test_no_pydantic_error_is_shown_in_its_own_words() -> None:
     for error in list_all_errors():
-        fault: dict[str, Any] = {
+        pydantic_error: dict[str, Any] = {
             "type": error["type"],
             "loc": ("body", "field"),
             "msg": error["message_template_python"],
             "ctx": {},
         }
-        with_limits = fault | {"ctx": error.get("example_context") or {}}
-        for told in (field_error(fault), field_error(with_limits)):
-            assert told.message != fault["msg"]
-            assert not [phrase for phrase in PYDANTIC_PHRASES if phrase.lower() in told.message.lower()], told
+        with_limits = pydantic_error | {"ctx": error.get("example_context") or {}}
+        for explained in (field_error(pydantic_error), field_error(with_limits)):
+            assert explained.message != pydantic_error["msg"]
+            assert not [phrase for phrase in PYDANTIC_PHRASES if phrase.lower() in explained.message.lower()], explained
 
 
 def test_every_pattern_is_explained_in_words() -> None:
