@@ -12,6 +12,7 @@ from scripts.credentials import ApiKeys
 from scripts.progress import Failure
 from tests import cloud
 from tests.api import Api
+from tests.builders import quota_body
 from usage_billing.access.callers import Scope
 
 
@@ -45,7 +46,7 @@ def key_ids(keys: ApiKeys) -> list[str]:
 @pytest.mark.parametrize("scope", Scope)
 def test_a_new_key_is_limited_to_its_scope(keys: ApiKeys, api: Api, scope: Scope) -> None:
     headers = {"x-api-key": keys.add("reports", scope)}
-    quota = {"monthlyLimit": 1, "unitPrice": "1", "unitName": "report"}
+    quota = quota_body("report")
     statuses = [
         api.get("/api/usage/user/user-1", headers=headers).status,
         api.record(subscriptionId="unheard-of", headers=headers).status,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api import Api
+from tests.builders import quota_body
 from tests.clocks import At
 from tests.ledgers import check, unsettled
 from usage_billing.platform.tables import InvoiceTable
@@ -29,7 +30,7 @@ def invoices(api: Api, subscription: str = "sub-1") -> list[dict[str, Any]]:
 
 
 def put_quota_in_euros(api: Api, plan: str = "european", usage_type: str = "report") -> None:
-    body = {"monthlyLimit": 0, "unitPrice": "2.00", "unitName": "report", "currency": "EUR"}
+    body = quota_body("report", monthlyLimit=0, unitPrice="2.00", currency="EUR")
     assert api.put(f"/api/usage/quotas/{plan}/{usage_type}", body).status == 200
 
 

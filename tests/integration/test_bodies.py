@@ -9,9 +9,10 @@ import pytest
 
 from tests import ledgers
 from tests.api import INTERNAL, Answer, Api
+from tests.builders import event_body
 
 RECORD = "/api/usage/record"
-EVENT = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
+EVENT = event_body(None)
 
 
 def record_raw(api: Api, **fields: str) -> Answer:

@@ -8,6 +8,7 @@ import pytest
 
 import refuse_route
 from tests.api import ADMIN, INTERNAL, Answer, Api, Context, bearer
+from tests.builders import event_body
 from tests.template import template
 from usage_billing.apidocs import openapi
 from usage_billing.usage.api import MAX_BATCH_BYTES
@@ -15,7 +16,7 @@ from usage_billing.usage.dead_events.api import MAX_SELECTION_BYTES
 from usage_billing.web import bodies
 
 RECORD, BATCH = "/api/usage/record", "/api/usage/batch"
-EVENT = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
+EVENT = event_body(None)
 
 BODIES = {
     ("POST", RECORD): (RECORD, bodies.MAX_BYTES),
@@ -26,13 +27,6 @@ BODIES = {
     ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/p/t", bodies.MAX_BYTES),
     ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/s", bodies.MAX_BYTES),
 }
-
-
-@pytest.fixture
-def ready(api: Api) -> Api:
-    api.plan()
-    api.subscribe()
-    return api
 
 
 def padded(body: dict[str, Any], size: int) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 import run_billing
 from tests.api import Api, Context
+from tests.builders import quota_body
 from tests.faults import throttled, watched
 from tests.metrics import Metrics
 from tests.template import ROOT, parsed
@@ -51,7 +52,7 @@ def test_lost_races_are_measured(ready: Api, metrics: Metrics, monkeypatch: pyte
 
 
 def test_a_run_is_measured(ready: Api, metrics: Metrics) -> None:
-    body = {"monthlyLimit": 0, "unitPrice": "2.50", "unitName": "report", "currency": "EUR"}
+    body = quota_body("report", monthlyLimit=0, unitPrice="2.50", currency="EUR")
     ready.put("/api/usage/quotas/european/report", body)
     ready.subscribe("sub-2", plan="european")
     ready.record("e1", 60)
@@ -125,7 +126,7 @@ def test_only_a_run_over_all_ledgers_counts_as_the_daily_run(ready: Api, metrics
 
 
 def test_billed_money_is_measured_by_currency(ready: Api, metrics: Metrics) -> None:
-    body = {"monthlyLimit": 0, "unitPrice": "2.50", "unitName": "report", "currency": "EUR"}
+    body = quota_body("report", monthlyLimit=0, unitPrice="2.50", currency="EUR")
     ready.put("/api/usage/quotas/european/report", body)
     ready.subscribe("sub-2", plan="european")
     ready.record("e1", 60)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from tests.api import Answer, Api, invalid_fields
+from tests.builders import quota_body
 from tests.faults import FAULTS, Killed, When, conflict, watched
 from tests.ledgers import clear, rows
 from usage_billing.platform import retries
 
-QUOTA = {"monthlyLimit": 50, "unitPrice": "10.00", "unitName": "assessment"}
+QUOTA = quota_body()
 QUOTA_PATH = "/api/usage/quotas/business/assessment"
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.api import Api
 from tests.faults import watched
 from tests.ledgers import check, unsettled
+from tests.logs import log_records
 from tests.metrics import Metrics
 from usage_billing.billing import rating
 from usage_billing.billing import store as settlement_store
@@ -56,7 +57,7 @@ def test_a_missing_quota_is_looked_up_logged_and_counted_once_per_run(
     assert sorted(lookups) == sorted(expected)
     assert calls.made.count("GetItem") <= len(expected) + LEDGERS + len(expected), "each subscription about once"
     assert metrics()["QuotaMissing"] == len(expected), "counted by plan and usage type, not by ledger"
-    lines = [vars(record) for record in caplog.records if record.getMessage() == "quota missing"]
+    lines = log_records(caplog, "quota missing")
     logged = [(line["plan_id"], line["usage_type"], line["ledgers"]) for line in lines if "ledgers" in line]
     assert logged == [(*name, LEDGERS // 2) for name in sorted(expected)]
 

@@ -157,8 +157,7 @@ def test_a_conflict_names_fields_but_not_values(ready: Api) -> None:
 
 def test_a_conflict_in_a_batch_also_names_the_fields(ready: Api) -> None:
     ready.record("e1")
-    event = {"eventId": "e1", "userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 2}
-    [result] = ready.post("/api/usage/batch", {"events": [event]}).json["results"]
+    [result] = send_batch(ready, event_body("e1", 2)).json["results"]
     assert [error["field"] for error in result["problem"]["errors"]] == ["quantity"]
 
 

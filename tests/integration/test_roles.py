@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.api import INTERNAL, Answer, Api, bearer, routes
+from tests.builders import event_body, quota_body, subscription_body
 from tests.cloud import SCOPED_KEYS
 
 Body = dict[str, Any] | None
@@ -20,9 +21,9 @@ CALLERS = {
     **{f"key that may {scope}": {"x-api-key": key} for scope, key in SCOPED_KEYS.items()},
 }
 
-EVENT = {"eventId": "new", "userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
-QUOTA = {"monthlyLimit": 1, "unitPrice": "1", "unitName": "report"}
-SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
+EVENT = event_body("new")
+QUOTA = quota_body("report")
+SUBSCRIPTION = subscription_body()
 DEAD = {"code": "undelivered"}
 
 # For each route: a request for data of user-1, and the statuses for the owner and for operators. Others get 403.

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from tests.api import Api, invalid_fields
+from tests.builders import subscription_body
 
-SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
+SUBSCRIPTION = subscription_body()
 SUBSCRIPTION_PATH = "/api/subscriptions/sub-1"
 
 

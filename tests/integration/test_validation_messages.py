@@ -8,6 +8,7 @@ import pytest
 from pydantic_core._pydantic_core import list_all_errors
 
 from tests.api import ADMIN, Answer, Api, bearer, routes
+from tests.builders import event_body
 from usage_billing.apidocs import openapi
 from usage_billing.kernel.errors import FieldError
 from usage_billing.kernel.identifiers import EVENT_ID_CHARACTERS
@@ -151,7 +152,7 @@ def test_of_many_errors_the_first_20_are_reported_and_the_rest_counted(
     ready: Api, extra: int, last: str | None
 ) -> None:
     unknown = {f"unheard{number:02}": "1" for number in range(extra)}
-    whole = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
+    whole = event_body(None)
     for answer in (ready.post("/api/usage/record", whole | unknown), ready.get("/docs", query=unknown)):
         errors = answer.json["errors"]
         assert [error["code"] for error in errors[:20]] == ["unknown"] * 20
