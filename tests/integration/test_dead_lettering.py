@@ -203,7 +203,7 @@ def test_a_message_stays_in_the_dead_letter_queue_if_its_events_cannot_be_stored
 def test_the_log_says_where_a_message_is_invalid_without_its_content(
     ready: Api, log_output: io.StringIO, body: str, detail: str
 ) -> None:
-    assert consume([{"MessageId": "foreign", "Body": body}]) == []
+    assert consume([{"MessageId": "unreadable", "Body": body}]) == []
     [found] = list_dead_events(ready, code="unreadable")
     assert (found["body"], found["detail"], found["event"], found["subscriptionId"]) == (body, detail, None, None)
     [line] = [json.loads(line) for line in log_output.getvalue().splitlines() if "event dead-lettered" in line]
