@@ -51,7 +51,7 @@ soak: setup ## Repeat the randomized tests with new seeds: make soak MINUTES=30
 	@end=$$(( $$(date +%s) + 60 * $(or $(MINUTES),10) )); round=0; \
 	while [ $$(date +%s) -lt $$end ]; do round=$$((round + 1)); echo "  Round $$round, seed $$round$$$$"; \
 		MACHINE_EXAMPLES=200 CHAOS_SEED=$$round$$$$ $(RUN) pytest -q --hypothesis-seed=$$round$$$$ \
-			tests/integration/test_invariants.py tests/integration/test_faulty_machine.py tests/e2e/test_chaos.py; \
+			tests/integration/test_invariants.py tests/integration/test_invariants_under_faults.py tests/e2e/test_chaos.py; \
 	done; echo "  $$round rounds passed"
 
 mutants: setup .local/mutmut/.installed ## List mutations of the pure modules that no unit test detects (MODULE=pricing.terms for one module)

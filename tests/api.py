@@ -22,7 +22,7 @@ from tests.template import functions, handler_module
 INTERNAL = {"x-api-key": API_KEY}
 
 
-def token(sub: str = "user-1", role: str | None = None, *, secret: str = JWT_SECRET, **claims: Any) -> str:
+def token(sub: str | None = "user-1", role: Any = None, *, secret: str = JWT_SECRET, **claims: Any) -> str:
     """A token like those of an identity provider. A claim that is None is left out."""
     standard = {"sub": sub, "role": role, "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 86_400}
     return jwt.encode({k: v for k, v in (standard | claims).items() if v is not None}, secret, algorithm="HS256")
@@ -51,6 +51,12 @@ class Answer:
         """The error code of a problem; None for a success."""
         code: str | None = self.json.get("code")
         return code
+
+
+def invalid_fields(answer: Answer) -> list[str]:
+    """The fields that a validation error names. Fail if the answer is not a validation error."""
+    assert (answer.status, answer.code) == (422, "validation_error"), answer.text
+    return [error["field"] for error in answer.json["errors"]]
 
 
 class Context(LambdaContext):

@@ -1,10 +1,12 @@
 """Injects faults into calls to DynamoDB and SQS, before or after they take effect, or runs an action at that moment."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NoReturn
 
+import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from usage_billing.platform import queues, tables
@@ -36,6 +38,14 @@ FAULTS: dict[str, Callable[[], BaseException]] = {
     "internal error": internal_error,
     "killed": Killed,
 }
+
+
+def every_fault() -> list[object]:
+    """Parameters `when` and `error` of a test, for every fault both before and after the call takes effect."""
+    return [
+        pytest.param(when, error, id=f"{name}, {when} it took effect")
+        for when, (name, error) in itertools.product(("before", "after"), FAULTS.items())
+    ]
 
 
 def _client_error(code: str, **more: Any) -> ClientError:

@@ -1,5 +1,7 @@
 """Stands in for Lambda's poller: receives messages from the usage queue and delivers them to the consumer."""
 
+import importlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,7 +10,13 @@ from typing import Any
 import boto3
 
 from tests import ledgers
-from usage_billing.usage.consumer import Message, consume
+from tests.api import INTERNAL, Context
+from usage_billing.platform import clock
+from usage_billing.usage import consumer
+from usage_billing.usage.consumer import Message
+
+ASYNC = INTERNAL | {"prefer": "respond-async"}
+"""The headers of a request that asks for its events to be queued."""
 
 Received = list[dict[str, Any]]
 
@@ -26,7 +34,7 @@ def receive(setting: str = "USAGE_QUEUE_URL") -> Received:
 
 def deliver(messages: Sequence[Mapping[str, Any]], now: datetime) -> list[str]:
     """Deliver messages to the consumer. Return the ids of the messages that it wants delivered again."""
-    return consume([Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in messages], now)
+    return consumer.consume([Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in messages], now)
 
 
 def show_again(messages: Sequence[Mapping[str, Any]]) -> None:
@@ -42,6 +50,45 @@ def delete(messages: Sequence[Mapping[str, Any]], setting: str = "USAGE_QUEUE_UR
     sqs = boto3.client("sqs")
     for message in messages:
         sqs.delete_message(QueueUrl=os.environ[setting], ReceiptHandle=message["ReceiptHandle"])
+
+
+def take_messages(setting: str = "USAGE_QUEUE_URL") -> Received:
+    """Take all visible messages out of a queue."""
+    messages = receive(setting)
+    delete(messages, setting)
+    return messages
+
+
+def queue_message(message_id: str, *events: dict[str, Any]) -> dict[str, Any]:
+    """A message as the queue delivers it. Its events were accepted just now."""
+    accepted = [each | {"acceptedAt": clock.now().isoformat()} for each in events]
+    return {"MessageId": message_id, "Body": json.dumps({"events": accepted})}
+
+
+def queue_messages(*events: dict[str, Any]) -> list[dict[str, Any]]:
+    """A message for each event. Their ids are m0, m1 and so on."""
+    return [queue_message(f"m{number}", each) for number, each in enumerate(events)]
+
+
+def consume(
+    messages: Sequence[Mapping[str, Any]], *, receives: int = 1, seconds: float = 300, function: str = "consume_usage"
+) -> list[str]:
+    """Invoke a function with messages that were delivered `receives` times, as Lambda's poller does.
+
+    Return the ids of the messages that it wants delivered again.
+    """
+    attributes = {"ApproximateReceiveCount": str(receives)}
+    records = [
+        {
+            "messageId": each["MessageId"],
+            "receiptHandle": each.get("ReceiptHandle", "of a message that never was in the queue"),
+            "body": each["Body"],
+            "attributes": attributes,
+        }
+        for each in messages
+    ]
+    answer = importlib.import_module(function).handler({"Records": records}, Context(seconds))
+    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
 def dead(prefix: str = "") -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""Handlers, one at a time, on moto: tables from the template, requests as API Gateway sends them."""
+"""Fixtures that run the handlers in this process, on moto, with the tables of the deployed template."""
 
-import json
+import io
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache
@@ -14,28 +14,31 @@ from moto.backends import get_backend
 
 from tests import cloud
 from tests.api import Api
+from tests.clocks import At
+from tests.metrics import Metrics
+from tests.runs import LEDGERS
 from usage_billing.billing import runner
-from usage_billing.platform import clock
+from usage_billing.platform import clock, memory, observability, retries
 from usage_billing.usage import recording
 from usage_billing.usage.dead_events import dead_lettering
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[dict[str, str]]:
-    """The functions' environment in a cloud that a module's tests share. Creating one takes longer than most tests."""
+    """The functions' environment variables, in a cloud shared by the tests of a module: it is slow to create."""
     with mock_aws():
         yield cloud.create()
 
 
 @pytest.fixture(scope="module")
 def client(stack: dict[str, str]) -> Callable[[str], Any]:
-    """The tests' own clients of that cloud, by service."""
+    """The tests' own clients for that cloud, by service."""
     return cache(boto3.client)
 
 
 @pytest.fixture
 def aws(stack: dict[str, str], client: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty cloud. One thread: moto's transactions are not safe under several."""
+    """Empty the cloud, and let the code under test use one thread: moto's transactions are not thread-safe."""
     for name, value in stack.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(runner, "THREADS", 1)
@@ -58,15 +61,39 @@ def api(aws: None) -> Api:
 
 @pytest.fixture
 def ready(api: Api) -> Api:
-    """The plan `business` includes 50 assessments at 10.00 USD beyond; user-1's subscription sub-1 is on it."""
+    """user-1's subscription sub-1, on the plan `business`: 50 assessments included, then 10.00 USD each."""
     api.plan()
     api.subscribe()
     return api
 
 
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Sets the functions' clock: `at("2026-11-20T12:00:00Z")`."""
+def open_api(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """The same as `ready`, in a deployment whose customers may record their own usage."""
+    monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
+    memory.forget()
+    return ready
+
+
+@pytest.fixture
+def many_ledgers(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """Ledgers to settle, one per subscription. An invocation that has no time settles two of them."""
+    monkeypatch.setattr(runner, "IN_FLIGHT", 2)
+    for number in range(LEDGERS):
+        ready.subscribe(f"sub-{number}")
+        ready.record(f"e{number}", 51, subscriptionId=f"sub-{number}")
+    return ready
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry without pauses."""
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> At:
+    """Set the time of day: `at("2026-11-20T12:00:00Z")`."""
 
     def set_clock(text: str) -> None:
         monkeypatch.setattr(clock, "now", lambda: datetime.fromisoformat(text))
@@ -75,27 +102,13 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def metrics(capsys: pytest.CaptureFixture[str]) -> "Metrics":
+def metrics(capsys: pytest.CaptureFixture[str]) -> Metrics:
     return Metrics(capsys)
 
 
-class Metrics:
-    """The metrics that were written to the log since the last look, as CloudWatch takes them from there."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self) -> dict[str, float]:
-        """The sum of each metric; money as `BilledAmount.USD`, rejections by code as `EventsRejected.forbidden`."""
-        found: dict[str, float] = {}
-        for line in self._capsys.readouterr().out.splitlines():
-            document = json.loads(line) if line.startswith("{") else {}
-            for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
-                assert directive["Namespace"] == "UsageBilling"
-                assert document["service"] == "usage-billing-test"
-                for metric in directive["Metrics"]:
-                    [dimensions] = directive["Dimensions"]
-                    name = ".".join([metric["Name"], *(document[each] for each in dimensions if each != "service")])
-                    values = document[metric["Name"]]
-                    found[name] = found.get(name, 0) + sum(values if isinstance(values, list) else [values])
-        return found
+@pytest.fixture
+def log_output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """The lines of the log, as CloudWatch gets them."""
+    written = io.StringIO()
+    monkeypatch.setattr(observability.logger.registered_handler, "stream", written)
+    return written

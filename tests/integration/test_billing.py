@@ -1,23 +1,23 @@
-"""Billing: what is charged, on which invoice, and what a failure leaves behind."""
+"""Billing: what is charged, on which invoice, and what stays pending after a failure."""
 
 import logging
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from tests.api import Api
+from tests.builders import quota_body
+from tests.clocks import At
 from tests.ledgers import check, unsettled
 from usage_billing.platform.tables import InvoiceTable
 
-At = Callable[[str], None]
 NOTHING = {"status": "completed", "ledgersSettled": 0, "itemsCreated": 0, "failures": 0, "ledgersUnrated": 0,
            "totals": {}}  # fmt: skip
 
 
-def run(api: Api, **scope: str) -> dict[str, Any]:
-    """A run's answer, without its id."""
+def run_billing(api: Api, **scope: str) -> dict[str, Any]:
+    """Run billing. Return the response without the id of the run."""
     answer = api.bill(**scope)
     assert answer.status == 200, answer.text
     assert len(answer.json["runId"]) == 32
@@ -29,8 +29,8 @@ def invoices(api: Api, subscription: str = "sub-1") -> list[dict[str, Any]]:
     return found
 
 
-def euro(api: Api, plan: str = "european", usage_type: str = "report") -> None:
-    body = {"monthlyLimit": 0, "unitPrice": "2.00", "unitName": "report", "currency": "EUR"}
+def put_quota_in_euros(api: Api, plan: str = "european", usage_type: str = "report") -> None:
+    body = quota_body("report", monthlyLimit=0, unitPrice="2.00", currency="EUR")
     assert api.put(f"/api/usage/quotas/{plan}/{usage_type}", body).status == 200
 
 
@@ -39,18 +39,18 @@ def finalize(subscription: str, period_start: str) -> None:
     invoice.update([InvoiceTable.status.set("finalized"), InvoiceTable.draft.remove()])
 
 
-def test_a_run_with_nothing_to_do_says_so(ready: Api) -> None:
-    assert run(ready) == run(ready, subscriptionId="sub-1") == NOTHING
+def test_a_run_with_nothing_to_do_reports_zeros(ready: Api) -> None:
+    assert run_billing(ready) == run_billing(ready, subscriptionId="sub-1") == NOTHING
     assert ready.get("/api/invoices", query={"subscriptionId": "sub-1"}).json == {"invoices": []}
 
 
 @pytest.mark.parametrize("raw", [None, "", "{}", "null", '{"subscriptionId": null}'], ids=repr)
-def test_without_a_scope_everything_is_billed(ready: Api, raw: str | None) -> None:
+def test_without_a_subscription_id_everything_is_billed(ready: Api, raw: str | None) -> None:
     ready.record(quantity=51)
     assert ready.post("/api/usage/process-billing", raw=raw).json["totals"] == {"USD": "10.00"}
 
 
-def test_an_invoice_is_told_in_every_detail(ready: Api, at: At) -> None:
+def test_every_field_of_an_invoice_and_its_items(ready: Api, at: At) -> None:
     at("2026-11-20T12:00:00Z")
     ready.plan(usage_type="report", limit=5, price="0.125")
     ready.record("e1", 45)
@@ -125,14 +125,14 @@ def test_an_invoice_is_told_in_every_detail(ready: Api, at: At) -> None:
     assert ready.get("/api/invoices", query={"subscriptionId": "sub-1"}).json == {"invoices": [expected]}
 
 
-def test_usage_within_the_plan_is_settled_without_an_item(ready: Api) -> None:
+def test_included_usage_is_settled_without_an_item(ready: Api) -> None:
     ready.record(quantity=50)
-    assert run(ready) == NOTHING | {"ledgersSettled": 1}
+    assert run_billing(ready) == NOTHING | {"ledgersSettled": 1}
     assert invoices(ready) == []
-    assert run(ready) == NOTHING
+    assert run_billing(ready) == NOTHING
 
 
-def test_each_run_bills_what_came_since_the_last(ready: Api) -> None:
+def test_each_run_bills_the_usage_since_the_previous_run(ready: Api) -> None:
     for number, quantity in enumerate([40, 20, 5], 1):
         ready.record(f"e{number}", quantity)
         ready.bill()
@@ -153,7 +153,7 @@ def test_each_run_bills_what_came_since_the_last(ready: Api) -> None:
         pytest.param("10.005", "USD", ["0.1", "0.2", "0.7"], ["1.00", "2.00", "7.01"], "10.01", id="fractions"),
     ],
 )
-def test_the_items_of_three_runs_sum_to_the_rounded_charge(
+def test_items_of_several_runs_add_up_to_the_rounded_charge(
     ready: Api, *, price: str, currency: str, quantities: list[Any], amounts: list[str], total: str
 ) -> None:
     body = {"monthlyLimit": 0, "unitPrice": price, "unitName": "u", "currency": currency}
@@ -171,35 +171,35 @@ def test_the_items_of_three_runs_sum_to_the_rounded_charge(
     check()
 
 
-def test_totals_are_by_currency_and_never_mixed(ready: Api) -> None:
-    euro(ready)
+def test_totals_are_kept_per_currency(ready: Api) -> None:
+    put_quota_in_euros(ready)
     ready.subscribe("sub-2", "user-2", "european")
     ready.record("e1", 60)
     ready.record("e2", 3, subscriptionId="sub-2", userId="user-2", usageType="report")
-    assert run(ready)["totals"] == {"EUR": "6.00", "USD": "100.00"}
+    assert run_billing(ready)["totals"] == {"EUR": "6.00", "USD": "100.00"}
     assert [(invoices(ready, name)[0]["currency"], invoices(ready, name)[0]["total"]) for name in ("sub-1", "sub-2")] \
         == [("USD", "100.00"), ("EUR", "6.00")]  # fmt: skip
 
 
-def test_a_scope_bills_one_subscription_and_no_other(ready: Api) -> None:
+def test_a_run_for_one_subscription_bills_no_other(ready: Api) -> None:
     ready.subscribe("sub-2")
     ready.record("e1", 60)
     ready.record("e2", 60, subscriptionId="sub-2")
-    assert run(ready, subscriptionId="sub-2") == NOTHING | {
+    assert run_billing(ready, subscriptionId="sub-2") == NOTHING | {
         "ledgersSettled": 1, "itemsCreated": 1, "totals": {"USD": "100.00"}}  # fmt: skip
     assert invoices(ready) == []
-    assert run(ready)["ledgersSettled"] == 1
+    assert run_billing(ready)["ledgersSettled"] == 1
 
 
-def test_a_scope_bills_every_ledger_of_the_subscription(ready: Api, at: At) -> None:
+def test_a_run_for_one_subscription_bills_all_its_ledgers(ready: Api, at: At) -> None:
     at("2026-11-20T12:00:00Z")
     ready.plan(usage_type="report", limit=0)
     for number, (usage_type, day) in enumerate([("assessment", "10-01"), ("report", "10-01"), ("report", "11-01")]):
         ready.record(f"e{number}", 51, usageType=usage_type, occurredAt=f"2026-{day}T00:00:00Z")
-    assert run(ready, subscriptionId="sub-1")["ledgersSettled"] == 3
+    assert run_billing(ready, subscriptionId="sub-1")["ledgersSettled"] == 3
 
 
-def test_an_unknown_subscription_is_404_and_bills_nothing(ready: Api) -> None:
+def test_a_run_for_an_unknown_subscription_is_404_and_bills_nothing(ready: Api) -> None:
     ready.record(quantity=60)
     answer = ready.bill(subscriptionId="nothing")
     assert (answer.status, answer.code) == (404, "subscription_not_found")
@@ -207,13 +207,13 @@ def test_an_unknown_subscription_is_404_and_bills_nothing(ready: Api) -> None:
 
 
 @pytest.mark.parametrize("status", ["paused", "canceled"])
-def test_what_a_subscription_used_is_billed_after_its_end(ready: Api, status: str) -> None:
+def test_usage_of_an_inactive_subscription_is_billed(ready: Api, status: str) -> None:
     ready.record(quantity=60)
     ready.subscribe(status=status)
-    assert run(ready)["totals"] == {"USD": "100.00"}
+    assert run_billing(ready)["totals"] == {"USD": "100.00"}
 
 
-def test_late_usage_goes_to_the_invoice_of_its_period(ready: Api, at: At) -> None:
+def test_late_usage_is_on_the_invoice_of_its_period(ready: Api, at: At) -> None:
     at("2026-12-02T00:00:00Z")
     ready.record("e1", 60, occurredAt="2026-11-30T23:59:59.999Z")
     ready.record("e2", 70, occurredAt="2026-12-01T00:00:00Z")
@@ -222,7 +222,7 @@ def test_late_usage_goes_to_the_invoice_of_its_period(ready: Api, at: At) -> Non
         ("2026-12-01", "200.00"), ("2026-11-01", "100.00")]  # fmt: skip
 
 
-def test_invoices_are_listed_newest_first_and_page_by_page(ready: Api, at: At) -> None:
+def test_invoices_are_listed_newest_first_in_pages(ready: Api, at: At) -> None:
     at("2026-11-20T00:00:00Z")
     for month in (8, 11, 9, 10):
         ready.record(f"e{month}", 51, occurredAt=f"2026-{month:02d}-05T00:00:00Z")
@@ -235,7 +235,9 @@ def test_invoices_are_listed_newest_first_and_page_by_page(ready: Api, at: At) -
         assert [invoice for page in walked for invoice in page] == whole
 
 
-def test_a_final_invoice_takes_no_more_and_stops_no_other(ready: Api, at: At, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finalized_invoice_gets_no_more_items_and_does_not_block_others(
+    ready: Api, at: At, caplog: pytest.LogCaptureFixture
+) -> None:
     at("2026-11-20T12:00:00Z")
     ready.subscribe("sub-2")
     ready.record("e1", 60)
@@ -244,51 +246,53 @@ def test_a_final_invoice_takes_no_more_and_stops_no_other(ready: Api, at: At, ca
     ready.record("e2", 5)
     ready.record("e3", 51, subscriptionId="sub-2")
     caplog.set_level(logging.INFO)
-    assert run(ready) == NOTHING | {
+    assert run_billing(ready) == NOTHING | {
         "ledgersSettled": 1, "itemsCreated": 1, "failures": 1, "totals": {"USD": "10.00"}}  # fmt: skip
     assert "invoice_not_draft" in [getattr(record, "code", None) for record in caplog.records]
     [invoice] = invoices(ready)
     assert (invoice["status"], invoice["total"], invoice["itemCount"]) == ("finalized", "100.00", 1)
-    assert len(list(unsettled(check()))) == 1, "the charge waits and is not lost"
+    assert len(list(unsettled(check()))) == 1, "the charge stays pending"
     assert ready.get("/api/usage/subscription/sub-1").json["usage"][0]["billedQuantity"] == 10
 
 
-def test_usage_within_the_plan_does_not_need_the_final_invoice(ready: Api, at: At) -> None:
+def test_included_usage_is_settled_even_if_the_invoice_is_finalized(ready: Api, at: At) -> None:
     at("2026-11-20T12:00:00Z")
     ready.plan(usage_type="report", limit=5)
     ready.record("e1", 60)
     ready.bill()
     finalize("sub-1", "2026-11-01T00:00:00Z")
     ready.record("e2", 5, usageType="report")
-    assert run(ready) == NOTHING | {"ledgersSettled": 1}
+    assert run_billing(ready) == NOTHING | {"ledgersSettled": 1}
 
 
-def test_an_invoice_has_one_currency_and_another_waits(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """A plan changed in the middle of a period to one in another currency."""
-    euro(ready)
+def test_a_charge_in_another_currency_than_the_invoice_stays_pending(
+    ready: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The subscription moves to a plan in another currency in the middle of a period."""
+    put_quota_in_euros(ready)
     ready.record("e1", 60)
     ready.bill()
     ready.subscribe(plan="european")
     ready.record("e2", 3, usageType="report")
-    assert run(ready) == NOTHING | {"failures": 1}
+    assert run_billing(ready) == NOTHING | {"failures": 1}
     assert "invoice_currency_mismatch" in [getattr(record, "code", None) for record in caplog.records]
     [invoice] = invoices(ready)
     assert (invoice["currency"], invoice["total"]) == ("USD", "100.00")
     assert len(list(unsettled(check()))) == 1
 
 
-def test_unrated_ledgers_are_counted_and_no_failures(api: Api) -> None:
+def test_unrated_ledgers_are_counted_but_are_not_failures(api: Api) -> None:
     api.subscribe()
     api.record("e1", 60)
     api.record("e2", 60, usageType="report")
-    assert run(api) == NOTHING | {"ledgersUnrated": 2}
+    assert run_billing(api) == NOTHING | {"ledgersUnrated": 2}
     api.plan()
-    assert run(api) == NOTHING | {
+    assert run_billing(api) == NOTHING | {
         "ledgersSettled": 1, "itemsCreated": 1, "ledgersUnrated": 1, "totals": {"USD": "100.00"}}  # fmt: skip
     check()
 
 
-def test_a_ledger_without_its_subscription_fails_alone(api: Api) -> None:
+def test_a_ledger_whose_subscription_is_missing_fails_alone(api: Api) -> None:
     from usage_billing.platform.tables import SubscriptionTable
     from usage_billing.subscriptions import store as subscription_store
 
@@ -299,10 +303,15 @@ def test_a_ledger_without_its_subscription_fails_alone(api: Api) -> None:
     api.record("e2", 60)
     SubscriptionTable.get("sub-2").delete()
     subscription_store.recent.clear()
-    assert run(api) == NOTHING | {"ledgersSettled": 1, "itemsCreated": 1, "failures": 1, "totals": {"USD": "100.00"}}
+    assert run_billing(api) == NOTHING | {
+        "ledgersSettled": 1,
+        "itemsCreated": 1,
+        "failures": 1,
+        "totals": {"USD": "100.00"},
+    }
 
 
-def test_no_invoice_is_made_before_something_is_charged(ready: Api) -> None:
+def test_an_invoice_is_not_created_until_something_is_charged(ready: Api) -> None:
     ready.record(quantity=50)
     ready.bill()
     answer = ready.get("/api/invoices/sub-1-20261101T000000Z")

@@ -1,11 +1,13 @@
-"""Every error as a caller sees it: problem details with a stable code, and nothing of what went on inside."""
+"""Every error as callers see it: problem details with a stable code, and no internal details."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 import get_docs
@@ -17,39 +19,41 @@ from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.plans import store as quota_store
-from usage_billing.platform import memory, retries, tables
+from usage_billing.platform import memory, tables
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import intake, usage_types
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.dead_events import redriving
 from usage_billing.usage.dead_events import store as dead_event_store
 from usage_billing.usage.store import HeadMoved
-from usage_billing.web import problems, resolver
+from usage_billing.web import problems
 
 SECRET = "what only we may know"
 
 
-def dynamodb_answers(status: int, code: str) -> None:
-    """From now on DynamoDB answers every call with this error."""
+def make_dynamodb_fail(status: int, code: str) -> None:
+    """Let DynamoDB respond to every call with this error."""
 
     class Raw:
         def stream(self, *_: object, **__: object) -> list[bytes]:
             return [f'{{"__type": "com.amazonaws.dynamodb.v20120810#{code}", "message": "{SECRET}"}}'.encode()]
 
     def answer(request: Any, **_: object) -> AWSResponse:
-        return AWSResponse(request.url, status, {"content-type": "application/x-amz-json-1.0"}, Raw())
+        headers = HTTPHeaders()
+        headers["content-type"] = "application/x-amz-json-1.0"
+        return AWSResponse(request.url, status, headers, Raw())
 
     tables.client().meta.events.register_first("before-send.dynamodb", answer)
 
 
 def queue_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
-    """A ledger that never comes free, and no queue that takes the event."""
+    """A ledger that stays busy, and a queue that does not exist."""
 
     def lose(*_: object) -> None:
         raise HeadMoved(None)
 
     monkeypatch.setattr(ledger_store, "append", lose)
-    monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setenv("USAGE_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/none")
     memory.forget()
     return api.record()
@@ -62,7 +66,7 @@ def internal_error(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
 
 def database_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    dynamodb_answers(400, "ThrottlingException")
+    make_dynamodb_fail(400, "ThrottlingException")
     return api.get("/api/subscriptions/sub-1")
 
 
@@ -93,7 +97,7 @@ def plan_currency_mismatch(api: Api, _: pytest.MonkeyPatch) -> Answer:
     return api.put("/api/usage/quotas/business/report", body)
 
 
-WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
+CAUSES: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.NotJson: lambda api, _: api.post("/api/usage/record", raw="{"),
     errors.UnsupportedMediaType: lambda api, _: api.post("/api/usage/record", raw="{}", headers={
         "content-type": "text/plain", "x-api-key": "test-key"}),
@@ -121,9 +125,9 @@ WAYS: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.IdentityProviderUnavailable: identity_provider_unavailable,
 }  # fmt: skip
 
-# Billing finds the first two at one of many ledgers: they are counted and logged, and never an answer. An event whose
-# ledger is busy goes to the queue. The last is what API Gateway's route for all the rest answers: see test_openapi.
-NEVER_A_HANDLERS_ANSWER = {
+# Billing counts and logs the first two for single ledgers. An event whose ledger is busy goes to the queue. The last
+# one comes from the catch-all route of API Gateway: see test_limits.
+NEVER_RETURNED = {
     errors.InvoiceNotDraft,
     errors.InvoiceCurrencyMismatch,
     errors.LedgerBusy,
@@ -131,13 +135,13 @@ NEVER_A_HANDLERS_ANSWER = {
 }
 
 
-def problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
-    """What is beside the five fields that every problem has."""
+def check_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
+    """Check the five fields that every problem has. Return the others."""
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert SECRET not in answer.text
     body = dict(answer.json)
     title, detail = body.pop("title"), body.pop("detail")
-    assert title == resolver.HTTPStatus(status).phrase
+    assert title == HTTPStatus(status).phrase
     assert isinstance(detail, str)
     assert 10 < len(detail) < 300
     assert (body.pop("type"), body.pop("status"), body.pop("code")) == ("about:blank", status, code)
@@ -145,17 +149,17 @@ def problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-def test_every_error_that_can_be_an_answer_is_provoked() -> None:
-    assert set(WAYS) | NEVER_A_HANDLERS_ANSWER == set(problems.STATUS)
+def test_every_error_that_a_handler_can_return_is_tested() -> None:
+    assert set(CAUSES) | NEVER_RETURNED == set(problems.STATUS)
 
 
-@pytest.mark.parametrize("error", WAYS, ids=lambda error: error.__name__)
-def test_an_error_is_a_problem_with_its_status_and_code(
+@pytest.mark.parametrize("error", CAUSES, ids=lambda error: error.__name__)
+def test_an_error_is_returned_as_problem_details_with_its_status_and_code(
     ready: Api, monkeypatch: pytest.MonkeyPatch, error: type[BillingError]
 ) -> None:
     status = problems.STATUS[error]
-    answer = WAYS[error](ready, monkeypatch)
-    rest = problem(answer, status.value, error.code)
+    answer = CAUSES[error](ready, monkeypatch)
+    rest = check_problem(answer, status.value, error.code)
     assert set(rest) == ({"errors"} if error in (errors.ValidationFailed, errors.EventIdConflict) else set())
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
     assert answer.headers.get("Retry-After") == ("1" if status == 503 else None)
@@ -168,7 +172,7 @@ class Failure:
     request: Callable[[Api], Answer]
 
 
-# One call that each handler cannot do without.
+# A function that each handler calls for every request.
 FAILURES = {
     "record_usage": Failure(intake, "take", lambda api: api.record()),
     "record_batch": Failure(intake, "take", lambda api: api.post("/api/usage/batch", {"events": [
@@ -202,7 +206,7 @@ FAILURES = {
 }  # fmt: skip
 
 
-def test_every_handler_is_made_to_fail() -> None:
+def test_every_handler_is_tested_with_an_unexpected_failure() -> None:
     from tests.api import routes
 
     assert set(FAILURES) == set(routes().values())
@@ -210,25 +214,25 @@ def test_every_handler_is_made_to_fail() -> None:
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize("error", [RuntimeError(SECRET), KeyError(SECRET), AssertionError(SECRET)], ids=repr)
-def test_an_unexpected_failure_is_500_and_shows_nothing_of_it(
+def test_an_unexpected_failure_is_500_without_details(
     ready: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Failure, error: Exception
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(failure.module, failure.function, fail)
-    assert problem(failure.request(ready), 500, "internal_error") == {}
-    assert SECRET in caplog.text, "the log does show it"
+    assert check_problem(failure.request(ready), 500, "internal_error") == {}
+    assert SECRET in caplog.text, "the log shows it"
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        pytest.param(EndpointConnectionError(endpoint_url=SECRET), id="no connection"),
+        pytest.param(EndpointConnectionError(endpoint_url=SECRET), id="connection failed"),
         pytest.param(ClientError({"Error": {"Code": "Throttling", "Message": SECRET}}, "Query"), id="throttled"),
     ],
 )
-def test_a_database_that_does_not_answer_is_503_and_can_be_asked_again(
+def test_a_database_that_does_not_answer_is_503_with_retry_after(
     ready: Api, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -236,7 +240,7 @@ def test_a_database_that_does_not_answer_is_503_and_can_be_asked_again(
 
     monkeypatch.setattr(ledger_store, "heads", fail)
     answer = ready.get("/api/usage/subscription/sub-1")
-    assert problem(answer, 503, "database_unavailable") == {}
+    assert check_problem(answer, 503, "database_unavailable") == {}
     assert answer.headers["Retry-After"] == "1"
 
 
@@ -244,14 +248,14 @@ def test_a_database_that_does_not_answer_is_503_and_can_be_asked_again(
     ("status", "code", "expected"),
     [
         pytest.param(500, "InternalServerError", 503, id="DynamoDB failed"),
-        pytest.param(503, "ServiceUnavailable", 503, id="DynamoDB is away"),
-        pytest.param(400, "ProvisionedThroughputExceededException", 503, id="too much at once"),
-        pytest.param(400, "RequestLimitExceeded", 503, id="too much in this account"),
-        pytest.param(400, "ValidationException", 500, id="our request was wrong: sending it again does not help"),
+        pytest.param(503, "ServiceUnavailable", 503, id="DynamoDB is unavailable"),
+        pytest.param(400, "ProvisionedThroughputExceededException", 503, id="throughput exceeded"),
+        pytest.param(400, "RequestLimitExceeded", 503, id="account limit exceeded"),
+        pytest.param(400, "ValidationException", 500, id="an invalid request, which a retry would not fix"),
     ],
 )
 @pytest.mark.parametrize("write", [False, True], ids=["read", "transaction"])
-def test_what_dynamodb_says_is_not_passed_on(
+def test_error_messages_of_dynamodb_are_not_passed_on(
     ready: Api, monkeypatch: pytest.MonkeyPatch, *, status: int, code: str, expected: int, write: bool
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
@@ -259,12 +263,12 @@ def test_what_dynamodb_says_is_not_passed_on(
     if write:
         monkeypatch.setattr(ledger_store, "head", lambda _: None)
         monkeypatch.setattr(quota_store, "terms", lambda *_: None)
-    dynamodb_answers(status, code)
+    make_dynamodb_fail(status, code)
     answer = ready.record()
-    problem(answer, expected, "database_unavailable" if expected == 503 else "internal_error")
+    check_problem(answer, expected, "database_unavailable" if expected == 503 else "internal_error")
 
 
-def test_a_failed_request_leaves_the_next_one_alone(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_request_does_not_affect_the_next(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(subscription_store, "subscription", lambda _: 1 / 0)
         assert ready.get("/api/subscriptions/sub-1").status == 500
@@ -276,10 +280,10 @@ def test_a_failed_request_leaves_the_next_one_alone(ready: Api, monkeypatch: pyt
 @pytest.mark.parametrize(
     "path", ["/", "/api/usage/records", "/api/usage/record/", "/api/usage/subscription/a/b", "/api/usage/record%00"]
 )
-def test_a_path_that_is_no_route_is_404(ready: Api, path: str) -> None:
-    problem(ready.post("/api/usage/record", {}, raw_path=path), 404, "not_found")
+def test_an_unknown_path_is_404(ready: Api, path: str) -> None:
+    check_problem(ready.post("/api/usage/record", {}, raw_path=path), 404, "not_found")
 
 
 def test_an_unknown_method_is_404(ready: Api) -> None:
     answer = ready("DELETE", "/api/usage/record", as_="POST")
-    problem(answer, 404, "not_found")
+    check_problem(answer, 404, "not_found")

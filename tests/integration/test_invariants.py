@@ -1,6 +1,5 @@
-"""Events, replays, conflicts, quotas and billing runs in any order: the invariants hold after every step."""
+"""Events, replays, conflicts, quotas and billing runs in random order: the invariants hold after every step."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,17 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests import ledgers
+from tests.builders import make_event, make_quota, make_subscription
 from tests.deadlines import stopped
 from tests.machines import run_machine
 from tests.recording import record
+from tests.runs import refuse_hand_over
 from usage_billing.billing import model, runner
 from usage_billing.kernel.errors import EventIdConflict, SubscriptionInactive
 from usage_billing.plans import store as quota_store
-from usage_billing.plans.model import Quota
-from usage_billing.pricing.unit import UnitPriced
 from usage_billing.subscriptions import store as subscription_store
-from usage_billing.subscriptions.cycles import MonthlyCycle
-from usage_billing.subscriptions.model import Subscription, SubscriptionStatus
+from usage_billing.subscriptions.model import SubscriptionStatus
 from usage_billing.usage.events import UsageEvent
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -39,7 +37,7 @@ _numbers = count()
 
 
 class Billing(RuleBasedStateMachine):
-    """One user with one subscription, who may at first be on a plan without a quota for reports."""
+    """One user with one subscription. Its plan has no quota for reports at first."""
 
     @initialize(anchor=st.sampled_from([1, 15, 31]))
     def subscribe(self, anchor: int) -> None:
@@ -47,9 +45,7 @@ class Billing(RuleBasedStateMachine):
         self.plan = f"plan-of-{self.name}"
         self.known: dict[str, UsageEvent] = {}
         self.now = NOON
-        self.subscription = Subscription(
-            subscription_id=self.name, user_id="user-1", plan_id=self.plan, latest_cycle=MonthlyCycle(anchor)
-        )
+        self.subscription = make_subscription(self.name, plan_id=self.plan, billing_anchor_day=anchor)
         subscription_store.save_subscription(self.subscription)
         self.add_quota("assessment")
         self.add_quota("analysis")
@@ -57,29 +53,13 @@ class Billing(RuleBasedStateMachine):
     @rule(usage_type=TYPES)
     def add_quota(self, usage_type: str) -> None:
         currency, limit, price = QUOTAS[usage_type]
-        quota_store.save_quota(
-            Quota(
-                plan_id=self.plan,
-                usage_type=usage_type,
-                monthly_limit=Decimal(limit),
-                price=UnitPriced(Decimal(price)),
-                unit_name=usage_type,
-                currency=currency,
-            )
-        )
+        quota = make_quota(usage_type, plan_id=self.plan, monthly_limit=limit, unit_price=price, currency=currency)
+        quota_store.save_quota(quota)
 
     @rule(usage_type=TYPES, limit=st.integers(0, 50), price=st.sampled_from(["0.5", "3"]))
     def change_quota(self, usage_type: str, limit: int, price: str) -> None:
         if quota_store.terms(self.plan, usage_type):
-            quota_store.save_quota(
-                Quota(
-                    plan_id=self.plan,
-                    usage_type=usage_type,
-                    monthly_limit=Decimal(limit),
-                    price=UnitPriced(Decimal(price)),
-                    unit_name=usage_type,
-                )
-            )
+            quota_store.save_quota(make_quota(usage_type, plan_id=self.plan, monthly_limit=limit, unit_price=price))
 
     @rule(minutes=st.sampled_from([1, 600, 3000]))
     def wait(self, minutes: int) -> None:
@@ -100,15 +80,13 @@ class Billing(RuleBasedStateMachine):
         occurred_at: datetime | None,
         reported_at: datetime | None,
     ) -> None:
-        """Report an event under an id that may be taken, by the same event or by another."""
+        """Report an event with an id that the same event or another may already use."""
         self.now = max(self.now, occurred_at or self.now)
-        event = UsageEvent(
-            event_id, "user-1", self.name, usage_type, quantity, occurred_at=occurred_at, reported_at=reported_at
-        )
+        event = self.event(event_id, quantity, usage_type, occurred_at, reported_at)
         first = self.known.get(event_id)
-        same = first and (first.usage_type, first.quantity) == (usage_type, quantity)
-        same = same and occurred_at in (None, first.occurred_at)
-        if first and not same:
+        if first and (
+            (first.usage_type, first.quantity) != (usage_type, quantity) or occurred_at not in (None, first.occurred_at)
+        ):
             with pytest.raises(EventIdConflict):
                 record(event, self.subscription, self.now)
             return
@@ -117,7 +95,24 @@ class Billing(RuleBasedStateMachine):
         if not first:
             when = occurred_at or min(reported_at or self.now, self.now)
             assert recorded.entry.occurred_at == when
-            self.known[event_id] = UsageEvent(event_id, "user-1", self.name, usage_type, quantity, when)
+            self.known[event_id] = self.event(event_id, quantity, usage_type, when)
+
+    def event(
+        self,
+        event_id: str,
+        quantity: Decimal,
+        usage_type: str,
+        occurred_at: datetime | None = None,
+        reported_at: datetime | None = None,
+    ) -> UsageEvent:
+        return make_event(
+            event_id,
+            quantity,
+            subscription_id=self.name,
+            usage_type=usage_type,
+            occurred_at=occurred_at,
+            reported_at=reported_at,
+        )
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
@@ -130,12 +125,12 @@ class Billing(RuleBasedStateMachine):
         paused = replace(self.subscription, status=SubscriptionStatus.PAUSED)
         subscription_store.change_subscription(self.name, lambda _: paused)
         with pytest.raises(SubscriptionInactive):
-            record(UsageEvent("never", "user-1", self.name, "report", quantity), paused, self.now)
+            record(self.event("never", quantity, "report"), paused, self.now)
         subscription_store.change_subscription(self.name, lambda _: self.subscription)
 
     @rule(whole=st.booleans(), cut=st.booleans())
     def bill(self, whole: bool, cut: bool) -> None:
-        """A run, over everything or over this subscription; in one go, or cut and left at that."""
+        """Run billing for all ledgers or for this subscription, completely or with too little time."""
         handed_over: list[model.RunSegment] = []
         totals = runner.run(
             model.whole_run(None if whole else self.name),
@@ -148,7 +143,7 @@ class Billing(RuleBasedStateMachine):
             assert not handed_over
 
     @invariant()
-    def the_ledgers_are_whole(self) -> None:
+    def the_ledgers_are_consistent(self) -> None:
         found = ledgers.check(self.name) if hasattr(self, "name") else []
         entries = {e["event_id"]: e for ledger in found for e in ledger.entries if e["subscription_id"] == self.name}
         assert {name: entry["quantity"] for name, entry in entries.items()} == {
@@ -156,14 +151,16 @@ class Billing(RuleBasedStateMachine):
         }
 
     def teardown(self) -> None:
-        """One clean run settles everything, once every quota is there; another finds nothing to do."""
+        """Once every quota exists, one run settles everything, and another has nothing to do."""
         if not hasattr(self, "name"):
             return
         for usage_type in QUOTAS:
             if not quota_store.terms(self.plan, usage_type):
                 self.add_quota(usage_type)
         for expected in (None, 0):
-            totals = runner.run(model.whole_run(), now=lambda: self.now, deadline=stopped(900), hand_over=pytest.fail)
+            totals = runner.run(
+                model.whole_run(), now=lambda: self.now, deadline=stopped(900), hand_over=refuse_hand_over
+            )
             assert (totals.failures, totals.unrated) == (0, 0)
             assert expected is None or totals.settled == expected
         assert list(ledgers.unsettled(ledgers.check(self.name))) == []
@@ -171,7 +168,7 @@ class Billing(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def machine(aws: None) -> Iterator[type[Billing]]:
+def machine(aws: None) -> type[Billing]:
     return Billing
 
 

@@ -1,13 +1,13 @@
-"""Reading invoices: lines and total are one view whatever is billed meanwhile, and no invoice is too long to read."""
+"""Reading invoices: lines and total always agree, and even the longest invoice can be read."""
 
 import itertools
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from tests.api import Answer, Api
+from tests.clocks import At
 from tests.faults import When, watched
 from tests.ledgers import clear
 from usage_billing.invoices.ids import item_id
@@ -15,19 +15,18 @@ from usage_billing.kernel import cursors
 from usage_billing.platform.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
 from usage_billing.usage import rows as usage_rows
 from usage_billing.usage import store as ledger_store
+from usage_billing.usage.ledger import LedgerKey
 
 PERIOD_START = "2026-11-01T00:00:00Z"
 INVOICE = "/api/invoices/sub-1-20261101T000000Z"
 ITEMS = f"{INVOICE}/items"
-LAMBDA_BYTES = 6 * 1024 * 1024
-"""How large an answer of a function may be."""
-
-At = Callable[[str], None]
+MAX_RESPONSE_BYTES = 6 * 1024 * 1024
+"""The maximum size of a Lambda response."""
 
 
 @pytest.fixture
 def billed(ready: Api, at: At) -> Api:
-    """An invoice with a line for assessments. Reports are free up to 0 and cost 2.00 each."""
+    """An invoice with a line for assessments. Reports cost 2.00 each from the first one."""
     at("2026-11-20T12:00:00Z")
     ready.plan(usage_type="report", limit=0, price="2.00")
     ready.record("first", 60)
@@ -35,7 +34,7 @@ def billed(ready: Api, at: At) -> Api:
     return ready
 
 
-def adds_up(answer: Answer) -> None:
+def check_sums(answer: Answer) -> None:
     assert answer.status == 200, answer.text
     invoice = answer.json
     assert sum(Decimal(line["amount"]) for line in invoice["lines"]) == Decimal(invoice["total"])
@@ -44,7 +43,7 @@ def adds_up(answer: Answer) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("usage_type", ["assessment", "report"], ids=["a line grows", "a line is added"])
-def test_an_invoice_adds_up_whenever_a_settlement_comes_in_between(billed: Api, when: When, usage_type: str) -> None:
+def test_an_invoice_adds_up_if_a_settlement_happens_while_it_is_read(billed: Api, when: When, usage_type: str) -> None:
     added = {"assessment": "110.00", "report": "102.00"}[usage_type]
     for number in itertools.count(1):
         clear()
@@ -62,31 +61,34 @@ def test_an_invoice_adds_up_whenever_a_settlement_comes_in_between(billed: Api, 
         with watched() as calls:
             calls.at(number, when, settle)
             answer = billed.get(INVOICE)
-        adds_up(answer)
+        check_sums(answer)
         assert answer.json["total"] in ("100.00", added)
         if not settled:
             break
         assert settled[0].json["itemsCreated"] == 1
-        adds_up(billed.get(INVOICE))
+        check_sums(billed.get(INVOICE))
         [stored] = billed.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
         assert stored["total"] == added
     assert number >= 3
 
 
-def test_an_invoice_adds_up_if_its_count_does_not(billed: Api) -> None:
-    """As when a version that does not count the items of a ledger settles one in between."""
+def test_an_invoice_with_a_wrong_item_count_still_adds_up(billed: Api) -> None:
+    """As if a version that does not count the items of a ledger had settled it in between."""
     InvoiceTable("sub-1", PERIOD_START).update([InvoiceTable.item_count.add(1)])
     UsageSummaryTable("sub-1", f"{PERIOD_START}#assessment").update([UsageSummaryTable.billed_items.remove()])
-    adds_up(billed.get(INVOICE))
+    check_sums(billed.get(INVOICE))
     assert billed.invoice()["total"] == "100.00"
     billed.record("second")
     assert billed.bill().json["failures"] == 0
-    adds_up(billed.get(INVOICE))
+    check_sums(billed.get(INVOICE))
     assert billed.invoice()["total"] == "110.00"
 
 
-def charge(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
-    """A ledger that was billed so often, one unit at a time, and its items. Past the code under test: it takes long."""
+def save_ledger_and_make_items(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
+    """Save a ledger that was billed `runs` times, one unit each. Return its items.
+
+    Billing it for real would take too long.
+    """
     head = ledger_store.heads("sub-1", PERIOD_START)[0]
     UsageSummaryTable(
         "sub-1", f"{PERIOD_START}#{usage_type}", user_id="user-1", period_end="2026-12-01T00:00:00Z",
@@ -94,7 +96,7 @@ def charge(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
         billed_amount=Decimal(2 * runs), billed_items=runs,
         terms=usage_rows.terms_attribute(head),
     ).save()  # fmt: skip
-    key = ledger_store.LedgerKey("sub-1", PERIOD_START, usage_type)
+    key = LedgerKey("sub-1", PERIOD_START, usage_type)
     return [
         UsageInvoiceItemTable(
             "sub-1-20261101T000000Z", item_id(key, number), usage_type=usage_type, period_start=PERIOD_START,
@@ -106,9 +108,9 @@ def charge(usage_type: str, runs: int) -> list[UsageInvoiceItemTable]:
     ]  # fmt: skip
 
 
-def test_an_invoice_of_25_000_items_is_two_reads_and_its_items_are_pages(billed: Api) -> None:
-    """As one answer the items would be 8 MB, and Lambda gives 6."""
-    rows = charge("busy", 20_000) + charge("report", 4_999)
+def test_an_invoice_with_25_000_items_takes_two_reads_and_its_items_have_pages(billed: Api) -> None:
+    """In one response the items would be 8 MB, but the limit is 6 MB."""
+    rows = save_ledger_and_make_items("busy", 20_000) + save_ledger_and_make_items("report", 4_999)
     with UsageInvoiceItemTable.batch_write() as batch:
         for row in rows:
             batch.save(row)
@@ -117,7 +119,7 @@ def test_an_invoice_of_25_000_items_is_two_reads_and_its_items_are_pages(billed:
     )
     with watched() as calls:
         answer = billed.get(INVOICE)
-    adds_up(answer)
+    check_sums(answer)
     assert calls.made == ["GetItem", "Query"]
     assert answer.json["itemCount"] == 25_000
     assert [(line["usageType"], line["itemCount"]) for line in answer.json["lines"]] == [
@@ -126,14 +128,14 @@ def test_an_invoice_of_25_000_items_is_two_reads_and_its_items_are_pages(billed:
         page = billed.get(ITEMS)
     assert calls.made == ["GetItem", "Query"]
     assert len(page.json["items"]) == 100
-    assert 25_000 // 100 * len(page.text) > LAMBDA_BYTES > 100 * len(page.text)
+    assert 25_000 // 100 * len(page.text) > MAX_RESPONSE_BYTES > 100 * len(page.text)
     last = billed.get(ITEMS, query={"usageType": "report", "limit": "1"})
     assert last.json["items"][0]["itemId"] == rows[20_000].item_id
 
 
 @pytest.fixture
 def itemized(billed: Api) -> Api:
-    """Items a1, a2 of assessments, r1..r3 of reports and one of `report+x`, which sorts beside them."""
+    """Two items for assessments, three for reports and one for `report+x`, which sorts next to reports."""
     billed.plan(usage_type="report+x", limit=0)
     for number in range(3):
         billed.record(f"r{number}", usageType="report")
@@ -144,26 +146,30 @@ def itemized(billed: Api) -> Api:
     return billed
 
 
-def ids(pages: list[list[Any]]) -> list[str]:
+def short_ids(pages: list[list[Any]]) -> list[str]:
     return [item["itemId"].removeprefix(f"{PERIOD_START}#").replace("0" * 14, "") for page in pages for item in page]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 7, 100])
-def test_items_come_by_usage_type_and_range_page_by_page(itemized: Api, limit: int) -> None:
+def test_items_are_listed_by_usage_type_and_sequence_in_pages(itemized: Api, limit: int) -> None:
     pages = itemized.walk(ITEMS, "items", limit=limit)
-    assert ids(pages) == ["assessment#1", "assessment#2", "report#1", "report#2", "report#3", "report+x#1"]
+    assert short_ids(pages) == ["assessment#1", "assessment#2", "report#1", "report#2", "report#3", "report+x#1"]
     assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
     assert sum(Decimal(item["amount"]) for page in pages for item in page) == Decimal(itemized.invoice()["total"])
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-def test_items_of_one_usage_type(itemized: Api, limit: int) -> None:
-    assert ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report")) == ["report#1", "report#2", "report#3"]
-    assert ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report+x")) == ["report+x#1"]
+def test_items_can_be_filtered_by_usage_type(itemized: Api, limit: int) -> None:
+    assert short_ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report")) == [
+        "report#1",
+        "report#2",
+        "report#3",
+    ]
+    assert short_ids(itemized.walk(ITEMS, "items", limit=limit, usageType="report+x")) == ["report+x#1"]
     assert itemized.get(ITEMS, query={"usageType": "rep"}).json == {"items": []}
 
 
-def test_the_items_of_a_line_are_as_many_as_it_says_and_sum_to_it(itemized: Api) -> None:
+def test_the_items_of_a_line_match_its_count_and_amount(itemized: Api) -> None:
     lines = itemized.invoice()["lines"]
     assert [line["usageType"] for line in lines] == ["assessment", "report", "report+x"]
     for line in lines:
@@ -173,20 +179,20 @@ def test_the_items_of_a_line_are_as_many_as_it_says_and_sum_to_it(itemized: Api)
         assert sum(item["quantity"] for item in items) == line["quantity"]
 
 
-def test_a_list_of_invoices_has_neither_items_nor_lines(itemized: Api) -> None:
+def test_the_list_of_invoices_contains_no_items_and_no_lines(itemized: Api) -> None:
     [listed] = itemized.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
     assert listed == {name: value for name, value in itemized.invoice().items() if name != "lines"}
 
 
 @pytest.mark.parametrize("after", ["", "!", "#", "zzz", "\U0010ffff"])
-def test_a_cursor_that_somebody_made_up_breaks_nothing(itemized: Api, after: str) -> None:
+def test_a_made_up_cursor_causes_no_error(itemized: Api, after: str) -> None:
     for usage_type in ("", "report"):
         cursor = cursors.encode(itemized.invoice()["invoiceId"], usage_type, after)
         query = {"cursor": cursor} | ({"usageType": usage_type} if usage_type else {})
         assert itemized.get(ITEMS, query=query).status == 200
 
 
-def test_a_cursor_of_items_is_of_its_list_only(itemized: Api) -> None:
+def test_a_cursor_works_only_for_its_own_list(itemized: Api) -> None:
     every = itemized.get(ITEMS, query={"limit": "1"}).json["nextCursor"]
     reports = itemized.get(ITEMS, query={"limit": "1", "usageType": "report"}).json["nextCursor"]
     itemized.record("before", 60, occurredAt="2026-10-20T00:00:00Z")
@@ -202,4 +208,4 @@ def test_a_cursor_of_items_is_of_its_list_only(itemized: Api) -> None:
     ]:
         answer = itemized.get(path, query=query | {"cursor": cursor})
         assert (answer.status, answer.code) == (422, "validation_error")
-        assert [(fault["field"], fault["code"]) for fault in answer.json["errors"]] == [("cursor", "invalid")]
+        assert [(error["field"], error["code"]) for error in answer.json["errors"]] == [("cursor", "invalid")]

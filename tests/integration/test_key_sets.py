@@ -1,10 +1,10 @@
-"""Tokens of an identity provider: RS256 and ES256 with keys from a URL."""
+"""Tokens of an identity provider: RS256 and ES256, with keys from a URL."""
 
 import json
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.api import Answer, Api, token
+from tests.clocks import pass_time
 from tests.cloud import AUDIENCE, ISSUER, JWT_SECRET
 from usage_billing.access import tokens
 from usage_billing.platform import renewal
@@ -23,10 +24,10 @@ from usage_billing.platform import renewal
 RSA_KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("first", "second", "unpublished")}
 EC_KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("first", "second", "unpublished")}
 KEYS: dict[str, dict[str, Any]] = {"RS256": RSA_KEYS, "ES256": EC_KEYS}
-TO_JWK = {"RS256": RSAAlgorithm.to_jwk, "ES256": ECAlgorithm.to_jwk}
+TO_JWK: dict[str, Callable[..., dict[str, Any]]] = {"RS256": RSAAlgorithm.to_jwk, "ES256": ECAlgorithm.to_jwk}
 
 
-def published(algorithm: str, *names: str) -> str:
+def key_set(algorithm: str, *names: str) -> str:
     keys = [
         TO_JWK[algorithm](KEYS[algorithm][name].public_key(), as_dict=True) | {"kid": name, "use": "sig"}
         for name in names
@@ -36,14 +37,14 @@ def published(algorithm: str, *names: str) -> str:
 
 @dataclass
 class Provider:
-    """An identity provider on this machine; counts how often its keys are asked for."""
+    """An identity provider on this machine. It counts the requests for its keys."""
 
     status: int = 200
     body: str = ""
     resets: bool = False
-    """Whether it resets connections in the middle of an answer."""
+    """True if it resets connections in the middle of a response."""
 
-    asked: int = 0
+    requests: int = 0
     url: str = field(default="", init=False)
 
 
@@ -53,7 +54,7 @@ def provider() -> Iterator[Provider]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found.asked += 1
+            found.requests += 1
             if found.resets:
                 self.send_response(200)
                 self.send_header("content-length", "1000")
@@ -84,7 +85,7 @@ def provider() -> Iterator[Provider]:
 def algorithm(request: pytest.FixtureRequest, api: Api, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("JWT_ALGORITHM", request.param)
     monkeypatch.setenv("JWT_JWKS_URL", provider.url)
-    provider.body = published(request.param, "first")
+    provider.body = key_set(request.param, "first")
     return str(request.param)
 
 
@@ -95,61 +96,61 @@ def signed(algorithm: str, key: Any = None, kid: str | None = "first", **claims:
     return jwt.encode(standard | claims, key, algorithm=algorithm, headers=headers)
 
 
-def ask(api: Api, sent: str) -> Answer:
+def get_usage(api: Api, sent: str) -> Answer:
     return api.get("/api/usage/user/user-1", headers={"authorization": f"Bearer {sent}"})
 
 
-def test_a_token_of_the_provider_is_taken(api: Api, algorithm: str) -> None:
-    assert ask(api, signed(algorithm)).status == 200
+def test_a_token_of_the_provider_is_accepted(api: Api, algorithm: str) -> None:
+    assert get_usage(api, signed(algorithm)).status == 200
 
 
-def test_a_role_comes_with_it(api: Api, algorithm: str) -> None:
+def test_the_role_is_read_from_the_token(api: Api, algorithm: str) -> None:
     headers = {"authorization": f"Bearer {signed(algorithm, role='admin')}"}
     assert api.get("/api/usage/user/anyone", headers=headers).status == 200
 
 
 def test_the_keys_are_fetched_once_for_many_requests(api: Api, algorithm: str, provider: Provider) -> None:
     for _ in range(5):
-        assert ask(api, signed(algorithm)).status == 200
-    assert provider.asked == 1
+        assert get_usage(api, signed(algorithm)).status == 200
+    assert provider.requests == 1
 
 
 def test_a_new_key_of_the_provider_is_found_without_a_deployment(api: Api, algorithm: str, provider: Provider) -> None:
-    assert ask(api, signed(algorithm)).status == 200
-    provider.body = published(algorithm, "first", "second")
-    tokens.key_set(provider.url).cooldown_duration = 0  # as if half a minute had gone by
-    assert ask(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 200
-    assert ask(api, signed(algorithm)).status == 200
+    assert get_usage(api, signed(algorithm)).status == 200
+    provider.body = key_set(algorithm, "first", "second")
+    tokens.key_set(provider.url).cooldown_duration = 0  # as if half a minute had passed
+    assert get_usage(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 200
+    assert get_usage(api, signed(algorithm)).status == 200
 
 
 def test_tokens_with_unknown_key_ids_do_not_flood_the_provider(api: Api, algorithm: str, provider: Provider) -> None:
     for number in range(5):
-        assert ask(api, signed(algorithm, kid=f"unknown-{number}")).status == 401
-    assert provider.asked == 1
+        assert get_usage(api, signed(algorithm, kid=f"unknown-{number}")).status == 401
+    assert provider.requests == 1
 
 
-def test_the_secret_of_hs256_plays_no_part(api: Api, algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hs256_secret_is_not_needed(api: Api, algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET_ID", "missing")
-    assert ask(api, signed(algorithm)).status == 200
+    assert get_usage(api, signed(algorithm)).status == 200
 
 
-@pytest.mark.parametrize("case", ["unknown key id", "no key id", "another's signature", "another audience", "expired"])
-def test_a_token_that_is_not_the_providers_is_401(api: Api, algorithm: str, case: str) -> None:
+@pytest.mark.parametrize("case", ["unknown key id", "no key id", "another signature", "another audience", "expired"])
+def test_a_token_that_the_provider_did_not_issue_is_401(api: Api, algorithm: str, case: str) -> None:
     unpublished = KEYS[algorithm]["unpublished"]
     sent, code = {
         "unknown key id": (signed(algorithm, unpublished, "unpublished"), "credentials_invalid"),
         "no key id": (signed(algorithm, kid=None), "credentials_invalid"),
-        "another's signature": (signed(algorithm, unpublished), "credentials_invalid"),
+        "another signature": (signed(algorithm, unpublished), "credentials_invalid"),
         "another audience": (signed(algorithm, aud="elsewhere"), "credentials_invalid"),
         "expired": (signed(algorithm, exp=1), "credentials_expired"),
     }[case]
-    answer = ask(api, sent)
+    answer = get_usage(api, sent)
     assert (answer.status, answer.code) == (401, code)
     assert "invalid_token" in answer.headers["WWW-Authenticate"]
 
 
-def test_the_public_key_is_no_secret_to_sign_with(api: Api, algorithm: str) -> None:
-    """The classic confusion: a token said to be HS256, signed with the published key as if it were a secret."""
+def test_the_public_key_cannot_be_used_as_an_hs256_secret(api: Api, algorithm: str) -> None:
+    """A known attack: a token declared as HS256 is signed with the public key as if it were a secret."""
     import base64
     import hashlib
     import hmac
@@ -162,110 +163,101 @@ def test_the_public_key_is_no_secret_to_sign_with(api: Api, algorithm: str) -> N
 
     content = f"{b64(json.dumps({'alg': 'HS256', 'kid': 'first'}).encode())}.{claims}"
     forged = f"{content}.{b64(hmac.new(public, content.encode(), hashlib.sha256).digest())}"
-    assert ask(api, forged).status == 401
+    assert get_usage(api, forged).status == 401
 
 
 @pytest.mark.parametrize("case", ["HS256 with this stack's secret", "none", "the other algorithm", "garbage"])
-def test_only_the_deployments_algorithm_is_taken_and_others_cost_no_request(
+def test_a_token_with_another_algorithm_is_401_without_a_request_to_the_provider(
     api: Api, algorithm: str, provider: Provider, case: str
 ) -> None:
     other = "ES256" if algorithm == "RS256" else "RS256"
     sent = {
         "HS256 with this stack's secret": token(secret=JWT_SECRET),
-        "none": jwt.encode({"sub": "user-1"}, None, algorithm="none", headers={"kid": "first"}),
+        "none": jwt.encode({"sub": "user-1"}, "", algorithm="none", headers={"kid": "first"}),
         "the other algorithm": signed(other),
         "garbage": "garbage",
     }[case]
-    answer = ask(api, sent)
+    answer = get_usage(api, sent)
     assert (answer.status, answer.code) == (401, "credentials_invalid")
-    assert provider.asked == 0
+    assert provider.requests == 0
 
 
 @pytest.mark.parametrize(
     ("status", "body"),
     [
-        pytest.param(500, "{}", id="answers 500"),
-        pytest.param(404, "{}", id="answers 404"),
-        pytest.param(200, "<html>maintenance</html>", id="answers HTML"),
-        pytest.param(200, "", id="answers nothing"),
+        pytest.param(500, "{}", id="responds 500"),
+        pytest.param(404, "{}", id="responds 404"),
+        pytest.param(200, "<html>maintenance</html>", id="responds with HTML"),
+        pytest.param(200, "", id="responds with an empty body"),
         pytest.param(200, '{"keys": []}', id="publishes no keys"),
-        pytest.param(200, "[]", id="answers a list"),
+        pytest.param(200, "[]", id="responds with a list"),
     ],
 )
-def test_a_provider_that_is_not_well_is_503_and_nobodys_token_is_called_wrong(
+def test_a_failing_provider_is_503_instead_of_401(
     api: Api, algorithm: str, provider: Provider, status: int, body: str
 ) -> None:
     provider.status, provider.body = status, body
-    answer = ask(api, signed(algorithm))
+    answer = get_usage(api, signed(algorithm))
     assert (answer.status, answer.code) == (503, "identity_provider_unavailable"), answer.text
     assert answer.headers["Retry-After"] == "1"
     assert "WWW-Authenticate" not in answer.headers
-    provider.status, provider.body = 200, published(algorithm, "first")
-    assert ask(api, signed(algorithm)).status == 200
+    provider.status, provider.body = 200, key_set(algorithm, "first")
+    assert get_usage(api, signed(algorithm)).status == 200
 
 
-def test_a_provider_that_cannot_be_reached_is_503(api: Api, algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_provider_is_503(api: Api, algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_JWKS_URL", "http://127.0.0.1:1/keys")
-    answer = ask(api, signed(algorithm))
+    answer = get_usage(api, signed(algorithm))
     assert (answer.status, answer.code) == (503, "identity_provider_unavailable")
     assert answer.headers["Retry-After"] == "1"
     assert "127.0.0.1" not in answer.text
 
 
-def test_a_key_that_is_not_known_yet_is_503_while_the_provider_is_not_well(
-    api: Api, algorithm: str, provider: Provider
-) -> None:
-    assert ask(api, signed(algorithm)).status == 200
+def test_an_unknown_key_is_503_while_the_provider_fails(api: Api, algorithm: str, provider: Provider) -> None:
+    assert get_usage(api, signed(algorithm)).status == 200
     tokens.key_set(provider.url).cooldown_duration = 0
     provider.body = "<html>maintenance</html>"
-    assert ask(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 503
-    assert ask(api, signed(algorithm)).status == 200
+    assert get_usage(api, signed(algorithm, KEYS[algorithm]["second"], "second")).status == 503
+    assert get_usage(api, signed(algorithm)).status == 200
 
 
-def test_a_provider_that_fails_later_does_not_matter_while_its_keys_are_known(
-    api: Api, algorithm: str, provider: Provider
-) -> None:
-    assert ask(api, signed(algorithm)).status == 200
+def test_known_keys_are_used_while_the_provider_fails(api: Api, algorithm: str, provider: Provider) -> None:
+    assert get_usage(api, signed(algorithm)).status == 200
     provider.status = 500
-    assert ask(api, signed(algorithm)).status == 200
+    assert get_usage(api, signed(algorithm)).status == 200
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "failure",
     [
-        pytest.param({"status": 500}, id="answers 500"),
-        pytest.param({"body": "<html>maintenance</html>"}, id="answers HTML"),
+        pytest.param({"status": 500}, id="responds 500"),
+        pytest.param({"body": "<html>maintenance</html>"}, id="responds with HTML"),
         pytest.param({"body": '{"keys": []}'}, id="publishes no keys"),
         pytest.param({"resets": True}, id="resets connections"),
     ],
 )
-def test_keys_that_cannot_be_renewed_are_used_for_a_quarter_of_an_hour(
-    api: Api, algorithm: str, provider: Provider, monkeypatch: pytest.MonkeyPatch, trouble: dict[str, Any]
+def test_expired_keys_are_used_for_15_minutes_while_the_provider_fails(
+    api: Api, algorithm: str, provider: Provider, monkeypatch: pytest.MonkeyPatch, failure: dict[str, Any]
 ) -> None:
-    def pass_time(seconds: float) -> None:
-        later = renewal.time.monotonic() + seconds
-        monkeypatch.setattr(renewal.time, "monotonic", lambda: later)
-
-    well = dict(vars(provider))
-    assert ask(api, signed(algorithm)).status == 200
-    vars(provider).update(trouble)
-    pass_time(tokens.KEY_SET_CACHE_SECONDS)
+    healthy = dict(vars(provider))
+    assert get_usage(api, signed(algorithm)).status == 200
+    vars(provider).update(failure)
+    pass_time(monkeypatch, tokens.KEY_SET_CACHE_SECONDS)
     for number in range(3):
-        assert ask(api, signed(algorithm)).status == 200
-        assert ask(api, signed(algorithm, KEYS[algorithm]["second"], f"unknown-{number}")).status == 503
-    assert provider.asked == 2, "the others did not wait for another failure"
-    pass_time(renewal.STALE_SECONDS)
-    assert ask(api, signed(algorithm)).status == 503
-    vars(provider).update(well)
-    pass_time(renewal.PAUSE_SECONDS)
-    assert ask(api, signed(algorithm)).status == 200
+        assert get_usage(api, signed(algorithm)).status == 200
+        assert get_usage(api, signed(algorithm, KEYS[algorithm]["second"], f"unknown-{number}")).status == 503
+    assert provider.requests == 2, "one request waited for the failure"
+    pass_time(monkeypatch, renewal.STALE_SECONDS)
+    assert get_usage(api, signed(algorithm)).status == 503
+    vars(provider).update(healthy)
+    pass_time(monkeypatch, renewal.PAUSE_SECONDS)
+    assert get_usage(api, signed(algorithm)).status == 200
 
 
-def test_a_withdrawn_key_is_refused_once_the_keys_are_renewed(
+def test_a_withdrawn_key_is_rejected_after_the_next_refresh(
     api: Api, algorithm: str, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ask(api, signed(algorithm)).status == 200
-    provider.body = published(algorithm, "second")
-    later = renewal.time.monotonic() + tokens.KEY_SET_CACHE_SECONDS
-    monkeypatch.setattr(renewal.time, "monotonic", lambda: later)
-    assert ask(api, signed(algorithm)).status == 401
+    assert get_usage(api, signed(algorithm)).status == 200
+    provider.body = key_set(algorithm, "second")
+    pass_time(monkeypatch, tokens.KEY_SET_CACHE_SECONDS)
+    assert get_usage(api, signed(algorithm)).status == 401

@@ -1,4 +1,4 @@
-"""How much a caller may send, and what meets no route."""
+"""Limits on the size and rate of requests, and requests without a route."""
 
 import base64
 import json
@@ -8,6 +8,7 @@ import pytest
 
 import refuse_route
 from tests.api import ADMIN, INTERNAL, Answer, Api, Context, bearer
+from tests.builders import event_body
 from tests.template import template
 from usage_billing.apidocs import openapi
 from usage_billing.usage.api import MAX_BATCH_BYTES
@@ -15,7 +16,7 @@ from usage_billing.usage.dead_events.api import MAX_SELECTION_BYTES
 from usage_billing.web import bodies
 
 RECORD, BATCH = "/api/usage/record", "/api/usage/batch"
-EVENT = {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "assessment", "quantity": 1}
+EVENT = event_body(None)
 
 BODIES = {
     ("POST", RECORD): (RECORD, bodies.MAX_BYTES),
@@ -28,20 +29,13 @@ BODIES = {
 }
 
 
-@pytest.fixture
-def ready(api: Api) -> Api:
-    api.plan()
-    api.subscribe()
-    return api
-
-
 def padded(body: dict[str, Any], size: int) -> str:
-    """A body of so many bytes; space between tokens means nothing."""
+    """A body of `size` bytes, padded with white space."""
     text = json.dumps(body)
     return text[:-1] + " " * (size - len(text)) + "}"
 
 
-def test_every_route_that_reads_a_body_is_tried() -> None:
+def test_every_route_with_a_body_is_tested() -> None:
     reading = {
         (method.upper(), path)
         for path, operations in openapi.document()["paths"].items()
@@ -51,19 +45,19 @@ def test_every_route_that_reads_a_body_is_tried() -> None:
     assert reading == set(BODIES)
 
 
-@pytest.mark.parametrize(("method", "path", "most"), [(method, *each) for (method, _), each in BODIES.items()])
+@pytest.mark.parametrize(("method", "path", "limit"), [(method, *each) for (method, _), each in BODIES.items()])
 @pytest.mark.parametrize("in_base64", [False, True], ids=["text", "base64"])
-def test_a_body_may_have_so_many_bytes(ready: Api, method: str, path: str, most: int, in_base64: bool) -> None:
+def test_a_larger_body_than_the_limit_is_413(ready: Api, method: str, path: str, limit: int, in_base64: bool) -> None:
     def send(size: int) -> Answer:
         raw = padded({}, size)
         return ready(method, path, raw=raw.encode() if in_base64 else raw, headers=bearer(*ADMIN))
 
-    assert send(most).status in (200, 422)
-    for size in (most + 1, most + 2, most + 3, 3 * most):
+    assert send(limit).status in (200, 422)
+    for size in (limit + 1, limit + 2, limit + 3, 3 * limit):
         assert (send(size).status, send(size).code) == (413, "body_too_large")
 
 
-def test_bytes_are_counted_not_letters(ready: Api) -> None:
+def test_the_limit_counts_bytes_not_characters(ready: Api) -> None:
     assert ready.post(RECORD, raw="ä" * (bodies.MAX_BYTES // 2)).status == 400
     assert ready.post(RECORD, raw="ä" * (bodies.MAX_BYTES // 2) + "a").status == 413
 
@@ -73,13 +67,13 @@ def test_bytes_are_counted_not_letters(ready: Api) -> None:
     [
         pytest.param("[" * 100_000, id="100,000 brackets"),
         pytest.param('{"quantity":' + "9" * 100_000 + "}", id="a number of 100,000 digits"),
-        pytest.param("{" + '"a":1,' * 20_000 + '"a":1}', id="a key 20,000 times"),
-        pytest.param(b"\xff" * 100_000, id="no text"),
-        pytest.param("\ud800" * 10_000, id="half characters"),
+        pytest.param("{" + '"a":1,' * 20_000 + '"a":1}', id="20,000 duplicate keys"),
+        pytest.param(b"\xff" * 100_000, id="not UTF-8"),
+        pytest.param("\ud800" * 10_000, id="lone surrogates"),
     ],
 )
-def test_what_is_too_large_is_not_even_parsed(ready: Api, raw: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "loads", lambda _: pytest.fail("it was parsed"))
+def test_a_body_that_is_too_large_is_not_parsed(ready: Api, raw: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "loads", lambda _: pytest.fail("the body was parsed"))
     assert ready.post(RECORD, raw=raw).status == 413
 
 
@@ -88,22 +82,22 @@ def test_what_is_too_large_is_not_even_parsed(ready: Api, raw: str | bytes, monk
     [
         pytest.param("[" * 16_000, id="brackets"),
         pytest.param('{"a":' * 3_000, id="braces"),
-        pytest.param('{"metadata":' + "[" * 8_000 + "]" * 8_000 + "}", id="closed brackets"),
+        pytest.param('{"metadata":' + "[" * 8_000 + "]" * 8_000 + "}", id="balanced brackets"),
         pytest.param('{"quantity":' + "9" * 16_000 + "}", id="a number of 16,000 digits"),
         pytest.param('{"quantity":1e' + "9" * 16_000 + "}", id="an exponent of 16,000 digits"),
-        pytest.param("{" + '"a":1,' * 2_500 + '"a":1}', id="a key 2,500 times"),
+        pytest.param("{" + '"a":1,' * 2_500 + '"a":1}', id="2,500 duplicate keys"),
         pytest.param('"' + "\\" * 16_000 + '"', id="backslashes"),
-        pytest.param("\ud800" * 5_000, id="half characters"),
+        pytest.param("\ud800" * 5_000, id="lone surrogates"),
     ],
 )
-def test_what_just_fits_and_is_a_bomb_is_refused(ready: Api, raw: str) -> None:
+def test_a_malicious_body_below_the_limit_is_rejected(ready: Api, raw: str) -> None:
     assert len(raw.encode(errors="surrogatepass")) <= bodies.MAX_BYTES
     assert ready.post(RECORD, raw=raw).status in (400, 422)
 
 
-def test_the_largest_event_fits_many_times(ready: Api) -> None:
+def test_the_largest_valid_event_is_accepted(ready: Api) -> None:
     names = {"userId": "u" * 128, "subscriptionId": "s" * 128, "usageType": "t" * 128, "eventId": "~" * 128}
-    # Each of these characters takes 6 bytes as JSON writes it when it must be ASCII: the worst way to say 2 KB.
+    # Escaped as ASCII, each of these characters takes 6 bytes: the longest way to write 2 KB.
     text = "\x7f" * 2000
     event = EVENT | names | {"quantity": 0.000000001, "metadata": {"a": text}}
     size = len(json.dumps(event, ensure_ascii=True).replace("\x7f", "\\u007f"))
@@ -112,15 +106,15 @@ def test_the_largest_event_fits_many_times(ready: Api) -> None:
     assert ready.post(RECORD, raw=json.dumps(event).replace("\x7f", "\\u007f")).status == 201
 
 
-def test_credentials_come_before_everything_else(ready: Api) -> None:
+def test_credentials_are_checked_before_the_size(ready: Api) -> None:
     for headers in ({}, {"x-api-key": "wrong"}, INTERNAL | {"authorization": ""}):
         assert ready.post(RECORD, raw="x" * 100_000, headers=headers).status == 401
 
 
-# --- What meets no route ---
+# --- Requests without a route ---
 
 
-def refused(method: str, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
+def call_unknown_route(method: str, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
     event = {"rawPath": path, "requestContext": {"http": {"method": method, "path": path}}, "headers": {}}
     answer = refuse_route.handler(event, Context())
     return answer["statusCode"], answer["headers"], json.loads(answer["body"])
@@ -130,8 +124,8 @@ def refused(method: str, path: str) -> tuple[int, dict[str, str], dict[str, Any]
     "path",
     ["/api", "/api/usage", "/favicon.ico", "/api/usage/record/", "//", "/\x00", "/ä", "/%2e", "", "x" * 5000],
 )
-def test_an_unknown_path_is_a_problem_too(path: str) -> None:
-    status, headers, body = refused("GET", path)
+def test_an_unknown_path_is_a_404_problem(path: str) -> None:
+    status, headers, body = call_unknown_route("GET", path)
     assert (status, body["code"]) == (404, "not_found")
     assert headers["Content-Type"] == "application/problem+json"
 
@@ -149,26 +143,26 @@ def test_an_unknown_path_is_a_problem_too(path: str) -> None:
         ("POST", "/", "GET"),
     ],
 )
-def test_an_unknown_method_is_told_the_others(method: str, path: str, allowed: str) -> None:
-    status, headers, body = refused(method, path)
+def test_an_unknown_method_is_405_with_the_allowed_methods(method: str, path: str, allowed: str) -> None:
+    status, headers, body = call_unknown_route(method, path)
     assert (status, body["code"], headers["Allow"]) == (405, "method_not_allowed", allowed)
 
 
-# --- How often ---
+# --- Rates ---
 
 
-def test_every_route_is_throttled_and_what_is_not_there_more() -> None:
+def test_every_route_is_throttled_and_unknown_routes_most() -> None:
     api, parameters = template()["Resources"]["Api"]["Properties"], template()["Parameters"]
     assert api["DefaultRouteSettings"] == {
         "ThrottlingRateLimit": {"Ref": "ApiRateLimit"},
         "ThrottlingBurstLimit": {"Ref": "ApiBurstLimit"},
     }
-    nowhere = api["RouteSettings"]["$default"]
-    assert nowhere["ThrottlingRateLimit"] < parameters["ApiRateLimit"]["Default"] <= 10_000
-    assert nowhere["ThrottlingBurstLimit"] < parameters["ApiBurstLimit"]["Default"] <= 5_000
+    unknown_routes = api["RouteSettings"]["$default"]
+    assert unknown_routes["ThrottlingRateLimit"] < parameters["ApiRateLimit"]["Default"] <= 10_000
+    assert unknown_routes["ThrottlingBurstLimit"] < parameters["ApiBurstLimit"]["Default"] <= 5_000
 
 
-def test_base64_without_its_padding_is_counted_alike(ready: Api) -> None:
+def test_unpadded_base64_does_not_bypass_the_limit(ready: Api) -> None:
     import record_usage
 
     text = base64.b64encode(b" " * (bodies.MAX_BYTES + 1)).decode().rstrip("=")

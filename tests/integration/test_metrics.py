@@ -1,16 +1,16 @@
-"""What the functions tell CloudWatch: the names and values that alarms and dashboards are built on."""
+"""The metrics of the functions, on which alarms and the dashboard are built."""
 
 import re
 from typing import Any
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
 import run_billing
 from tests.api import Api, Context
+from tests.builders import quota_body
 from tests.faults import throttled, watched
-from tests.integration.conftest import Metrics
-from tests.template import ROOT
+from tests.metrics import Metrics
+from tests.template import ROOT, parsed
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import RunSegment
 from usage_billing.kernel import shards
@@ -36,7 +36,8 @@ def test_recording_is_measured(ready: Api, metrics: Metrics) -> None:
 
 
 def test_lost_races_are_measured(ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
-    append, lost = ledger_store.append, []
+    append = ledger_store.append
+    lost: list[Any] = []
 
     def lose_once(*args: Any) -> None:
         if not lost:
@@ -51,7 +52,7 @@ def test_lost_races_are_measured(ready: Api, metrics: Metrics, monkeypatch: pyte
 
 
 def test_a_run_is_measured(ready: Api, metrics: Metrics) -> None:
-    body = {"monthlyLimit": 0, "unitPrice": "2.50", "unitName": "report", "currency": "EUR"}
+    body = quota_body("report", monthlyLimit=0, unitPrice="2.50", currency="EUR")
     ready.put("/api/usage/quotas/european/report", body)
     ready.subscribe("sub-2", plan="european")
     ready.record("e1", 60)
@@ -74,7 +75,9 @@ def test_a_run_is_measured(ready: Api, metrics: Metrics) -> None:
     }
 
 
-def test_a_run_with_failures_is_no_good_run(ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_failures_is_not_counted_as_a_good_run(
+    ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ready.record("e1", 60)
     metrics()
     with monkeypatch.context() as failing:
@@ -87,8 +90,8 @@ def test_a_run_with_failures_is_no_good_run(ready: Api, metrics: Metrics, monkey
     assert metrics()["BillingRuns"] == 1
 
 
-def test_a_scheduled_run_that_fails_entirely_alarms(ready: Api, metrics: Metrics) -> None:
-    """By its failures, by the function's error (the alarm run-billing-errors), and by the good run that is missing."""
+def test_a_scheduled_run_that_fails_completely_triggers_alarms(ready: Api, metrics: Metrics) -> None:
+    """By its failures, by the error of the function (alarm run-billing-errors), and by the missing good run."""
     ready.record("e1", 60)
     metrics()
     with watched() as calls:
@@ -101,8 +104,8 @@ def test_a_scheduled_run_that_fails_entirely_alarms(ready: Api, metrics: Metrics
     assert "BillingRuns" not in found
 
 
-def test_unrated_ledgers_do_not_keep_a_run_from_being_good(ready: Api, metrics: Metrics) -> None:
-    """They have an alarm of their own."""
+def test_a_run_with_unrated_ledgers_counts_as_a_good_run(ready: Api, metrics: Metrics) -> None:
+    """Unrated ledgers have an alarm of their own."""
     ready.record("e1", usageType="unknown")
     metrics()
     run_billing.handler({}, Context())
@@ -110,7 +113,7 @@ def test_unrated_ledgers_do_not_keep_a_run_from_being_good(ready: Api, metrics: 
     assert (found["BillingRuns"], found["QuotaMissing"]) == (1, 1)
 
 
-def test_only_a_run_over_everything_counts_as_the_days_run(ready: Api, metrics: Metrics) -> None:
+def test_only_a_run_over_all_ledgers_counts_as_the_daily_run(ready: Api, metrics: Metrics) -> None:
     metrics()
     ready.bill(subscriptionId="sub-1")
     assert "BillingRuns" not in metrics()
@@ -123,7 +126,7 @@ def test_only_a_run_over_everything_counts_as_the_days_run(ready: Api, metrics: 
 
 
 def test_billed_money_is_measured_by_currency(ready: Api, metrics: Metrics) -> None:
-    body = {"monthlyLimit": 0, "unitPrice": "2.50", "unitName": "report", "currency": "EUR"}
+    body = quota_body("report", monthlyLimit=0, unitPrice="2.50", currency="EUR")
     ready.put("/api/usage/quotas/european/report", body)
     ready.subscribe("sub-2", plan="european")
     ready.record("e1", 60)
@@ -137,7 +140,7 @@ def test_billed_money_is_measured_by_currency(ready: Api, metrics: Metrics) -> N
 NAMES = {value for name, value in vars(observability).items() if name.isupper() and isinstance(value, str)}
 
 
-def test_every_metric_is_declared_as_alarming_or_as_information() -> None:
+def test_every_metric_is_declared_as_alarming_or_informational() -> None:
     assert NAMES, "there are metrics"
     assert NAMES == observability.ALARMING | observability.INFORMATION
     assert not observability.ALARMING & observability.INFORMATION
@@ -146,13 +149,13 @@ def test_every_metric_is_declared_as_alarming_or_as_information() -> None:
 def test_every_alarming_metric_has_an_alarm_and_no_other_has_one() -> None:
     alarms = [
         each["Properties"]
-        for each in yaml_parse((ROOT / "infra/alarms.yaml").read_text())["Resources"].values()
+        for each in parsed("infra/alarms.yaml")["Resources"].values()
         if each["Type"] == "AWS::CloudWatch::Alarm"
     ]
     own = [alarm for alarm in alarms if alarm["Namespace"] == "UsageBilling"]
     assert {alarm["MetricName"] for alarm in own} == observability.ALARMING
     for alarm in own:
-        # With another dimension it would watch a metric of one code or currency only.
+        # With another dimension the alarm would cover a single code or currency only.
         assert alarm["Dimensions"] == [{"Name": "service", "Value": {"Ref": "ServiceName"}}]
         assert alarm["Statistic"] == "Sum"
     for alarm in alarms:

@@ -1,4 +1,4 @@
-"""A price model that did not exist yesterday: one class, one entry in the registry, and everything bills by it."""
+"""Adding a price model takes one class and one entry in the registry. Billing and reading then use it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from usage_billing.pricing.models import PRICE_MODELS
 
 @dataclass(frozen=True, slots=True)
 class PricedByDozen:
-    """Each dozen that was begun is paid whole."""
+    """A price per dozen. A started dozen counts as a full one."""
 
     dozen_price: Decimal
 
@@ -27,7 +27,7 @@ class PricedByDozen:
         return (quantity / 12).to_integral_value(ROUND_CEILING) * self.dozen_price
 
     def lines(self, quantity: Decimal) -> tuple[PriceLine, ...]:
-        raise NotImplementedError("nothing shows lines yet")
+        raise NotImplementedError("no reader shows price lines yet")
 
     def parameters(self) -> dict[str, Any]:
         return {"dozenPrice": self.dozen_price}
@@ -39,7 +39,7 @@ class PricedByDozen:
 
 @pytest.fixture
 def by_dozen(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
-    """The plan `business` includes 2 eggs and charges 3.50 USD for each dozen begun beyond."""
+    """The plan `business` includes 2 eggs and charges 3.50 USD for each started dozen of overage."""
     monkeypatch.setitem(PRICE_MODELS._kinds, PricedByDozen.kind, PricedByDozen)
     price = PricedByDozen(Decimal("3.50"))
     quota_store.save_quota(Quota("business", "egg", Decimal(2), price, "egg", "USD"))

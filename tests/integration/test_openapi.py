@@ -1,4 +1,4 @@
-"""The API's description of itself: complete, valid, and about this API."""
+"""The OpenAPI document, which is valid, complete and consistent with the API, and the page that shows it."""
 
 import importlib
 import json
@@ -20,13 +20,14 @@ from usage_billing.apidocs import examples, openapi
 from usage_billing.apidocs import page as apidocs_page
 from usage_billing.kernel import errors
 from usage_billing.web.problems import STATUS
-from usage_billing.web.resolver import Api
+from usage_billing.web.resolver import Api, Contract
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    # As a caller gets it: through JSON.
-    return json.loads(json.dumps(openapi.document()))
+    # Through JSON, as a caller gets it.
+    parsed: dict[str, Any] = json.loads(json.dumps(openapi.document()))
+    return parsed
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -36,7 +37,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def schemas(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a document that is, or might be, a schema."""
+    """Every object in a document that is, or could be, a schema."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
@@ -45,21 +46,21 @@ def schemas(value: Any) -> Iterator[dict[str, Any]]:
             yield from schemas(each)
 
 
-def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     OpenAPIV31SpecValidator(document).validate()
 
 
-def test_it_describes_the_routes_of_the_template_and_no_others(document: dict[str, Any]) -> None:
+def test_the_document_describes_exactly_the_routes_of_the_template(document: dict[str, Any]) -> None:
     assert {(method, path) for method, path, _ in operations(document)} == set(routes())
 
 
-def test_its_version_is_the_projects(document: dict[str, Any]) -> None:
+def test_the_version_is_the_projects_version(document: dict[str, Any]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert document["info"]["version"] == project["version"]
 
 
-def test_it_can_be_made_without_any_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_document_can_be_built_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in variables():
         monkeypatch.delenv(name, raising=False)
     openapi.routes.cache_clear()
@@ -67,22 +68,22 @@ def test_it_can_be_made_without_any_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert openapi.document()["paths"]
 
 
-def test_every_operation_says_what_it_does_and_whose_it_is(document: dict[str, Any]) -> None:
+def test_every_operation_has_an_id_a_summary_a_description_and_tags(document: dict[str, Any]) -> None:
     tags = {tag["name"] for tag in document["tags"]}
     ids = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(ids) == len(set(ids))
     for (method, path), module in routes().items():
         operation = document["paths"][path][method.lower()]
-        # The first line of a handler's file is where the summary comes from.
+        # The summary comes from the first line of the handler's file.
         assert str(importlib.import_module(module).__doc__).startswith(f"{method} {path}")
         assert len(operation["summary"]) > 10
         assert set(operation["tags"]) <= tags
         assert operation["description"]
-        # putQuota is answered by put_quota.py.
+        # put_quota.py handles putQuota.
         assert re.sub("([A-Z])", r"_\1", operation["operationId"]).lower() == module
 
 
-def test_it_says_who_may_call(document: dict[str, Any]) -> None:
+def test_every_operation_declares_its_security(document: dict[str, Any]) -> None:
     schemes = document["components"]["securitySchemes"]
     for _, path, operation in operations(document):
         assert all(set(each) <= set(schemes) for each in operation["security"])
@@ -97,13 +98,13 @@ def test_every_path_parameter_is_declared_with_its_pattern(document: dict[str, A
         assert all(each["required"] and each["schema"]["pattern"] for each in declared.values())
 
 
-def test_every_refusal_is_a_problem_with_the_codes_it_may_have(document: dict[str, Any]) -> None:
+def test_every_error_response_is_a_problem_with_its_possible_codes(document: dict[str, Any]) -> None:
     codes = {error.code for error in STATUS} | {"internal_error"}
     for method, path, operation in operations(document):
         assert {"422", "429", "500"} <= set(operation["responses"])
         assert ("413" in operation["responses"]) == ("415" in operation["responses"]) == ("requestBody" in operation)
         for status, answer in operation["responses"].items():
-            if status == "429":  # API Gateway's own
+            if status == "429":  # from API Gateway itself
                 assert set(answer["content"]) == {"application/json"}
             elif int(status) >= 400:
                 content = answer["content"]["application/problem+json"]
@@ -121,25 +122,25 @@ def test_every_error_is_declared_somewhere(document: dict[str, Any]) -> None:
         for answer in operation["responses"].values()
         for code in answer["content"].get("application/problem+json", {}).get("examples", {})
     }
-    # What meets no route has no operation; a batch's events carry their problems themselves; a settlement's
-    # fail inside a billing run; a hot ledger's events go to the queue.
-    nowhere = {
+    # An unknown route has no operation. Errors of a settlement stay inside a billing run. Events of a busy ledger go to
+    # the queue.
+    undeclared: set[type[errors.BillingError]] = {
         errors.MethodNotAllowed,
         errors.InvoiceNotDraft,
         errors.InvoiceCurrencyMismatch,
         errors.LedgerBusy,
     }
-    assert {error.code for error in STATUS} - declared == {error.code for error in nowhere}
+    assert {error.code for error in STATUS} - declared == {error.code for error in undeclared}
 
 
-def test_what_may_be_asked_again_says_when(document: dict[str, Any]) -> None:
+def test_503_declares_retry_after_and_401_declares_www_authenticate(document: dict[str, Any]) -> None:
     for _, _, operation in operations(document):
         if operation["security"]:
             assert "Retry-After" in operation["responses"]["503"]["headers"]
             assert operation["responses"]["401"]["headers"]["WWW-Authenticate"]["required"]
 
 
-def test_every_error_has_an_example_that_fits(document: dict[str, Any]) -> None:
+def test_every_error_has_a_valid_example(document: dict[str, Any]) -> None:
     found = document["components"]["examples"]
     assert set(found) == {error.code for error in STATUS}
     for error, status in STATUS.items():
@@ -149,7 +150,7 @@ def test_every_error_has_an_example_that_fits(document: dict[str, Any]) -> None:
 
 
 def models_in(document: dict[str, Any], value: Any) -> set[str]:
-    """The models that a part of the document refers to, and those that they refer to."""
+    """The models that a part of the document refers to, directly or through other models."""
     found: set[str] = set()
     waiting = [value]
     while waiting:
@@ -160,7 +161,7 @@ def models_in(document: dict[str, Any], value: Any) -> set[str]:
     return found
 
 
-def test_requests_are_closed_and_answers_may_grow(document: dict[str, Any]) -> None:
+def test_requests_forbid_unknown_fields_and_responses_allow_them(document: dict[str, Any]) -> None:
     models = document["components"]["schemas"]
     taken = models_in(document, [operation.get("requestBody") for _, _, operation in operations(document)])
     assert taken
@@ -173,7 +174,7 @@ def test_requests_are_closed_and_answers_may_grow(document: dict[str, Any]) -> N
         assert model.get("additionalProperties") == (False if name in taken else None), name
 
 
-def test_our_own_answers_must_be_declared_in_full() -> None:
+def test_the_contract_check_rejects_undeclared_fields() -> None:
     answer = {"message": "Too Many Requests"}
     headers = {"Content-Type": "application/json"}
     contract.check("GET", "/api/invoices", 429, headers, json.dumps(answer))
@@ -185,7 +186,7 @@ def test_our_own_answers_must_be_declared_in_full() -> None:
     }
 
 
-def test_an_error_must_be_one_that_is_declared() -> None:
+def test_the_contract_check_rejects_undeclared_errors() -> None:
     headers = {"Content-Type": "application/problem+json", "Retry-After": "1"}
 
     def problem(**fields: Any) -> str:
@@ -197,20 +198,20 @@ def test_an_error_must_be_one_that_is_declared() -> None:
             contract.check("GET", "/api/invoices", 503, headers, problem(**wrong))
 
 
-# --- What generators of clients can bear ---
+# --- Generated clients ---
 
 
-def test_a_generator_finds_plain_schemas(document: dict[str, Any]) -> None:
-    """Nothing that has to be merged, and one schema for a status: openapi-python-client and others take no more."""
+def test_client_generators_find_plain_schemas(document: dict[str, Any]) -> None:
+    """No schemas to be merged, and one schema per status: openapi-python-client and others support no more."""
     for each in schemas(document):
-        assert "allOf" not in each, "models are referred to as they are"
+        assert "allOf" not in each, "models are referenced directly"
     for _, _, operation in operations(document):
         for status, answer in operation["responses"].items():
             found = {json.dumps(content["schema"]) for content in answer["content"].values()}
             assert len(found) == 1, (operation["operationId"], status)
 
 
-def test_every_request_and_answer_has_an_example_that_fits(document: dict[str, Any]) -> None:
+def test_every_request_and_response_has_a_valid_example(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
         holders = [operation.get("requestBody", {}), *(a for s, a in operation["responses"].items() if s[0] == "2")]
         for content in [each for holder in holders for each in holder.get("content", {}).values()]:
@@ -218,19 +219,19 @@ def test_every_request_and_answer_has_an_example_that_fits(document: dict[str, A
                 validator(content["schema"]).validate(content["example"])
                 assert content["example"], (method, path)
         for parameter in operation.get("parameters", []):
-            if parameter["name"] != "cursor":  # nobody makes one up
+            if parameter["name"] != "cursor":  # cursors are opaque
                 validator(parameter["schema"]).validate(parameter["example"])
 
 
-def test_no_example_is_of_a_model_that_is_not_there(document: dict[str, Any]) -> None:
+def test_every_example_belongs_to_a_model(document: dict[str, Any]) -> None:
     assert set(examples.BODIES) <= set(document["components"]["schemas"])
 
 
-def test_two_models_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_models_with_the_same_name_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     real = openapi._part
 
     def part(app: Api) -> dict[str, Any]:
-        made = json.loads(json.dumps(real(app)))
+        made: dict[str, Any] = json.loads(json.dumps(real(app)))
         for name in made["components"]["schemas"]:
             made["components"]["schemas"][name]["description"] = str(id(app))
         return made
@@ -244,12 +245,18 @@ def test_two_models_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
         openapi.document.cache_clear()
 
 
-def test_the_manual_lists_the_errors_of_each_endpoint() -> None:
+def contract_of(app: Api, route: Any) -> Contract:
+    found = app.contract(route.func)
+    assert found
+    return found
+
+
+def test_the_api_reference_lists_the_errors_of_each_endpoint() -> None:
     sections = re.split(r"^## ", (ROOT / "docs/api.md").read_text(), flags=re.MULTILINE)
     for app, route in openapi.routes():
         path = re.sub(r"_(\w)", lambda found: found[1].upper(), route.openapi_path)
-        path = path.replace("/drop", "/redrive")  # they share a section
-        raised = app.contract(route.func).raises
+        path = path.replace("/drop", "/redrive")  # both share a section
+        raised = contract_of(app, route).raises
         for section in [each for each in sections if path in re.split("[ ,?]", each.partition("\n")[0])]:
             listed = section.rpartition("\nErrors: ")[2]
             missing = [error.code for error in raised if f"`{error.code}`" not in listed]
@@ -259,23 +266,23 @@ def test_the_manual_lists_the_errors_of_each_endpoint() -> None:
             assert not raised, path
 
 
-# --- Who may read it, and how it is served ---
+# --- Access ---
 
 
-def test_the_description_is_all_that_is_public() -> None:
-    public = {route.openapi_path for app, route in openapi.routes() if app.contract(route.func).allow is PUBLIC}
+def test_only_the_index_and_the_documentation_are_public() -> None:
+    public = {route.openapi_path for app, route in openapi.routes() if contract_of(app, route).allow is PUBLIC}
     assert public == {"/", "/openapi.json", "/docs"}
 
 
 @pytest.mark.parametrize("path", ["/", "/openapi.json", "/docs"])
-@pytest.mark.parametrize("headers", [{}, {"x-api-key": "wrong"}, bearer("user-1")], ids=["none", "wrong", "a user's"])
-def test_the_description_is_for_everybody(path: str, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": "wrong"}, bearer("user-1")], ids=["none", "wrong", "user"])
+def test_the_documentation_is_served_to_everybody(path: str, headers: dict[str, str]) -> None:
     answer = Client().get(path, headers=headers)
     assert answer.status == 200
     assert answer.headers["Cache-Control"] == "public, max-age=300"
 
 
-def test_the_root_says_what_this_is_and_links_to_the_description(document: dict[str, Any]) -> None:
+def test_the_index_has_name_version_and_links(document: dict[str, Any]) -> None:
     index = Client().get("/", headers={}).json
     assert index == {
         "name": document["info"]["title"],
@@ -287,7 +294,7 @@ def test_the_root_says_what_this_is_and_links_to_the_description(document: dict[
         assert ("GET", f"/{link}") in routes()
 
 
-def test_what_reads_no_table_and_no_secret_has_no_right_to() -> None:
+def test_functions_that_read_nothing_have_no_permissions() -> None:
     for name in ("GetIndexFunction", "GetOpenapiFunction", "GetDocsFunction", "RefuseRouteFunction"):
         assert "Policies" not in functions()[name]["Properties"]
 
@@ -295,21 +302,22 @@ def test_what_reads_no_table_and_no_secret_has_no_right_to() -> None:
 def test_a_route_cannot_become_public_by_accident() -> None:
     app = Api()
     with pytest.raises(TypeError):
-        app.get("/nobody-said-for-whom")  # type: ignore[call-arg]
+        app.get("/without-allow")  # type: ignore[call-arg] # the missing argument is what is tested
     with pytest.raises(ValueError, match="nobody could call GET /for-no-role"):
         app.get("/for-no-role", allow=frozenset())
-    assert PUBLIC not in list(Role)
+    roles: list[object] = list(Role)
+    assert PUBLIC not in roles
     assert not isinstance(PUBLIC, (frozenset, str))
 
 
 @pytest.mark.parametrize("allow", [None, False, "", "PUBLIC", (), []], ids=repr)
-def test_nothing_but_the_marker_makes_a_route_public(aws: None, allow: Any) -> None:
+def test_only_the_marker_makes_a_route_public(aws: None, allow: Any) -> None:
     app = Api()
     try:
 
         @app.get("/open", allow=allow)
         def get_open() -> None:
-            raise AssertionError("this was let in")
+            raise AssertionError("the request was let in")
 
     except (ValueError, TypeError):
         return
@@ -338,7 +346,7 @@ def test_the_page_shows_every_operation_model_and_error(document: dict[str, Any]
     assert links <= set(re.findall(r'id="([^"]+)"', page))
 
 
-def test_the_page_loads_nothing_and_may_load_nothing() -> None:
+def test_the_page_loads_nothing_and_its_policy_forbids_it() -> None:
     answer = Client().get("/docs")
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert not re.search(r"<(script|link|img|iframe|form|object|embed)\b|\bsrc=|@import|url\(|\bon\w+=", answer.text)
@@ -348,7 +356,7 @@ def test_the_page_loads_nothing_and_may_load_nothing() -> None:
     assert "unsafe" not in policy
 
 
-def test_what_stands_in_the_document_cannot_become_markup(document: dict[str, Any]) -> None:
+def test_text_from_the_document_is_escaped(document: dict[str, Any]) -> None:
     bad = "<script>alert(1)</script>"
 
     def poisoned(value: Any) -> Any:

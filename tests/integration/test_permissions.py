@@ -1,10 +1,9 @@
-"""Each function may do what it does, and nothing else: all of them at work, held against what the template grants."""
+"""The permissions of each function: exactly the AWS calls that it makes, found by running all functions."""
 
 import importlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -12,10 +11,10 @@ import pytest
 
 from tests import queue
 from tests.api import ADMIN, Api, Context, bearer
-from tests.integration.test_batch import event, send
-from tests.integration.test_deliveries import message
-from tests.integration.test_queue import ASYNC, consume, received
-from tests.integration.test_runs import SCHEDULED, queued, waiting
+from tests.batches import send_batch
+from tests.builders import event_body
+from tests.queue import ASYNC, consume, queue_message, take_messages
+from tests.runs import SCHEDULED, sqs_event, take_segments
 from tests.template import functions, variables
 from usage_billing.billing import runner
 from usage_billing.billing.model import RunSegment
@@ -29,7 +28,7 @@ OPERATIONS = {
     "SendMessageBatch": "sqs:SendMessage",
     "ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }
-"""What IAM calls the parts of a transaction, and calls that do several things at once."""
+"""The IAM actions of the parts of a transaction, and of batch calls."""
 
 OTHERS = ["a", "b", "c"]
 
@@ -39,7 +38,7 @@ def _module(function: dict[str, Any]) -> str:
 
 
 def granted(function: dict[str, Any]) -> set[tuple[str, str]]:
-    """Actions and resources, as the template names them."""
+    """The actions and resources that the template grants to a function."""
     found = set()
     for policy in function["Properties"].get("Policies", []):
         for statement in policy["Statement"]:
@@ -53,14 +52,14 @@ def _list(value: Any) -> list[Any]:
 
 
 def _resource(reference: dict[str, Any]) -> str:
-    """The table, index, queue or secret that a reference of the template means, be it to its name, URL or ARN."""
+    """The table, index, queue or secret that the template refers to by name, URL or ARN."""
     [value] = reference.values()
     text = ".".join(value) if isinstance(value, list) else str(value)
     return re.sub(r"[${}]|\w+\.Outputs\.|\.?(Arn|Name|Url|Id)\b", "", text)
 
 
-class Rights:
-    """Notes what each function asks of AWS while it runs."""
+class Permissions:
+    """Records the AWS calls of each function while it runs."""
 
     def __init__(self) -> None:
         self.used: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -74,7 +73,7 @@ class Rights:
         aws._session().register("provide-client-params", self._note)
 
     def watch(self, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let a function forget what it remembers and serve each request for a person as well as for a service."""
+        """Clear the caches before each call of a function, and repeat each request as an administrator."""
         loaded = importlib.import_module(module)
         handler = loaded.handler
 
@@ -107,63 +106,63 @@ class Rights:
 
 
 @pytest.fixture
-def rights(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rights]:
-    rights = Rights()
+def permissions(aws: None, monkeypatch: pytest.MonkeyPatch) -> Permissions:
+    permissions = Permissions()
     for function in functions().values():
-        rights.watch(_module(function), monkeypatch)
+        permissions.watch(_module(function), monkeypatch)
     monkeypatch.setattr(runner, "IN_FLIGHT", 1)
-    return rights
+    return permissions
 
 
-def test_each_function_uses_all_it_is_granted_and_no_more(
-    rights: Rights, api: Api, monkeypatch: pytest.MonkeyPatch
+def test_each_function_is_granted_exactly_what_it_uses(
+    permissions: Permissions, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _record(api)
     _consume(api)
-    _keep_dead(api)
+    _dead_letter(api)
     _bill(api, monkeypatch)
-    _look(api)
+    _read(api)
     may = {_module(function): granted(function) for function in functions().values()}
-    does = {module: rights.used[module] for module in may}
+    does = {module: permissions.used[module] for module in may}
     assert {module: does[module] - may[module] for module in may if does[module] - may[module]} == {}, "not granted"
     assert {module: may[module] - does[module] for module in may if may[module] - does[module]} == {}, "never used"
 
 
 def _record(api: Api) -> None:
-    """Into the ledger, into the queue, and again when the subscription has ended."""
+    """Record into the ledger and into the queue, and repeat it after the subscription was canceled."""
     for usage_type in ("assessment", "batched", "queued"):
         api.plan(usage_type=usage_type)
     for name in ["sub-1", *OTHERS]:
         assert api.subscribe(name).status == 200
     assert api.record("first", 60).status == 201
     assert api.record("asked", headers=ASYNC).status == 202
-    assert send(api, event("second"), event("opens", usageType="batched")).status == 200
-    assert send(api, event("third"), headers=ASYNC).status == 202
+    assert send_batch(api, event_body("second"), event_body("opens", usageType="batched")).status == 200
+    assert send_batch(api, event_body("third"), headers=ASYNC).status == 202
     assert api.subscribe(status="canceled").status == 200
     assert api.record("first", 60).status == 200
-    assert send(api, event("second")).json["totals"]["replayed"] == 1
+    assert send_batch(api, event_body("second")).json["totals"]["replayed"] == 1
     assert api.record("unrated", usageType="unrated", subscriptionId="a").status == 201
 
 
 def _consume(api: Api) -> None:
-    """What was recorded before and what was not; what cannot be; what there is no time for."""
+    """Consume new events, replays, events that cannot be recorded, and events that there is no time for."""
     for name in OTHERS:
         assert api.record(f"queued-{name}", 60, subscriptionId=name, headers=ASYNC).status == 202
     assert api.record("opens-too", usageType="queued", subscriptionId="a", headers=ASYNC).status == 202
     api.record("dead", subscriptionId="unheard-of", headers=ASYNC)
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     api.record("late", subscriptionId="a", headers=ASYNC)
     late = boto3.client("sqs").receive_message(QueueUrl=os.environ["USAGE_QUEUE_URL"])["Messages"]
     assert len(consume(late, seconds=20)) == 1
     assert consume(late) == []
 
 
-def _keep_dead(api: Api) -> None:
-    """Dead events come from both queues, and are listed, redriven and dropped by id and by code.
+def _dead_letter(api: Api) -> None:
+    """Dead-letter events of both queues. List, redrive and drop them by id and by code.
 
-    A service may not: each request is made once more for a person, who is an administrator.
+    Services may not do that (403), but each request is repeated as an administrator.
     """
-    undelivered = [{"MessageId": "m", "Body": "{"}, message("n", event("first", 60, subscriptionId="a"))]
+    undelivered = [{"MessageId": "m", "Body": "{"}, queue_message("n", event_body("first", 60, subscriptionId="a"))]
     assert consume(undelivered, function="store_dead_letters") == []
     [dead] = api.get("/api/usage/dead-events", query={"code": "unreadable"}, headers=bearer(*ADMIN)).json["deadEvents"]
     for query in ({}, {"subscriptionId": "unheard-of"}):
@@ -176,12 +175,12 @@ def _keep_dead(api: Api) -> None:
 
 
 def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that are cut short, of one subscription, and with heads that cannot be read together."""
+    """Run billing without time, for one subscription, and with heads that cannot be read in one call."""
     run_billing = importlib.import_module("run_billing")
     run_billing.handler(SCHEDULED, Context(seconds=0))
     assert api.post("/api/usage/process-billing", seconds=0).json["status"] == "continues"
     of_one = RunSegment(run_id="run", subscription_id="a").model_dump_json()
-    run_billing.handler(queued(of_one, *waiting()), Context())
+    run_billing.handler(sqs_event(of_one, *take_segments()), Context())
     for name in OTHERS:
         api.record(f"more-{name}", subscriptionId=name)
     assert api.bill(subscriptionId="a").status == 200
@@ -190,13 +189,13 @@ def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     run_billing.handler(SCHEDULED, Context())
 
 
-def _look(api: Api) -> None:
+def _read(api: Api) -> None:
     paths = ["/api/usage/user/user-1", "/api/usage/subscription/a", "/api/usage/subscription/a/records"]
     paths += ["/api/usage/quotas/business", "/api/usage/quotas/business/assessment", "/api/subscriptions/a"]
     paths += ["/api/usage/subscription/a/records/queued-a"]
     for path in paths:
         assert api.get(path).status == 200
-        # For a user more is looked up: whether it is theirs.
+        # For a user, the function also looks up the owner.
         assert api.get(path, headers=bearer()).status == (403 if path == "/api/subscriptions/a" else 200)
     assert api.get("/api/usage/subscription/a/records/nothing").status == 404
     for run in api.get("/api/billing/runs").json["runs"]:

@@ -1,43 +1,35 @@
-"""Races, one interleaving at a time: somebody else writes between the read and the write."""
+"""Races, one interleaving at a time: another writer comes between the read and the write."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from tests.api import Api
+from tests.builders import KEY, NOW, TERMS, make_event, make_head, make_terms
 from tests.deadlines import stopped
-from tests.integration.conftest import Metrics
 from tests.ledgers import check, rows, unsettled
+from tests.metrics import Metrics
+from tests.runs import refuse_hand_over
 from usage_billing.billing import model, runner, settling
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.settlement import Settlement, settle
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform import retries
 from usage_billing.pricing.terms import Terms
-from usage_billing.pricing.unit import UnitPriced
-from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage import store as ledger_store
-from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.ledger import Head, LedgerKey
+from usage_billing.usage.ledger import Head
 from usage_billing.usage.store import EventsExist, HeadMoved
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-PERIOD = MonthlyCycle(1).period_of(NOW)
-KEY = LedgerKey.of("sub-1", PERIOD, "assessment")
-TERMS = Terms("business", Decimal(50), UnitPriced(Decimal("10.00")), "assessment", "USD")
-OTHER_TERMS = Terms("enterprise", Decimal(0), UnitPriced(Decimal("99.00")), "assessment", "USD")
-UNRATED = Head(KEY, "user-1", PERIOD)
-EMPTY = UNRATED.rated(TERMS)
+OTHER_TERMS = make_terms(0, "99.00", plan_id="enterprise")
+UNRATED = make_head(None)
 
 
 def append(seen: Head, event_id: str, quantity: int = 30, rate: Terms | None = None) -> Head:
-    """Record an event on a ledger that was seen like this, as `recording` does it."""
+    """Append an event to the head that was read, as `recording` does."""
     rated = seen.rated(rate) if rate else seen
-    event = UsageEvent(event_id, "user-1", "sub-1", "assessment", Decimal(quantity))
-    entry, after = rated.append(event, NOW)
+    entry, after = rated.append(make_event(event_id, quantity), NOW)
     ledger_store.append(seen, [entry], after)
     return after
 
@@ -48,45 +40,45 @@ def stored() -> Head:
     return head
 
 
-def everything() -> list[Any]:
+def all_rows() -> list[Any]:
     return [rows(name) for name in ("USAGE_TABLE", "USAGE_SUMMARY_TABLE", "USAGE_INVOICE_ITEM_TABLE", "INVOICE_TABLE")]
 
 
 @pytest.fixture
 def opened(ready: Api) -> Head:
-    """A ledger with one entry of 30, opened on the plan of sub-1."""
+    """A ledger with one entry of 30, with the terms of the plan of sub-1."""
     return append(UNRATED, "e1", rate=TERMS)
 
 
-def test_of_two_that_open_a_ledger_one_loses_and_is_told_how_it_is(opened: Head) -> None:
-    before = everything()
+def test_when_two_callers_open_a_ledger_the_loser_gets_the_current_head(opened: Head) -> None:
+    before = all_rows()
     with pytest.raises(HeadMoved) as moved:
         append(UNRATED, "e2", rate=TERMS)
     assert moved.value.head == opened
-    assert everything() == before, "who loses writes nothing"
+    assert all_rows() == before, "the loser writes nothing"
 
 
-def test_of_two_that_append_one_loses_and_is_told_how_it_is(opened: Head) -> None:
+def test_when_two_callers_append_the_loser_gets_the_current_head(opened: Head) -> None:
     second = append(opened, "e2")
-    before = everything()
+    before = all_rows()
     with pytest.raises(HeadMoved) as moved:
         append(opened, "e3")
     assert moved.value.head == second
-    assert everything() == before
+    assert all_rows() == before
     assert append(second, "e3").last_sequence == 3
     check()
 
 
-def test_an_event_that_exists_is_found_even_where_the_ledger_has_moved(opened: Head) -> None:
+def test_an_existing_event_is_found_even_if_the_head_has_changed(opened: Head) -> None:
     append(opened, "e2")
-    before = everything()
+    before = all_rows()
     with pytest.raises(EventsExist) as exist:
         append(opened, "e1")
     assert [(entry.event_id, entry.sequence) for entry in exist.value.stored] == [("e1", 1)]
-    assert everything() == before
+    assert all_rows() == before
 
 
-def test_terms_are_pinned_by_the_first_and_kept_by_the_second(ready: Api) -> None:
+def test_the_first_writer_pins_the_terms(ready: Api) -> None:
     unrated = append(UNRATED, "e1")
     rated = append(unrated, "e2", rate=TERMS)
     with pytest.raises(HeadMoved) as moved:
@@ -95,54 +87,53 @@ def test_terms_are_pinned_by_the_first_and_kept_by_the_second(ready: Api) -> Non
     assert stored().terms == TERMS
 
 
-def test_a_recorder_that_read_before_a_settlement_does_not_bring_the_old_watermark_back(opened: Head) -> None:
+def test_appending_to_a_head_read_before_a_settlement_keeps_the_new_watermark(opened: Head) -> None:
     settlement_store.save_settlement(settle(opened, "run-1", NOW), opened)
     append(opened, "e2")
     assert (stored().billed_through, stored().last_sequence) == (1, 2)
     check()
 
 
-def test_of_two_runs_that_settle_the_same_one_loses_and_nothing_is_billed_twice(opened: Head) -> None:
+def test_when_two_runs_settle_the_same_entries_they_are_billed_once(opened: Head) -> None:
     both = append(opened, "e2")
     settlement_store.save_settlement(settle(both, "run-1", NOW), both)
-    before = everything()
+    before = all_rows()
     with pytest.raises(HeadMoved) as moved:
         settlement_store.save_settlement(settle(both, "run-2", NOW), both)
     assert moved.value.head == settle(both, "run-1", NOW).after
-    assert everything() == before
+    assert all_rows() == before
     check()
 
 
-def test_a_run_that_read_before_another_run_and_more_usage_bills_nothing_twice(opened: Head) -> None:
-    """Its item would even have an id of its own: only the watermark stands in its way."""
+def test_a_run_with_a_stale_watermark_bills_nothing_twice(opened: Head) -> None:
+    """Its item would even have a new id. Only the condition on the watermark stops it."""
     early = append(opened, "e2")
     settlement_store.save_settlement(settle(early, "run-1", NOW), early)
     late = append(stored(), "e3")
-    stale = append_in_memory(early)
+    read_once = append_in_memory(early)
     with pytest.raises(HeadMoved):
-        settlement_store.save_settlement(settle(stale, "run-2", NOW), stale)
+        settlement_store.save_settlement(settle(read_once, "run-2", NOW), read_once)
     assert stored() == late
     check()
 
 
 def append_in_memory(head: Head) -> Head:
-    """The head that another reader saw just before the settlement, with e3 on it."""
-    event = UsageEvent("e3", "user-1", "sub-1", "assessment", Decimal(30))
-    return head.append(event, NOW)[1]
+    """The head with e3, as another reader saw it just before the settlement."""
+    return head.append(make_event("e3", 30), NOW)[1]
 
 
-def test_usage_that_comes_while_a_ledger_is_settled_waits_for_the_next_run(opened: Head) -> None:
+def test_usage_recorded_during_a_settlement_is_billed_by_the_next_run(opened: Head) -> None:
     seen = append(opened, "e2")
     append(seen, "e3")
     settlement_store.save_settlement(settle(seen, "run-1", NOW), seen)
     assert (stored().billed_through, stored().last_sequence) == (2, 3)
-    assert len(list(unsettled(check()))) == 1, "it is still pending"
-    totals = runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=pytest.fail)
+    assert len(list(unsettled(check()))) == 1, "the ledger is still pending"
+    totals = runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=refuse_hand_over)
     assert totals.amounts == {"USD": Decimal("300.00")}
     assert list(unsettled(check())) == []
 
 
-def test_a_run_that_rates_a_ledger_loses_to_a_recorder_that_does(ready: Api) -> None:
+def test_a_run_does_not_replace_terms_that_an_event_pinned(ready: Api) -> None:
     unrated = append(UNRATED, "e1", 60)
     append(unrated, "e2", rate=TERMS)
     with pytest.raises(HeadMoved):
@@ -151,8 +142,8 @@ def test_a_run_that_rates_a_ledger_loses_to_a_recorder_that_does(ready: Api) -> 
     check()
 
 
-def test_a_recorder_that_rates_a_ledger_loses_to_a_run_that_does(ready: Api) -> None:
-    """The run does not move the ledger's last sequence: only the terms stand in the recorder's way."""
+def test_an_event_does_not_replace_terms_that_a_run_pinned(ready: Api) -> None:
+    """The run does not change the last sequence. Only the condition on the terms stops the event."""
     unrated = append(UNRATED, "e1", 60)
     settlement_store.save_settlement(settle(unrated.rated(TERMS), "run-1", NOW), unrated)
     with pytest.raises(HeadMoved):
@@ -161,7 +152,7 @@ def test_a_recorder_that_rates_a_ledger_loses_to_a_run_that_does(ready: Api) -> 
     check()
 
 
-def test_a_run_loses_to_a_recorder_that_rates_the_ledger_between_its_two_tries(
+def test_a_run_does_not_replace_terms_pinned_between_its_two_attempts(
     ready: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unrated = append(UNRATED, "e1", 60)
@@ -178,26 +169,29 @@ def test_a_run_loses_to_a_recorder_that_rates_the_ledger_between_its_two_tries(
     check()
 
 
-def stale_once(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], name: str = "head") -> None:
-    """After the first `store.head` or `store.heads_of`, and before anything is written, something else happens."""
-    read, done = getattr(ledger_store, name), []
+def interrupt_after_reading(
+    monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], name: str = "head"
+) -> None:
+    """Call `meanwhile` once, after heads are read and before anything is written."""
+    read = getattr(ledger_store, name)
+    done: list[object] = []
 
-    def stale(asked: object) -> Any:
-        found = read(asked)
+    def read_once(keys: object) -> Any:
+        found = read(keys)
         if not done:
-            done.append(asked)
+            done.append(keys)
             meanwhile()
         return found
 
-    monkeypatch.setattr(ledger_store, name, stale)
-    monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+    monkeypatch.setattr(ledger_store, name, read_once)
+    monkeypatch.setattr("time.sleep", lambda _: None)
 
 
-def test_a_request_that_loses_tries_again_from_what_it_was_told(
+def test_a_request_that_loses_a_race_retries_with_the_current_head(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready.record("e1", 30)
-    stale_once(monkeypatch, lambda: ready.record("other", 30))
+    interrupt_after_reading(monkeypatch, lambda: ready.record("other", 30))
     metrics()
     answer = ready.record("e2", 30)
     assert (answer.status, answer.json["sequence"], answer.json["billableQuantity"]) == (201, 3, 30)
@@ -205,26 +199,26 @@ def test_a_request_that_loses_tries_again_from_what_it_was_told(
     check()
 
 
-def test_the_same_event_sent_twice_at_once_counts_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_simultaneous_copies_of_an_event_count_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     twin: list[Any] = []
-    stale_once(monkeypatch, lambda: twin.append(ready.record("e1", 30)))
+    interrupt_after_reading(monkeypatch, lambda: twin.append(ready.record("e1", 30)))
     answer = ready.record("e1", 30)
     assert (twin[0].status, answer.status) == (201, 200)
     assert answer.json == twin[0].json
     check()
 
 
-def test_two_runs_at_once_bill_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_simultaneous_runs_bill_once(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     ready.record("e1", 60)
     other: list[Any] = []
-    stale_once(monkeypatch, lambda: other.append(ready.bill().json), "heads_of")
+    interrupt_after_reading(monkeypatch, lambda: other.append(ready.bill().json), "heads_of")
     answer = ready.bill().json
     assert (other[0]["ledgersSettled"], answer["ledgersSettled"], answer["failures"]) == (1, 0, 0)
     assert [other[0]["totals"], answer["totals"]] == [{"USD": "100.00"}, {}]
     check()
 
 
-def test_a_ledger_that_never_stands_still_is_left_pending_after_a_bounded_number_of_tries(
+def test_a_ledger_that_keeps_changing_is_left_pending_after_the_last_attempt(
     opened: Head, ready: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
@@ -233,7 +227,7 @@ def test_a_ledger_that_never_stands_still_is_left_pending_after_a_bounded_number
         tried.append(1)
         raise HeadMoved(None)
 
-    monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     with monkeypatch.context() as busy:
         busy.setattr(settlement_store, "save_settlement", lose)
         with pytest.raises(LedgerBusy):

@@ -1,4 +1,4 @@
-"""Unrated ledgers in a run: a missing quota is looked up once, said once and counted once, however many wait for it."""
+"""Unrated ledgers in a run: each missing quota is looked up, logged and counted once, however many ledgers need it."""
 
 import logging
 import threading
@@ -9,8 +9,9 @@ import pytest
 
 from tests.api import Api
 from tests.faults import watched
-from tests.integration.conftest import Metrics
 from tests.ledgers import check, unsettled
+from tests.logs import log_records
+from tests.metrics import Metrics
 from usage_billing.billing import rating
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import Unrated
@@ -25,8 +26,8 @@ LEDGERS = 8
 
 
 @pytest.fixture
-def waiting(api: Api) -> Api:
-    """Two usage types without a quota, of subscriptions on two plans."""
+def unrated(api: Api) -> Api:
+    """Ledgers of two usage types without a quota, of subscriptions on two plans."""
     for number in range(LEDGERS):
         api.subscribe(f"sub-{number}", plan=f"plan-{number % 2}")
         for usage_type in ("report", "analysis"):
@@ -34,121 +35,124 @@ def waiting(api: Api) -> Api:
     return api
 
 
-def quota_looks(asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def watch_lookups(lookups: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     terms = quota_store.terms
 
     def look(plan_id: str, usage_type: str) -> Any:
-        asked.append((plan_id, usage_type))
+        lookups.append((plan_id, usage_type))
         return terms(plan_id, usage_type)
 
     monkeypatch.setattr(quota_store, "terms", look)
 
 
-def test_a_missing_quota_is_looked_up_once_in_a_run(
-    waiting: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_missing_quota_is_looked_up_logged_and_counted_once_per_run(
+    unrated: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked: list[tuple[str, str]] = []
-    quota_looks(asked, monkeypatch)
+    lookups: list[tuple[str, str]] = []
+    watch_lookups(lookups, monkeypatch)
     metrics()
     with watched() as calls:
-        assert waiting.bill().json["ledgersUnrated"] == 2 * LEDGERS
+        assert unrated.bill().json["ledgersUnrated"] == 2 * LEDGERS
     expected = {(f"plan-{plan}", usage_type) for plan in (0, 1) for usage_type in ("report", "analysis")}
-    assert sorted(asked) == sorted(expected)
-    assert calls.made.count("GetItem") <= len(expected) + LEDGERS + len(expected), "a subscription about once"
-    assert metrics()["QuotaMissing"] == len(expected), "by plan and usage type, not by ledger"
-    lines = [vars(record) for record in caplog.records if record.getMessage() == "quota missing"]
-    said = [(line["plan_id"], line["usage_type"], line["ledgers"]) for line in lines if "ledgers" in line]
-    assert said == [(*name, LEDGERS // 2) for name in sorted(expected)]
+    assert sorted(lookups) == sorted(expected)
+    assert calls.made.count("GetItem") <= len(expected) + LEDGERS + len(expected), "each subscription about once"
+    assert metrics()["QuotaMissing"] == len(expected), "counted by plan and usage type, not by ledger"
+    lines = log_records(caplog, "quota missing")
+    logged = [(line["plan_id"], line["usage_type"], line["ledgers"]) for line in lines if "ledgers" in line]
+    assert logged == [(*name, LEDGERS // 2) for name in sorted(expected)]
 
 
-def test_a_quota_that_is_there_by_now_rates_every_ledger_that_waited(waiting: Api) -> None:
-    waiting.bill()
+def test_a_new_quota_rates_all_ledgers_that_waited_for_it(unrated: Api) -> None:
+    unrated.bill()
     for plan in (0, 1):
         for usage_type in ("report", "analysis"):
-            waiting.plan(f"plan-{plan}", usage_type, limit=0)
-    answer = waiting.bill().json
+            unrated.plan(f"plan-{plan}", usage_type, limit=0)
+    answer = unrated.bill().json
     assert (answer["ledgersSettled"], answer["ledgersUnrated"], answer["failures"]) == (2 * LEDGERS, 0, 0)
     assert list(unsettled(check())) == []
 
 
-def test_terms_are_read_afresh_for_each_ledger_that_gets_them(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quota or a plan that changes in the middle of a run holds for the ledgers that come after."""
-    waiting.plan("plan-0", "report", limit=0, price="1")
-    asked: list[tuple[str, str]] = []
-    quota_looks(asked, monkeypatch)
-    waiting.bill()
-    assert asked.count(("plan-0", "report")) == LEDGERS // 2
-    assert asked.count(("plan-1", "report")) == 1
+def test_quotas_that_exist_are_read_again_for_each_ledger(unrated: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota or a plan that changes during a run takes effect for the remaining ledgers."""
+    unrated.plan("plan-0", "report", limit=0, price="1")
+    lookups: list[tuple[str, str]] = []
+    watch_lookups(lookups, monkeypatch)
+    unrated.bill()
+    assert lookups.count(("plan-0", "report")) == LEDGERS // 2
+    assert lookups.count(("plan-1", "report")) == 1
 
 
-def test_a_plan_that_changes_during_a_run_rates_at_the_latest_in_the_next(waiting: Api) -> None:
-    waiting.plan("plan-new", "report", limit=0)
-    looking = Rating()
+def test_a_plan_change_during_a_run_takes_effect_in_the_next_run_at_the_latest(unrated: Api) -> None:
+    unrated.plan("plan-new", "report", limit=0)
+    rating_ = Rating()
     [head] = [each for each in heads("sub-0") if each.key.usage_type == "report"]
     with pytest.raises(Unrated, match="the plan plan-0 has no quota for report"):
-        looking.rated(head)
-    waiting.subscribe("sub-0", plan="plan-new")
+        rating_.rated(head)
+    unrated.subscribe("sub-0", plan="plan-new")
     with pytest.raises(Unrated):
-        looking.rated(head)
-    assert Rating().rated(head).terms
-    assert Rating().rated(head).terms.plan_id == "plan-new"  # type: ignore[union-attr]
+        rating_.rated(head)
+    terms = Rating().rated(head).terms
+    assert terms
+    assert terms.plan_id == "plan-new"
 
 
 def heads(subscription_id: str) -> list[Any]:
     return [ledger_store.head(key) for key in settlement_store.pending_of(subscription_id)]
 
 
-def test_a_look_that_fails_is_made_again_for_the_next_ledger(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    looking, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
+def test_a_failed_lookup_is_repeated_for_the_next_ledger(unrated: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    rating_, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
     with monkeypatch.context() as failing:
         failing.setattr(quota_store, "terms", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            looking.rated(head)
+            rating_.rated(head)
     with pytest.raises(Unrated):
-        looking.rated(head)
-    waiting.plan("plan-0", "report")
+        rating_.rated(head)
+    unrated.plan("plan-0", "report")
     with pytest.raises(Unrated):
-        looking.rated(head)
+        rating_.rated(head)
 
 
-def test_a_subscription_that_is_gone_is_a_failure_of_its_ledger_alone(waiting: Api) -> None:
+def test_a_missing_subscription_fails_only_its_own_ledgers(unrated: Api) -> None:
     SubscriptionTable.get("sub-3").delete()
     subscription_store.recent.clear()
-    answer = waiting.bill().json
+    answer = unrated.bill().json
     assert (answer["failures"], answer["ledgersUnrated"]) == (2, 2 * LEDGERS - 2)
     with pytest.raises(SubscriptionNotFound):
         Rating().rated(heads("sub-3")[0])
 
 
-def test_many_threads_that_find_the_same_quota_missing_look_once(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str]] = []
+def test_threads_that_need_the_same_missing_quota_look_it_up_once(
+    unrated: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookups: list[tuple[str, str]] = []
     release = threading.Event()
 
     def slow(plan_id: str, usage_type: str) -> None:
-        asked.append((plan_id, usage_type))
+        lookups.append((plan_id, usage_type))
         release.wait(10)
 
     monkeypatch.setattr(quota_store, "terms", slow)
-    looking, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
-    looking._remember("sub-0", "plan-0")
+    rating_, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
+    rating_._remember("sub-0", "plan-0")
 
     def rate() -> None:
         with pytest.raises(Unrated):
-            looking.rated(head)
+            rating_.rated(head)
 
     with ThreadPoolExecutor(8) as pool:
         rates = [pool.submit(rate) for _ in range(8)]
-        while not asked:
+        while not lookups:
             pass
         release.set()
         for each in rates:
             each.result(10)
-    assert asked == [("plan-0", "report")]
+    assert lookups == [("plan-0", "report")]
 
 
-def test_no_more_plans_are_remembered_than_fit(waiting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_remembered_plans_is_limited(unrated: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rating, "MAX_PLANS", 2)
-    assert waiting.bill().json["ledgersUnrated"] == 2 * LEDGERS
+    assert unrated.bill().json["ledgersUnrated"] == 2 * LEDGERS
 
 
 @pytest.fixture(autouse=True)

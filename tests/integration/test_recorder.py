@@ -1,4 +1,4 @@
-"""The recorder and the real handlers, in one process."""
+"""The recorder with the real handlers, in one process."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,13 +10,13 @@ import pytest
 
 from tests import ledgers
 from tests.api import Api, bearer
+from tests.clocks import At
 from tests.cloud import API_KEY
-from tests.integration.test_queue import consume, received
+from tests.queue import consume, take_messages
 from usage_billing.platform import memory
 from usage_billing.usage import hot_ledgers
 from usage_recorder import NotAcknowledged, Pauses, UsageRecorder, UsageRejected
 
-At = Callable[[str], None]
 MakeRecorder = Callable[..., UsageRecorder]
 PATIENT = Pauses(first=0.001, longest=0.01, postponed_first=600)
 
@@ -71,7 +71,7 @@ def test_usage_spooled_before_the_end_of_a_period_and_sent_after_it_is_billed_in
     with monkeypatch.context() as crowded:
         crowded.setattr(hot_ledgers, "is_hot", lambda _: True)
         assert waiting.flush()
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     [ledger] = ledgers.check()
     assert now <= datetime.fromisoformat(ledger.entries[0]["occurred_at"]) <= datetime.now(UTC)
     assert run_job(make()) == "replayed"

@@ -1,9 +1,9 @@
-"""The whole job, once through."""
+"""The whole flow once: record, bill, invoice, read."""
 
 from tests.api import Api
 
 
-def test_usage_beyond_the_plan_is_billed_once(api: Api) -> None:
+def test_overage_is_billed_once(api: Api) -> None:
     api.plan()
     assert api.subscribe().status == 200
     first = api.record("e1", 45)

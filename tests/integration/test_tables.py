@@ -1,4 +1,4 @@
-"""What is written without an instance of a model is what PynamoDB writes for one."""
+"""Items that are built without a PynamoDB model equal those that PynamoDB writes."""
 
 import os
 from decimal import Decimal
@@ -49,17 +49,17 @@ pytestmark = pytest.mark.usefixtures("aws")
         (UsageInvoiceItemTable, CHARGE),
     ],
 )
-def test_a_new_item_is_what_an_instance_becomes(table: type[Table], values: dict[str, Any]) -> None:
+def test_a_new_item_equals_the_item_that_pynamodb_writes(table: type[Table], values: dict[str, Any]) -> None:
     assert table.new(**values)["Item"] == table(**values).serialize()
 
 
 @pytest.mark.parametrize("name", ["event_id", "ledger_id", "sequence"])
-def test_an_item_without_what_every_item_has_is_refused(name: str) -> None:
+def test_an_item_without_a_required_attribute_is_an_error(name: str) -> None:
     with pytest.raises(ValueError, match=f"has no {name}"):
         UsageTable.new(**ENTRY | {name: None})
 
 
-def test_a_new_item_must_not_exist_and_a_refusal_shows_what_does() -> None:
+def test_writing_a_new_item_fails_if_it_exists_and_returns_the_existing_item() -> None:
     put = UsageTable.new(**ENTRY)
     assert put["TableName"] == os.environ["USAGE_TABLE"]
     assert put["ConditionExpression"] == "attribute_not_exists(subscription_id)"

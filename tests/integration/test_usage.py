@@ -1,7 +1,6 @@
-"""Reading usage and records: every field, every page, every period."""
+"""Reading usage: every field, page and period."""
 
 import json
-from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api import Api
+from tests.clocks import At
 from tests.faults import watched
 from usage_billing.kernel import cursors
 from usage_billing.kernel.exact_json import dumps
@@ -21,7 +21,6 @@ from usage_billing.statements.usage import UsagePage
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.ledger import Head, LedgerKey
 
-At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
 USAGE = "/api/usage/subscription/sub-1"
 RECORDS = "/api/usage/subscription/sub-1/records"
@@ -48,11 +47,7 @@ UNUSED = {
 }
 
 
-def ids(pages: list[list[dict[str, Any]]]) -> list[str]:
-    return [record["eventId"] for page in pages for record in page]
-
-
-def test_without_usage_it_is_what_the_plan_offers(ready: Api, at: At) -> None:
+def test_without_usage_the_quotas_of_the_plan_are_shown(ready: Api, at: At) -> None:
     at(NOON)
     unused = EMPTY | {"usage": [UNUSED]}
     assert ready.get(USAGE).json == unused
@@ -62,7 +57,7 @@ def test_without_usage_it_is_what_the_plan_offers(ready: Api, at: At) -> None:
     assert ready.get(RECORDS).json == {"records": []}
 
 
-def test_a_period_that_has_ended_shows_only_what_was_used(ready: Api, at: At) -> None:
+def test_a_past_period_shows_only_used_types(ready: Api, at: At) -> None:
     at(NOON)
     ready.plan(usage_type="report")
     ready.record("e1", 7, occurredAt="2026-10-20T00:00:00Z")
@@ -81,7 +76,7 @@ def test_a_subscription_on_a_plan_without_quotas_has_an_empty_list(api: Api, at:
     assert api.get(USAGE).json == EMPTY
 
 
-def test_a_ledger_shows_its_own_terms_and_what_is_unused_those_of_today(ready: Api, at: At) -> None:
+def test_used_types_show_their_ledgers_terms_and_unused_types_the_current_quota(ready: Api, at: At) -> None:
     at(NOON)
     ready.plan(usage_type="report", limit=5)
     ready.record("e1", 7)
@@ -94,10 +89,10 @@ def test_a_ledger_shows_its_own_terms_and_what_is_unused_those_of_today(ready: A
     ready.plan("starter", "photo", limit=9)
     ready.subscribe(plan="starter")
     moved = [(each["usageType"], each["limit"]) for each in ready.get(USAGE).json["usage"]]
-    assert moved == [("assessment", 50), ("photo", 9), ("unrated", None)], "of another plan only what was used"
+    assert moved == [("assessment", 50), ("photo", 9), ("unrated", None)], "of the old plan only used types are shown"
 
 
-def test_quotas_are_remembered_for_a_minute(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quotas_are_cached_for_a_minute(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 59.9, 59.9, 60.0, 60.0])
     monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     first = ["GetItem", "Query", "Query"]
@@ -109,7 +104,7 @@ def test_quotas_are_remembered_for_a_minute(ready: Api, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def mixed(ready: Api, at: At) -> Api:
-    """Usage types with ledger and quota (assessment, report), with a ledger (c, x), with a quota (b, report+, z)."""
+    """Usage types with ledger and quota (assessment, report), only a ledger (c, x), only a quota (b, report+, z)."""
     at(NOON)
     for usage_type in ("b", "report", "report+", "z"):
         ready.plan(usage_type=usage_type)
@@ -122,30 +117,32 @@ MIXED = ["assessment", "b", "c", "report", "report+", "x", "z"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 100])
-def test_usage_comes_by_usage_type_page_by_page(mixed: Api, limit: int) -> None:
+def test_usage_is_listed_by_usage_type_in_pages(mixed: Api, limit: int) -> None:
     pages = mixed.walk(USAGE, "usage", limit=limit)
     assert [each["usageType"] for page in pages for each in page] == MIXED
     assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
     assert [each["used"] for page in pages for each in page] == [1, 0, 1, 1, 0, 1, 0]
 
 
-def test_usage_of_a_day_comes_page_by_page_too(mixed: Api, at: At) -> None:
+def test_usage_of_a_past_period_has_pages_too(mixed: Api, at: At) -> None:
     at("2026-12-20T00:00:00Z")
     pages = mixed.walk(USAGE, "usage", limit=3, period="2026-11-20")
     assert [[each["usageType"] for each in page] for page in pages] == [["assessment", "c", "report"], ["x"]]
 
 
-def test_a_list_goes_on_in_the_period_in_which_it_began(mixed: Api, at: At) -> None:
+def test_a_cursor_stays_in_its_period(mixed: Api, at: At) -> None:
     first = mixed.get(USAGE, query={"limit": "1"}).json
     at("2026-12-01T00:00:00Z")
     rest = mixed.get(USAGE, query={"cursor": first["nextCursor"]}).json
     assert rest["periodStart"] == first["periodStart"]
-    assert [each["usageType"] for each in rest["usage"]] == ["c", "report", "x"], "it has ended meanwhile"
+    assert [each["usageType"] for each in rest["usage"]] == ["c", "report", "x"], (
+        "the period has ended, so unused types are not shown"
+    )
     answer = mixed.get(USAGE, query={"cursor": first["nextCursor"], "period": "2026-12-01"})
     assert (answer.status, answer.code) == (422, "validation_error")
 
 
-def test_a_users_usage_begins_each_subscription_and_says_where_it_goes_on(mixed: Api, monkeypatch: Any) -> None:
+def test_the_usage_of_a_user_has_a_cursor_for_each_long_subscription(mixed: Api, monkeypatch: Any) -> None:
     import get_user_usage
 
     monkeypatch.setattr(get_user_usage, "USAGE_TYPES", 3)
@@ -158,8 +155,8 @@ def test_a_users_usage_begins_each_subscription_and_says_where_it_goes_on(mixed:
     assert [each["usageType"] for each in rest["usage"]] == MIXED[3:]
 
 
-def test_the_largest_answers_fit_through_lambda() -> None:
-    """The worst ids, names and numbers there can be, 200 in a period; as Lambda sends them: JSON in a JSON text."""
+def test_the_largest_responses_fit_the_limit_of_lambda() -> None:
+    """With the longest ids, names and numbers, encoded as Lambda does: JSON in a JSON string."""
     import get_user_usage
 
     subscription = Subscription(subscription_id="s" * 128, user_id="u" * 128, plan_id="p" * 128)
@@ -173,13 +170,13 @@ def test_the_largest_answers_fit_through_lambda() -> None:
         of_one = SubscriptionUsage.of(UsagePage(subscription, period, [head] * usage_types, "c" * 512))
         return len(json.dumps({"body": dumps(of_one.model_dump(by_alias=True))}))
 
-    most = 6 * 1024 * 1024 * 9 // 10
-    assert size(100) < most, "a page"
-    assert 100 * size(get_user_usage.USAGE_TYPES) < most, "a hundred subscriptions"
+    limit = 6 * 1024 * 1024 * 9 // 10
+    assert size(100) < limit, "a page"
+    assert 100 * size(get_user_usage.USAGE_TYPES) < limit, "a hundred subscriptions"
 
 
 @pytest.mark.parametrize("after", ["", "!", "#", "#plan", "zzz", "\U0010ffff"])
-def test_a_cursor_that_somebody_made_up_breaks_nothing(mixed: Api, after: str) -> None:
+def test_a_made_up_cursor_causes_no_error(mixed: Api, after: str) -> None:
     for path, cursor in [
         (USAGE, ("2026-11-01T00:00:00Z", after)),
         ("/api/usage/quotas/business", (after,)),
@@ -192,7 +189,7 @@ def test_a_cursor_that_somebody_made_up_breaks_nothing(mixed: Api, after: str) -
         assert (answer.status, answer.code) == (422, "validation_error")
 
 
-def test_usage_is_told_by_usage_type_in_every_detail(ready: Api, at: At) -> None:
+def test_every_field_of_usage(ready: Api, at: At) -> None:
     at(NOON)
     ready.plan(usage_type="report", limit=Decimal("2.5"), price="0.0033")
     ready.record("e1", 45)
@@ -246,7 +243,7 @@ def test_usage_is_told_by_usage_type_in_every_detail(ready: Api, at: At) -> None
     }
 
 
-def test_quantities_are_numbers_and_money_is_text(ready: Api) -> None:
+def test_quantities_are_numbers_and_amounts_are_strings(ready: Api) -> None:
     ready.record(quantity=60)
     text = ready.get(USAGE).text
     assert '"used":60,' in text
@@ -257,13 +254,13 @@ def test_quantities_are_numbers_and_money_is_text(ready: Api) -> None:
     ("day", "start", "end", "used"),
     [
         pytest.param("2026-10-15", "2026-10-15", "2026-11-15", 7, id="the first day of a period"),
-        pytest.param("2026-11-14", "2026-10-15", "2026-11-15", 7, id="its last day"),
-        pytest.param("2026-11-15", "2026-11-15", "2026-12-15", 1, id="the first day of the next"),
-        pytest.param("2026-12-24", "2026-12-15", "2027-01-15", None, id="a day to come"),
-        pytest.param("2001-01-01", "2000-12-15", "2001-01-15", None, id="long ago"),
+        pytest.param("2026-11-14", "2026-10-15", "2026-11-15", 7, id="the last day of a period"),
+        pytest.param("2026-11-15", "2026-11-15", "2026-12-15", 1, id="the first day of the next period"),
+        pytest.param("2026-12-24", "2026-12-15", "2027-01-15", None, id="a future day"),
+        pytest.param("2001-01-01", "2000-12-15", "2001-01-15", None, id="a day long ago"),
     ],
 )
-def test_a_day_selects_the_period_that_holds_it(
+def test_a_day_selects_the_period_that_contains_it(
     api: Api, at: At, *, day: str, start: str, end: str, used: int | None
 ) -> None:
     at(NOON)
@@ -278,7 +275,7 @@ def test_a_day_selects_the_period_that_holds_it(
     assert [record["quantity"] for record in records] == ([] if used is None else [used])
 
 
-def test_without_a_day_it_is_the_current_period(ready: Api, at: At) -> None:
+def test_without_a_day_the_current_period_is_shown(ready: Api, at: At) -> None:
     at("2026-11-30T23:59:59Z")
     ready.record("e1", 7)
     at("2026-12-01T00:00:00Z")
@@ -287,7 +284,7 @@ def test_without_a_day_it_is_the_current_period(ready: Api, at: At) -> None:
     assert ready.get(RECORDS).json == {"records": []}
 
 
-def test_a_users_usage_is_that_of_each_subscription_page_by_page(ready: Api, at: At) -> None:
+def test_the_usage_of_a_user_lists_each_subscription_in_pages(ready: Api, at: At) -> None:
     at(NOON)
     for name, anchor in (("sub-3", 31), ("sub-2", 15)):
         ready.subscribe(name, billingAnchorDay=anchor)
@@ -303,123 +300,3 @@ def test_a_users_usage_is_that_of_each_subscription_page_by_page(ready: Api, at:
     assert ready.walk(path, "subscriptions", limit=1) == [[each] for each in whole["subscriptions"]]
     assert ready.walk(path, "subscriptions", limit=2) == [whole["subscriptions"][:2], whole["subscriptions"][2:]]
     assert ready.walk(path, "subscriptions", limit=3) == [whole["subscriptions"]]
-
-
-def test_a_record_is_told_in_every_detail(ready: Api, at: At) -> None:
-    at(NOON)
-    ready.record("e1", 60, occurredAt="2026-11-19T00:00:00Z", metadata={"a": 1})
-    record = {
-        "eventId": "e1",
-        "userId": "user-1",
-        "subscriptionId": "sub-1",
-        "usageType": "assessment",
-        "quantity": 60,
-        "cumulativeQuantity": 60,
-        "occurredAt": "2026-11-19T00:00:00Z",
-        "recordedAt": NOON,
-        "sequence": 1,
-        "billable": True,
-        "billableQuantity": 10,
-        "processed": False,
-        "invoiceId": None,
-        "invoiceItemId": None,
-        "metadata": {"a": 1},
-    }
-    assert ready.get(RECORDS).json == {"records": [record]}
-    ready.bill()
-    [invoice] = ready.get("/api/invoices", query={"subscriptionId": "sub-1"}).json["invoices"]
-    billed = {"processed": True, "invoiceId": invoice["invoiceId"], "invoiceItemId": ready.items()[0]["itemId"]}
-    assert ready.get(RECORDS).json == {"records": [record | billed]}
-
-
-def test_each_record_names_the_item_that_charged_it(ready: Api) -> None:
-    """Runs over: what is included (no item), the first charge, a second one, and then something still open."""
-    for number, quantity in enumerate([20, 30, 10, 1, 1, 1], 1):
-        ready.record(f"e{number}", quantity)
-        if number in (2, 3, 5):
-            ready.bill()
-    first, second = (item["itemId"] for item in ready.items())
-    expected = [(True, None), (True, None), (True, first), (True, second), (True, second), (False, None)]
-    for limit in (1, 2, 4, 100):
-        records = [record for page in ready.walk(RECORDS, "records", limit=limit) for record in page]
-        assert [(record["processed"], record["invoiceItemId"]) for record in records] == expected
-        assert [record["invoiceId"] is not None for record in records] == [item is not None for _, item in expected]
-
-
-@pytest.fixture
-def many(ready: Api) -> Api:
-    """Entries a1..a3, r1..r4 and z1 of three usage types."""
-    for usage_type, count in (("assessment", 3), ("report", 4), ("zebra", 1)):
-        for number in range(1, count + 1):
-            ready.record(f"{usage_type[0]}{number}", usageType=usage_type)
-    return ready
-
-
-ALL = ["a1", "a2", "a3", "r1", "r2", "r3", "r4", "z1"]
-
-
-@pytest.mark.parametrize("limit", [1, 2, 3, 4, 7, 8, 9, 100])
-def test_records_come_by_usage_type_and_sequence_page_by_page(many: Api, limit: int) -> None:
-    pages = many.walk(RECORDS, "records", limit=limit)
-    assert ids(pages) == ALL
-    assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
-
-
-def test_records_of_one_usage_type(many: Api) -> None:
-    for limit in (1, 2, 100):
-        assert ids(many.walk(RECORDS, "records", limit=limit, usageType="report")) == ["r1", "r2", "r3", "r4"]
-    assert many.get(RECORDS, query={"usageType": "rep"}).json == {"records": []}
-
-
-def test_what_is_recorded_while_a_list_is_read_is_read_too(many: Api) -> None:
-    first = many.get(RECORDS, query={"limit": "5"}).json
-    many.record("r5", usageType="report")
-    many.record("a4")
-    rest = many.get(RECORDS, query={"limit": "100", "cursor": first["nextCursor"]}).json
-    assert ids([first["records"], rest["records"]]) == [*ALL[:-1], "r5", "z1"]
-
-
-def test_a_cursor_is_of_its_list_only(many: Api, at: At) -> None:
-    records = many.get(RECORDS, query={"limit": "1"}).json["nextCursor"]
-    many.plan(usage_type="report")
-    quotas = many.get("/api/usage/quotas/business", query={"limit": "1"}).json["nextCursor"]
-    for path, cursor, query in [
-        (RECORDS, quotas, {}),
-        (RECORDS, records, {"period": "2026-01-01"}),
-        (RECORDS, records[:-2], {}),
-        (RECORDS, records + "=", {}),
-        ("/api/usage/quotas/business", records, {}),
-        ("/api/usage/user/user-1", records, {}),
-    ]:
-        answer = many.get(path, query=query | {"cursor": cursor})
-        assert (answer.status, answer.code) == (422, "validation_error")
-        assert [(fault["field"], fault["code"]) for fault in answer.json["errors"]] == [("cursor", "invalid")]
-
-
-def test_a_page_ends_early_where_the_index_lags_and_nothing_is_skipped(
-    many: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from usage_billing.usage import store as ledger_store
-
-    whole = ledger_store.entries
-    with monkeypatch.context() as lagging:
-        lagging.setattr(
-            ledger_store, "entries", lambda key, after, limit: whole(key, after, limit)[: max(0, 2 - after)]
-        )
-        page = many.get(RECORDS).json
-        assert ids([page["records"]]) == ["a1", "a2"]
-        again = many.get(RECORDS, query={"cursor": page["nextCursor"]}).json
-        assert again == {"records": [], "nextCursor": page["nextCursor"]}
-    rest = many.get(RECORDS, query={"cursor": again["nextCursor"]}).json["records"]
-    assert ids([page["records"], rest]) == ALL
-
-
-def test_an_index_with_a_gap_is_read_up_to_the_gap(many: Api) -> None:
-    from usage_billing.platform.tables import UsageTable
-    from usage_billing.usage import store as ledger_store
-
-    [key] = {ledger_store.entry("sub-1", "r1").key}
-    UsageTable.get("sub-1", "r2").delete()
-    assert [entry.event_id for entry in ledger_store.entries(key, 0, 100)] == ["r1"]
-    assert [entry.event_id for entry in ledger_store.entries(key, 1, 100)] == []
-    assert [entry.event_id for entry in ledger_store.entries(key, 2, 100)] == ["r3", "r4"]

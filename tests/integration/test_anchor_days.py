@@ -1,16 +1,15 @@
-"""A subscription whose anchor day is changed keeps its history, and gives no allowance twice."""
-
-from collections.abc import Callable
+"""Changing the anchor day keeps the history and gives no included units twice."""
 
 import pytest
 
 from tests import ledgers
 from tests.api import Api
+from tests.clocks import At
 
 
 @pytest.fixture
-def moved(ready: Api, at: Callable[[str], None]) -> Api:
-    """60 assessments on 5 October, billed; then, on 20 October, another anchor day."""
+def changed(ready: Api, at: At) -> Api:
+    """60 assessments on 5 October, billed. On 20 October the anchor day changes from 1 to 15."""
     at("2026-10-05T12:00:00Z")
     ready.record("october", 60)
     ready.bill()
@@ -19,33 +18,34 @@ def moved(ready: Api, at: Callable[[str], None]) -> Api:
     return ready
 
 
-def test_what_was_billed_is_found_where_it_was(moved: Api) -> None:
+def test_periods_that_were_billed_keep_their_dates(changed: Api) -> None:
     for day in ("2026-10-01", "2026-10-05", "2026-10-20", "2026-10-31"):
-        usage = moved.get("/api/usage/subscription/sub-1", query={"period": day}).json
+        usage = changed.get("/api/usage/subscription/sub-1", query={"period": day}).json
         assert (usage["periodStart"], usage["periodEnd"]) == ("2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z")
         assert usage["usage"][0]["used"] == 60
-    assert len(moved.get("/api/usage/subscription/sub-1/records", query={"period": "2026-10-07"}).json["records"]) == 1
+    records = changed.get("/api/usage/subscription/sub-1/records", query={"period": "2026-10-07"}).json["records"]
+    assert len(records) == 1
 
 
-def test_a_late_event_goes_into_the_period_that_was(moved: Api) -> None:
-    late = moved.record("late", 1, occurredAt="2026-10-06T00:00:00Z").json
+def test_a_late_event_is_recorded_in_the_old_period(changed: Api) -> None:
+    late = changed.record("late", 1, occurredAt="2026-10-06T00:00:00Z").json
     assert (late["quota"]["used"], late["billableQuantity"]) == (61, 1)
     [ledger] = ledgers.check()
     assert ledger.head["used"] == 61
 
 
-def test_a_short_period_leads_to_the_new_anchor_day(moved: Api, at: Callable[[str], None]) -> None:
+def test_a_short_period_ends_on_the_new_anchor_day(changed: Api, at: At) -> None:
     at("2026-11-02T12:00:00Z")
-    between = moved.record("between", 1).json["quota"]
+    between = changed.record("between", 1).json["quota"]
     assert (between["periodStart"], between["periodEnd"]) == ("2026-11-01T00:00:00Z", "2026-11-15T00:00:00Z")
     at("2026-11-15T00:00:00Z")
-    then = moved.record("then", 1).json["quota"]
+    then = changed.record("then", 1).json["quota"]
     assert (then["periodStart"], then["periodEnd"]) == ("2026-11-15T00:00:00Z", "2026-12-15T00:00:00Z")
     ledgers.check()
 
 
-def test_the_last_days_of_a_month_do_not_share_a_ledger(ready: Api, at: Callable[[str], None]) -> None:
-    """Anchor days 30 and 31 begin a period on the same day in November, and end it on different ones."""
+def test_anchor_days_30_and_31_do_not_share_a_ledger(ready: Api, at: At) -> None:
+    """Both start a period on 30 November, but the periods end on different days."""
     ready.subscribe("sub-2", billingAnchorDay=30)
     at("2026-11-30T12:00:00Z")
     ready.record("e1", 60, subscriptionId="sub-2")
@@ -58,7 +58,7 @@ def test_the_last_days_of_a_month_do_not_share_a_ledger(ready: Api, at: Callable
     ledgers.check()
 
 
-def test_what_is_left_out_of_a_change_stays(ready: Api) -> None:
+def test_fields_left_out_of_a_put_keep_their_values(ready: Api) -> None:
     ready.subscribe(billingAnchorDay=15, status="paused")
     body = ready.subscribe(plan="enterprise").json
     assert (body["planId"], body["status"], body["billingAnchorDay"]) == ("enterprise", "paused", 15)

@@ -1,8 +1,6 @@
-"""Many events at stake on a ledger that others fill: it is looked at until they are done, not fought over."""
+"""Recording many events on a ledger to which others write: wait until they are done, instead of retrying at once."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
 from itertools import count
 from math import inf
 
@@ -10,6 +8,7 @@ import pytest
 
 from tests import ledgers
 from tests.api import Api
+from tests.builders import KEY, NOW, make_event
 from tests.deadlines import scripted
 from tests.faults import Calls, transaction_conflict, watched
 from tests.recording import record
@@ -19,11 +18,7 @@ from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import hot_ledgers, recording
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.ledger import LedgerKey
 from usage_billing.usage.recording import MANY_ENTRIES, Outcome, Recorded
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-KEY = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "assessment")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +28,7 @@ def opened(ready: Api) -> None:
 
 
 def event(name: str) -> UsageEvent:
-    return UsageEvent(name, "user-1", "sub-1", "assessment", Decimal(1), NOW)
+    return make_event(name, occurred_at=NOW)
 
 
 def record_many(entries: int = MANY_ENTRIES, *, patient: bool = True, deadline: Deadline = NEVER) -> Sequence[Outcome]:
@@ -42,7 +37,7 @@ def record_many(entries: int = MANY_ENTRIES, *, patient: bool = True, deadline: 
 
 
 def append(names: Sequence[str]) -> None:
-    """What others do to the ledger, in one transaction."""
+    """Append events to the ledger in one transaction, as another writer does."""
     head = ledger_store.head(KEY)
     assert head is not None
     entries, after = head.append_all([event(name) for name in names], NOW)
@@ -50,7 +45,7 @@ def append(names: Sequence[str]) -> None:
 
 
 class Others:
-    """Write `entries` to the ledger `times` times, each time that somebody waits for them to be done; then they are."""
+    """Other writers, who append `entries` entries each time somebody waits for them, and stop after `times` times."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: float, entries: int = MANY_ENTRIES) -> None:
         self.waited = 0
@@ -65,7 +60,7 @@ class Others:
 
 
 def lose_first(calls: Calls, entries: int = MANY_ENTRIES) -> None:
-    """Let the first transaction of many entries meet another one."""
+    """Make the first transaction of `entries` entries fail with a conflict."""
     lost: list[bool] = []
 
     def is_first(parameters: dict[str, object]) -> bool:
@@ -91,7 +86,7 @@ def busy(outcomes: Sequence[Outcome]) -> bool:
 
 
 @pytest.mark.parametrize("times", [0, 3])
-def test_the_patient_wait_until_the_others_are_done(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+def test_a_patient_writer_waits_until_the_others_are_done(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     others = Others(monkeypatch, times)
     with watched() as calls:
         lose_first(calls)
@@ -101,7 +96,7 @@ def test_the_patient_wait_until_the_others_are_done(monkeypatch: pytest.MonkeyPa
     assert len(ledger.entries) == 1 + MANY_ENTRIES * (1 + times)
 
 
-def test_the_patient_try_all_the_same_when_the_others_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patient_writer_tries_anyway_if_the_others_never_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, inf)
     with watched() as calls:
         lose_first(calls)
@@ -111,7 +106,7 @@ def test_the_patient_try_all_the_same_when_the_others_never_end(monkeypatch: pyt
     ledgers.check()
 
 
-def test_the_patient_stop_looking_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patient_writer_gives_up_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, inf)
     with watched() as calls:
         lose_first(calls)
@@ -121,7 +116,7 @@ def test_the_patient_stop_looking_when_time_is_up(monkeypatch: pytest.MonkeyPatc
     assert len(ledger.entries) == 1 + 3 * MANY_ENTRIES, "only the others' entries"
 
 
-def test_the_impatient_look_once_and_leave_a_moving_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impatient_writer_gives_up_if_the_ledger_is_still_changing(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, inf)
     with watched() as calls:
         lose_first(calls)
@@ -129,7 +124,7 @@ def test_the_impatient_look_once_and_leave_a_moving_ledger(monkeypatch: pytest.M
     assert (others.waited, transactions(calls)) == (1, 2), "one lost race, and the others' transaction"
 
 
-def test_the_impatient_try_again_where_it_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impatient_writer_retries_if_the_ledger_has_stopped_changing(monkeypatch: pytest.MonkeyPatch) -> None:
     Others(monkeypatch, 0)
     with watched() as calls:
         lose_first(calls)
@@ -138,7 +133,7 @@ def test_the_impatient_try_again_where_it_stands_still(monkeypatch: pytest.Monke
     ledgers.check()
 
 
-def test_few_entries_are_tried_again_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_few_entries_are_retried_without_checking_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, 0)
     few = MANY_ENTRIES - 1
     with watched() as calls:
@@ -147,7 +142,7 @@ def test_few_entries_are_tried_again_without_a_look(monkeypatch: pytest.MonkeyPa
     assert (others.waited, transactions(calls)) == (0, 2)
 
 
-def test_who_lost_here_lately_looks_before_the_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_lost_race_the_ledger_is_checked_before_the_first_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: clock[0])
     others = Others(monkeypatch, 1)
@@ -156,16 +151,16 @@ def test_who_lost_here_lately_looks_before_the_first_try(monkeypatch: pytest.Mon
     with watched() as calls:
         assert busy(record_many(patient=False))
         assert (others.waited, transactions(calls)) == (1, 1), "only the others' transaction"
-        assert recorded(record_many(patient=False)), "a look is no lost race: nobody is taken for hot by it"
+        assert recorded(record_many(patient=False)), "checking the ledger does not count as a lost race"
         assert (others.waited, transactions(calls)) == (2, 2)
         clock[0] += hot_ledgers.SUSPECT_SECONDS - hot_ledgers.HOT_SECONDS
-        assert all(outcome.replayed for outcome in record_many(patient=False))
-        assert others.waited == 2, "a minute later nobody looks"
+        assert all(isinstance(outcome, Recorded) and outcome.replayed for outcome in record_many(patient=False))
+        assert others.waited == 2, "after a minute the ledger is not checked any more"
     ledgers.check()
 
 
 @pytest.mark.parametrize("patient", [True, False])
-def test_single_events_of_others_are_no_reason_to_wait(monkeypatch: pytest.MonkeyPatch, patient: bool) -> None:
+def test_writers_of_few_entries_are_not_waited_for(monkeypatch: pytest.MonkeyPatch, patient: bool) -> None:
     others = Others(monkeypatch, inf, entries=2)
     with watched() as calls:
         lose_first(calls)
@@ -174,7 +169,7 @@ def test_single_events_of_others_are_no_reason_to_wait(monkeypatch: pytest.Monke
     ledgers.check()
 
 
-def test_a_ledger_without_a_lost_race_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_lost_race_the_head_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     others = Others(monkeypatch, inf)
     with watched() as calls:
         assert recorded(record_many())

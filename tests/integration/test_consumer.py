@@ -1,6 +1,5 @@
-"""Large and troubled deliveries: what they cost, where they stop, and what comes back."""
+"""The consumer of the usage queue: its cost, its time limits, and the messages that are delivered again."""
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -13,11 +12,12 @@ from moto.backends import get_backend
 
 from tests import ledgers
 from tests.api import ADMIN, Api, bearer
+from tests.batches import error_codes, send_batch, statuses
+from tests.builders import event_body
 from tests.deadlines import scripted
 from tests.faults import Parameters, throttled, timed_out, transaction_conflict, watched
-from tests.integration.test_batch import event, send, statuses
-from tests.integration.test_queue import consume, received
-from tests.queue import dead
+from tests.metrics import Metrics
+from tests.queue import consume, dead, queue_message, queue_messages, take_messages
 from tests.template import functions, nested
 from usage_billing.platform import clock, retries
 from usage_billing.platform.deadline import CONSUME_RESERVE
@@ -25,20 +25,7 @@ from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import consumer
 from usage_billing.usage.consumer import Message
 
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
-
-
-def message(name: str, *events: dict[str, Any]) -> dict[str, Any]:
-    """A message as the queue holds it, with events that were accepted just now."""
-    accepted = [each | {"acceptedAt": clock.now().isoformat()} for each in events]
-    return {"MessageId": name, "Body": json.dumps({"events": accepted})}
-
-
-def messages(*events: dict[str, Any]) -> list[dict[str, Any]]:
-    return [message(f"m{number}", each) for number, each in enumerate(events)]
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def deliver(found: list[dict[str, Any]], seconds_left: Callable[[], float]) -> list[str]:
@@ -54,16 +41,16 @@ def validation_exception() -> Exception:
     return ClientError({"Error": {"Code": "ValidationException", "Message": "injected"}}, "TransactWriteItems")
 
 
-def writes_to(subscription: str) -> Callable[[Parameters], bool]:
+def transaction_on(subscription: str) -> Callable[[Parameters], bool]:
     return lambda parameters: subscription in str(parameters.get("TransactItems"))
 
 
-# --- Time ---------------------------------------------------------------------------------------
+# --- Time ---
 
 
-def test_what_there_is_no_time_for_comes_back_and_only_that(ready: Api) -> None:
+def test_only_messages_that_there_was_no_time_for_are_delivered_again(ready: Api) -> None:
     ready.subscribe("sub-2")
-    found = messages(event("a"), event("b", subscriptionId="sub-2"))
+    found = queue_messages(event_body("a"), event_body("b", subscriptionId="sub-2"))
     with watched() as calls:
         assert deliver(found, lambda: 20 if "TransactWriteItems" in calls.made else 300) == ["m1"]
     assert used() == {"sub-1": 1}
@@ -71,8 +58,8 @@ def test_what_there_is_no_time_for_comes_back_and_only_that(ready: Api) -> None:
     assert used() == {"sub-1": 1, "sub-2": 1}
 
 
-def test_a_long_ledger_is_left_between_two_transactions(ready: Api) -> None:
-    found = [message(f"m{n}", *(event(f"e{n}-{each}") for each in range(99))) for n in range(3)]
+def test_a_ledger_with_many_events_is_left_between_two_transactions(ready: Api) -> None:
+    found = [queue_message(f"m{n}", *(event_body(f"e{n}-{each}") for each in range(99))) for n in range(3)]
     with watched() as calls:
         assert deliver(found, lambda: 20 if "TransactWriteItems" in calls.made else 300) == ["m1", "m2"]
     assert used() == {"sub-1": 99}
@@ -80,15 +67,15 @@ def test_a_long_ledger_is_left_between_two_transactions(ready: Api) -> None:
     assert used() == {"sub-1": 297}
 
 
-def test_without_time_nothing_is_begun(ready: Api) -> None:
-    found = messages(event("a"), event("b", subscriptionId="unheard-of"))
+def test_without_time_nothing_is_started(ready: Api) -> None:
+    found = queue_messages(event_body("a"), event_body("b", subscriptionId="unheard-of"))
     with watched() as calls:
         assert consume(found, seconds=CONSUME_RESERVE - 1) == ["m0", "m1"]
     assert calls.made == ["ChangeMessageVisibilityBatch"]
 
 
-def test_what_there_is_no_time_to_dead_letter_comes_back(ready: Api) -> None:
-    found = messages(*(event(f"e{n}", subscriptionId=f"unheard-of-{n}") for n in range(11)))
+def test_messages_that_there_was_no_time_to_dead_letter_are_delivered_again(ready: Api) -> None:
+    found = queue_messages(*(event_body(f"e{n}", subscriptionId=f"unheard-of-{n}") for n in range(11)))
     with watched() as calls:
         [last] = deliver(found, lambda: 5 if calls.made.count("UpdateItem") == 10 else 300)
     assert len(dead()) == 10
@@ -97,22 +84,22 @@ def test_what_there_is_no_time_to_dead_letter_comes_back(ready: Api) -> None:
     assert len(dead()) == 11
 
 
-def test_a_request_that_runs_out_of_time_is_queued(ready: Api) -> None:
+def test_events_of_a_request_that_runs_out_of_time_are_queued(ready: Api) -> None:
     with watched() as calls:
-        answer = send(ready, event("a"), event("b"), seconds=6)
+        answer = send_batch(ready, event_body("a"), event_body("b"), seconds=6)
     assert (answer.status, statuses(answer)) == (202, ["queued", "queued"])
     assert calls.made == ["SendMessageBatch"]
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     assert used() == {"sub-1": 2}
 
 
-def test_a_request_without_time_for_the_queue_is_told_so(ready: Api) -> None:
-    answer = ready.post("/api/usage/record", event("a"), seconds=1)
+def test_a_request_without_time_for_the_queue_is_503(ready: Api) -> None:
+    answer = ready.post("/api/usage/record", event_body("a"), seconds=1)
     assert (answer.status, answer.code) == (503, "queue_unavailable")
-    assert received() == []
+    assert take_messages() == []
 
 
-def test_the_queue_waits_long_enough_for_the_consumer() -> None:
+def test_the_queues_timeouts_fit_the_consumers() -> None:
     queue = nested()["Queues"]["Resources"]["UsageQueue"]["Properties"]
     timeout = functions()["ConsumeUsageFunction"]["Properties"]["Timeout"]
     assert queue["VisibilityTimeout"] == 6 * timeout
@@ -120,56 +107,56 @@ def test_the_queue_waits_long_enough_for_the_consumer() -> None:
     assert queue["RedrivePolicy"]["maxReceiveCount"] == consumer.MAX_RECEIVES
     delays = [Message("m", "", "receipt", receives).delay for receives in range(1, consumer.MAX_RECEIVES)]
     assert delays == sorted(delays)
-    assert sum(delays) > 8 * 3600, "so long may the database be away"
+    assert sum(delays) > 8 * 3600, "the database may be unavailable that long"
     assert max(delays) <= 43_200 - queue["VisibilityTimeout"], "SQS hides no message for longer"
 
 
-# --- One id many times ----------------------------------------------------------------------------
+# --- Copies of one event ---
 
 
-def test_the_same_event_many_times_costs_what_it_costs_once(ready: Api) -> None:
+def test_copies_of_an_event_cost_no_extra_calls(ready: Api) -> None:
     with watched() as once:
-        send(ready, event("a", 2))
+        send_batch(ready, event_body("a", 2))
     subscription_store.recent.clear()
     with watched() as calls:
-        assert consume(messages(*[event("b", 2)] * 40, event("b", 3))) == []
+        assert consume(queue_messages(*[event_body("b", 2)] * 40, event_body("b", 3))) == []
     assert calls.made.count("TransactWriteItems") == 1
-    assert len(calls.made) <= len(once.made) + 1, "and the dead event of the one that conflicts"
+    assert len(calls.made) <= len(once.made) + 1, "plus one for the dead event of the conflict"
     assert used() == {"sub-1": 4}
     [row] = dead()
     assert row["code"] == "event_id_conflict"
 
 
-def test_copies_in_other_ledgers_are_held_against_the_first(ready: Api) -> None:
+def test_copies_in_other_ledgers_are_compared_with_the_first(ready: Api) -> None:
     ready.plan(usage_type="report")
     with watched() as once:
-        send(ready, event("other"))
+        send_batch(ready, event_body("other"))
     with watched() as calls:
-        answer = send(
+        answer = send_batch(
             ready,
-            event("a", 3),
-            event("a", 3, usageType="report"),
-            event("a", 3, occurredAt="2026-01-10T00:00:00Z"),
-            event("a", 3),
-            event("a", 3, occurredAt="2001-01-10T00:00:00Z"),
+            event_body("a", 3),
+            event_body("a", 3, usageType="report"),
+            event_body("a", 3, occurredAt="2026-01-10T00:00:00Z"),
+            event_body("a", 3),
+            event_body("a", 3, occurredAt="2001-01-10T00:00:00Z"),
         )
-    codes = [result["problem"] and result["problem"]["code"] for result in answer.json["results"]]
+    codes = error_codes(answer)
     assert codes == [None, "event_id_conflict", "event_id_conflict", None, "event_id_conflict"]
     assert statuses(answer)[3] == "replayed"
     assert len(calls.made) <= len(once.made)
     assert used() == {"sub-1": 4}
 
 
-def test_a_copy_of_what_stands_is_a_replay_even_behind_one_that_conflicts(ready: Api) -> None:
+def test_a_copy_of_a_recorded_event_is_a_replay_even_after_a_conflicting_one(ready: Api) -> None:
     ready.plan(usage_type="report")
     ready.record("a", 3)
-    answer = send(ready, event("a", 4), event("a", 3), event("a", 3, usageType="report"))
+    answer = send_batch(ready, event_body("a", 4), event_body("a", 3), event_body("a", 3, usageType="report"))
     assert statuses(answer) == ["rejected", "replayed", "rejected"]
     assert [r["problem"]["code"] for r in answer.json["results"] if r["problem"]] == ["event_id_conflict"] * 2
 
 
 def test_a_refused_event_does_not_refuse_the_next_one_with_its_id(ready: Api) -> None:
-    answer = send(ready, event("a", userId="user-2"), event("a"))
+    answer = send_batch(ready, event_body("a", userId="user-2"), event_body("a"))
     assert statuses(answer) == ["rejected", "recorded"]
 
 
@@ -177,17 +164,19 @@ def test_copies_share_the_failure_of_the_first(ready: Api) -> None:
     ready.plan(usage_type="report")
     with watched() as calls:
         calls.fail_where(lambda parameters: "TransactItems" in parameters, timed_out)
-        answer = send(ready, event("a"), event("a"), event("a", usageType="report"))
+        answer = send_batch(ready, event_body("a"), event_body("a"), event_body("a", usageType="report"))
         assert calls.made.count("TransactWriteItems") == 1
     assert [r["problem"]["code"] for r in answer.json["results"]] == ["database_unavailable"] * 3
     assert ledgers.read() == []
 
 
-# --- Many that cannot be recorded -----------------------------------------------------------------
+# --- Events that cannot be recorded ---
 
 
-def test_an_unknown_subscription_is_looked_up_once_and_each_of_its_events_is_kept(ready: Api, metrics: Any) -> None:
-    found = messages(*(event(f"e{n}", subscriptionId="unheard-of") for n in range(60)))
+def test_an_unknown_subscription_is_looked_up_once_and_all_its_events_are_dead_lettered(
+    ready: Api, metrics: Metrics
+) -> None:
+    found = queue_messages(*(event_body(f"e{n}", subscriptionId="unheard-of") for n in range(60)))
     metrics()
     with watched() as calls:
         assert consume(found) == []
@@ -201,18 +190,18 @@ def test_a_paused_subscription_is_looked_up_once(ready: Api) -> None:
     ready.subscribe(status="paused")
     subscription_store.recent_subscription("sub-1")
     with watched() as calls:
-        assert consume(messages(event("known"), *(event(f"e{n}") for n in range(5)))) == []
+        assert consume(queue_messages(event_body("known"), *(event_body(f"e{n}") for n in range(5)))) == []
     # The subscription as it is now, the entry of each event, the head of the one that is recorded.
     assert calls.made.count("GetItem") == 1 + 6 + 1
     assert {(row["event_id"], row["code"]) for row in dead()} == {(f"e{n}", "subscription_inactive") for n in range(5)}
 
 
-# --- Lost races, and what may pass ----------------------------------------------------------------
+# --- Lost races and other failures ---
 
 
-def test_who_gets_something_done_does_not_give_up(ready: Api) -> None:
-    """Every transaction of a long ledger comes through at its last try."""
-    found = [message(f"m{n}", *(event(f"e{n}-{each}") for each in range(99))) for n in range(3)]
+def test_the_retry_limit_applies_to_each_transaction(ready: Api) -> None:
+    """Each of three transactions succeeds at its last attempt."""
+    found = [queue_message(f"m{n}", *(event_body(f"e{n}-{each}") for each in range(99))) for n in range(3)]
     tried: list[object] = []
 
     def loses(parameters: Parameters) -> bool:
@@ -231,31 +220,31 @@ def test_who_gets_something_done_does_not_give_up(ready: Api) -> None:
     ("error", "code"),
     [
         pytest.param(lambda: transaction_conflict(2), "ledger_busy", id="lost races"),
-        pytest.param(timed_out, "database_unavailable", id="no answer"),
-        pytest.param(validation_exception, "internal_error", id="a fault of ours"),
+        pytest.param(timed_out, "database_unavailable", id="timeout"),
+        pytest.param(validation_exception, "internal_error", id="a validation exception"),
     ],
 )
-def test_the_last_delivery_dead_letters_what_still_waits_with_its_reason(
+def test_the_last_delivery_dead_letters_the_remaining_events_with_their_reason(
     ready: Api, error: Callable[[], BaseException], code: str
 ) -> None:
-    found = messages(event("a"), event("b"))
+    found = queue_messages(event_body("a"), event_body("b"))
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), error)
+        calls.fail_where(transaction_on("sub-1"), error)
         assert consume(found, receives=consumer.MAX_RECEIVES - 1) == ["m0", "m1"]
         assert dead() == []
         assert consume(found, receives=consumer.MAX_RECEIVES) == []
     assert [row["code"] for row in dead()] == [code, code]
     answer = ready.post("/api/usage/dead-events/redrive", {"code": code}, headers=bearer(*ADMIN))
     assert answer.json == {"redriven": 2, "kept": 0}
-    assert consume(received()) == []
+    assert consume(take_messages()) == []
     assert (used(), dead()) == ({"sub-1": 2}, [])
 
 
-def test_the_dead_of_a_message_wait_for_its_living(ready: Api) -> None:
-    """Else each delivery would dead-letter them once more."""
-    found = [message("m", event("dead", subscriptionId="unheard-of"), event("a"))]
+def test_events_are_dead_lettered_only_when_the_rest_of_their_message_is_done(ready: Api) -> None:
+    """Otherwise each delivery would dead-letter them once more."""
+    found = [queue_message("m", event_body("dead", subscriptionId="unheard-of"), event_body("a"))]
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), timed_out)
+        calls.fail_where(transaction_on("sub-1"), timed_out)
         assert consume(found) == ["m"]
     assert dead() == []
     assert consume(found) == []
@@ -263,44 +252,45 @@ def test_the_dead_of_a_message_wait_for_its_living(ready: Api) -> None:
     assert used() == {"sub-1": 1}
 
 
-def test_a_request_of_ours_that_is_wrong_stops_no_other_subscription(ready: Api) -> None:
+def test_a_validation_exception_does_not_stop_other_subscriptions(ready: Api) -> None:
     for name in ("sub-0", "sub-2"):
         ready.subscribe(name)
-    found = messages(*(event("a", subscriptionId=f"sub-{n}") for n in range(3)))
+    found = queue_messages(*(event_body("a", subscriptionId=f"sub-{n}") for n in range(3)))
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), validation_exception)
+        calls.fail_where(transaction_on("sub-1"), validation_exception)
         assert consume(found) == ["m1"]
     assert used() == {"sub-0": 1, "sub-2": 1}
     assert consume(found) == []
     assert used() == {"sub-0": 1, "sub-1": 1, "sub-2": 1}
 
 
-def test_a_request_of_ours_that_is_wrong_leaves_its_neighbors_their_answers(ready: Api) -> None:
+def test_a_validation_exception_does_not_change_the_results_of_other_events(ready: Api) -> None:
     ready.subscribe("sub-2")
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), validation_exception)
-        answer = send(ready, event("a"), event("b", subscriptionId="sub-2"), event("c", -1))
+        calls.fail_where(transaction_on("sub-1"), validation_exception)
+        answer = send_batch(ready, event_body("a"), event_body("b", subscriptionId="sub-2"), event_body("c", -1))
     assert (answer.status, statuses(answer)) == (200, ["rejected", "recorded", "rejected"])
     problems = [result["problem"] and result["problem"]["status"] for result in answer.json["results"]]
     assert problems == [500, None, 422]
 
 
-# --- When a message comes again -----------------------------------------------------------------
+# --- Postponed messages ---
 
 
-def in_flight(number: int) -> list[dict[str, Any]]:
-    """So many messages with an event each, received from the queue and not ended."""
+def messages_in_flight(number: int) -> list[dict[str, Any]]:
+    """Messages with one event each, received from the queue but not deleted."""
     sqs, url = boto3.client("sqs"), os.environ["USAGE_QUEUE_URL"]
-    for each in messages(*(event(f"e{n}") for n in range(number))):
+    for each in queue_messages(*(event_body(f"e{n}") for n in range(number))):
         sqs.send_message(QueueUrl=url, MessageBody=each["Body"])
     found: list[dict[str, Any]] = []
     while len(found) < number:
-        found += sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=1800)["Messages"]
+        received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=1800)
+        found += [dict(message) for message in received["Messages"]]
     return found
 
 
 def hidden_seconds() -> set[int]:
-    """For how long the queue still hides its messages."""
+    """The seconds for which the queue still hides its messages."""
     name = os.environ["USAGE_QUEUE_URL"].rpartition("/")[2]
     [queue] = [
         backend.queues[name]
@@ -312,25 +302,25 @@ def hidden_seconds() -> set[int]:
 
 
 @pytest.mark.parametrize(("receives", "seconds"), [(1, 15), (2, 30), (5, 240), (9, 3600)])
-def test_what_failed_comes_again_soon_and_later_each_time(ready: Api, receives: int, seconds: int) -> None:
-    found = in_flight(12)
+def test_a_failed_message_is_delivered_again_with_growing_delays(ready: Api, receives: int, seconds: int) -> None:
+    found = messages_in_flight(12)
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), timed_out)
+        calls.fail_where(transaction_on("sub-1"), timed_out)
         assert len(consume(found, receives=receives)) == 12
     [hidden] = hidden_seconds()
     assert abs(hidden - seconds) <= 1
-    assert calls.made.count("ChangeMessageVisibilityBatch") == 2, "ten with each call"
+    assert calls.made.count("ChangeMessageVisibilityBatch") == 2, "ten messages per call"
 
 
-def test_what_is_recorded_is_not_postponed(ready: Api) -> None:
+def test_a_recorded_message_is_not_postponed(ready: Api) -> None:
     with watched() as calls:
-        assert consume(in_flight(1)) == []
+        assert consume(messages_in_flight(1)) == []
     assert "ChangeMessageVisibilityBatch" not in calls.made
 
 
 @pytest.mark.parametrize("error", [timed_out, throttled])
-def test_a_queue_that_cannot_postpone_changes_nothing(ready: Api, error: Callable[[], BaseException]) -> None:
-    found = in_flight(2)
+def test_a_failed_call_to_postpone_changes_nothing(ready: Api, error: Callable[[], BaseException]) -> None:
+    found = messages_in_flight(2)
     with watched() as calls:
         calls.fail_where(lambda parameters: "TransactItems" in parameters or "Entries" in parameters, error)
         assert sorted(consume(found)) == sorted(each["MessageId"] for each in found)
@@ -338,15 +328,15 @@ def test_a_queue_that_cannot_postpone_changes_nothing(ready: Api, error: Callabl
     assert used() == {"sub-1": 2}
 
 
-def test_a_receipt_that_is_no_longer_good_changes_nothing(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_receipt_handle_changes_nothing(ready: Api, caplog: pytest.LogCaptureFixture) -> None:
     with watched() as calls:
-        calls.fail_where(writes_to("sub-1"), timed_out)
-        assert consume(messages(event("a"))) == ["m0"]
+        calls.fail_where(transaction_on("sub-1"), timed_out)
+        assert consume(queue_messages(event_body("a"))) == ["m0"]
     assert "deliveries not postponed" in caplog.messages
 
 
 def test_nothing_is_postponed_when_time_is_up(ready: Api) -> None:
-    found = in_flight(1)
+    found = messages_in_flight(1)
     with watched() as calls:
         assert len(consume(found, seconds=0)) == 1
     assert "ChangeMessageVisibilityBatch" not in calls.made

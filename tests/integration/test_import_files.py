@@ -1,4 +1,4 @@
-"""Importing quotas from a file: the file and the store agree on one currency per plan, or nothing is written."""
+"""Importing quotas and subscriptions from files: everything in a file is valid, or nothing is written."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ Quotas = list[dict[str, Any]]
 
 
 class Client:
-    """Calls the handlers in this process in place of an API."""
+    """Calls the handlers in this process instead of a deployed API."""
 
     url = "here"
 
@@ -32,39 +32,51 @@ class Client:
         return Response(response.status, response.json, response.headers)
 
 
-def quota(usage_type: str, currency: str, plan: str = "business") -> dict[str, Any]:
+def quota_entry(usage_type: str, currency: str, plan: str = "business") -> dict[str, Any]:
     return {"planId": plan, "usageType": usage_type, "monthlyLimit": 5, "unitPrice": "1.00", "unitName": "unit",
             "currency": currency}  # fmt: skip
 
 
-def imported(api: Api, tmp_path: Path, *quotas: dict[str, Any]) -> int:
+def import_quota_file(api: Api, tmp_path: Path, *quotas: dict[str, Any]) -> int:
     file = tmp_path / "quotas.json"
     file.write_text(json.dumps(quotas))
-    return import_quotas(Client(api), file)  # type: ignore[arg-type]
+    return import_quotas(Client(api), file)  # type: ignore[arg-type] # stands in for the client
 
 
-def test_quotas_are_imported_and_can_be_imported_again(api: Api, tmp_path: Path) -> None:
-    quotas = [quota("analysis", "EUR"), quota("report", "EUR"), quota("report", "USD", plan="starter")]
+def test_quotas_can_be_imported_twice(api: Api, tmp_path: Path) -> None:
+    quotas = [
+        quota_entry("analysis", "EUR"),
+        quota_entry("report", "EUR"),
+        quota_entry("report", "USD", plan="starter"),
+    ]
     for _ in range(2):
-        assert imported(api, tmp_path, *quotas) == 3
+        assert import_quota_file(api, tmp_path, *quotas) == 3
         assert api.get("/api/usage/quotas/business").json["quotas"] == quotas[:2]
 
 
 @pytest.mark.parametrize(
     ("stored", "quotas"),
     [
-        pytest.param([], [quota("analysis", "USD"), quota("report", "EUR")], id="two in the file"),
-        pytest.param([quota("analysis", "USD")], [quota("report", "EUR")], id="another in the store"),
-        pytest.param([quota("report", "USD")], [quota("report", "EUR")], id="the same quota in the store"),
+        pytest.param(
+            [], [quota_entry("analysis", "USD"), quota_entry("report", "EUR")], id="two currencies in the file"
+        ),
+        pytest.param(
+            [quota_entry("analysis", "USD")], [quota_entry("report", "EUR")], id="another currency in the store"
+        ),
+        pytest.param(
+            [quota_entry("report", "USD")],
+            [quota_entry("report", "EUR")],
+            id="the same quota in another currency in the store",
+        ),
     ],
 )
-def test_an_import_that_would_give_a_plan_two_currencies_writes_nothing(
+def test_an_import_with_two_currencies_for_a_plan_writes_nothing(
     api: Api, tmp_path: Path, stored: Quotas, quotas: Quotas
 ) -> None:
     if stored:
-        imported(api, tmp_path, *stored)
+        import_quota_file(api, tmp_path, *stored)
     with pytest.raises(Failure, match=r"nothing was written(.|\n)*currency: the plan business is in USD"):
-        imported(api, tmp_path, *quotas)
+        import_quota_file(api, tmp_path, *quotas)
     assert api.get("/api/usage/quotas/business").json["quotas"] == stored
 
 
@@ -72,27 +84,31 @@ SUBSCRIPTION = {"subscriptionId": "sub-1", "userId": "user-1", "planId": "busine
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"),
+    ("change", "error"),
     [
-        pytest.param({"unitPrice": None}, "unitPrice: must be a JSON number", id="a number that is none"),
+        pytest.param({"unitPrice": None}, "unitPrice: must be a JSON number", id="null instead of a number"),
         pytest.param({"monthlyLimit": -1}, "monthlyLimit: must not be negative", id="negative"),
-        pytest.param({"currency": "usd"}, "currency: must be an ISO 4217", id="a currency in small letters"),
+        pytest.param({"currency": "usd"}, "currency: must be an ISO 4217", id="a currency in lower case"),
         pytest.param({"planId": ""}, f"planId: {IDENTIFIER_RULE}", id="an empty id"),
-        pytest.param({"unitprice": 1}, "unitprice: is not a field of this request; did you mean unitPrice?", id="typo"),
+        pytest.param(
+            {"unitprice": 1},
+            "unitprice: is not a field of this request; did you mean unitPrice?",
+            id="a misspelled field",
+        ),
     ],
 )
-def test_what_is_wrong_with_a_quota_is_said_in_our_words(
-    api: Api, tmp_path: Path, change: dict[str, Any], fault: str
+def test_an_invalid_quota_is_explained_in_plain_words(
+    api: Api, tmp_path: Path, change: dict[str, Any], error: str
 ) -> None:
     with pytest.raises(Failure) as failure:
-        imported(api, tmp_path, quota("report", "USD"), quota("analysis", "USD") | change)
+        import_quota_file(api, tmp_path, quota_entry("report", "USD"), quota_entry("analysis", "USD") | change)
     [line] = str(failure.value).splitlines()[1:]
-    assert line.startswith(f"  entry 1, {fault}")
+    assert line.startswith(f"  entry 1, {error}")
     assert api.get("/api/usage/quotas/business").json["quotas"] == []
 
 
-def test_each_fault_of_a_file_of_subscriptions_is_told(api: Api, tmp_path: Path) -> None:
-    """And none of it in pydantic's words, which are about Python."""
+def test_every_invalid_field_of_a_subscription_file_is_reported(api: Api, tmp_path: Path) -> None:
+    """In plain words instead of those of pydantic, which are about Python."""
     file = tmp_path / "subscriptions.json"
     entries = [
         "sub-1",
@@ -104,7 +120,7 @@ def test_each_fault_of_a_file_of_subscriptions_is_told(api: Api, tmp_path: Path)
     ]
     file.write_text(json.dumps(entries))
     with pytest.raises(Failure) as failure:
-        import_subscriptions(Client(api), file)  # type: ignore[arg-type]
+        import_subscriptions(Client(api), file)  # type: ignore[arg-type] # stands in for the client
     assert str(failure.value).splitlines()[1:] == [
         "  entry 0, as a whole: must be a JSON object",
         "  entry 1, userId: is required",

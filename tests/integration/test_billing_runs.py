@@ -1,17 +1,16 @@
-"""The daily run: its schedule, its queue, its deadline."""
+"""The daily billing run: its schedule, its run segments and its deadline."""
 
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-import boto3
 import pytest
 
 import run_billing
 from tests.api import Api, Context
-from tests.conftest import REGION
 from tests.faults import throttled, watched
 from tests.ledgers import check, unsettled
+from tests.runs import LEDGERS, SCHEDULED, sqs_event, take_segments
 from usage_billing.billing import runner
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import RunSegment
@@ -21,72 +20,36 @@ from usage_billing.platform import memory
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Head, LedgerKey
 
-SCHEDULED = {
-    "version": "0",
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "time": "2026-11-20T00:00:00Z",
-    "region": REGION,
-    "detail": {},
-}
-LEDGERS = 12
 
-
-def queued(*bodies: str) -> dict[str, Any]:
-    """An invocation by SQS, as its event source mapping makes it."""
-    return {"Records": [{"messageId": str(n), "eventSource": "aws:sqs", "body": body} for n, body in enumerate(bodies)]}
-
-
-def waiting() -> list[str]:
-    """The messages of the billing queue, taken off it."""
-    sqs, found = boto3.client("sqs"), []
-    url = os.environ["BILLING_QUEUE_URL"]
-    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-        for message in messages:
-            found.append(message["Body"])
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return found
-
-
-@pytest.fixture
-def many(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
-    """Ledgers of many subscriptions, of which one invocation without time takes on two."""
-    monkeypatch.setattr(runner, "IN_FLIGHT", 2)
-    for number in range(LEDGERS):
-        ready.subscribe(f"sub-{number}")
-        ready.record(f"e{number}", 51, subscriptionId=f"sub-{number}")
-    return ready
-
-
-def test_the_schedule_bills_everything(many: Api) -> None:
+def test_the_scheduled_run_bills_all_ledgers(many_ledgers: Api) -> None:
     assert run_billing.handler(SCHEDULED, Context()) is None
     assert list(unsettled(check())) == []
-    assert waiting() == []
-    assert many.bill().json["ledgersSettled"] == 0
+    assert take_segments() == []
+    assert many_ledgers.bill().json["ledgersSettled"] == 0
 
 
-def test_an_operator_may_invoke_it_with_anything(many: Api) -> None:
+def test_the_function_can_be_invoked_with_an_empty_event(many_ledgers: Api) -> None:
     run_billing.handler({}, Context())
     assert list(unsettled(check())) == []
 
 
-def test_what_there_is_no_time_for_goes_to_the_queue_until_all_is_settled(many: Api) -> None:
+def test_a_run_without_time_continues_in_segments_until_all_ledgers_are_settled(many_ledgers: Api) -> None:
     run_billing.handler(SCHEDULED, Context(seconds=0))
     assert len(list(unsettled(check()))) == LEDGERS - 2
-    messages, settled, invocations = waiting(), {2}, 0
+    messages, settled, invocations = take_segments(), {2}, 0
     runs = {RunSegment.model_validate_json(message).run_id for message in messages}
     while messages:
         before = len(list(unsettled(check())))
-        run_billing.handler(queued(messages.pop(0)), Context(seconds=0))
-        messages += waiting()
+        run_billing.handler(sqs_event(messages.pop(0)), Context(seconds=0))
+        messages += take_segments()
         settled.add(before - len(list(unsettled(check()))))
         runs |= {RunSegment.model_validate_json(message).run_id for message in messages}
         invocations += 1
         assert invocations < 50
     assert list(unsettled(check())) == []
     assert max(settled) <= 2
-    assert len(runs) == 1, "it is one run"
-    assert {item["runId"] for n in range(LEDGERS) for item in many.items(f"sub-{n}")} == runs
+    assert len(runs) == 1, "all segments belong to one run"
+    assert {item["runId"] for n in range(LEDGERS) for item in many_ledgers.items(f"sub-{n}")} == runs
 
 
 def invoice_of(api: Api, number: int) -> dict[str, Any]:
@@ -94,43 +57,43 @@ def invoice_of(api: Api, number: int) -> dict[str, Any]:
     return dict(invoice)
 
 
-def test_a_caller_is_told_that_a_run_continues(many: Api) -> None:
-    answer = many.post("/api/usage/process-billing", seconds=0).json
+def test_the_response_says_that_a_run_continues(many_ledgers: Api) -> None:
+    answer = many_ledgers.post("/api/usage/process-billing", seconds=0).json
     assert (answer["status"], answer["ledgersSettled"], answer["totals"]) == ("continues", 2, {"USD": "20.00"})
-    run_billing.handler(queued(*waiting()), Context())
+    run_billing.handler(sqs_event(*take_segments()), Context())
     assert list(unsettled(check())) == []
 
 
-def test_a_run_of_one_subscription_continues_too(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_for_one_subscription_can_continue_too(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "IN_FLIGHT", 1)
     for usage_type in ("a", "b", "c"):
         ready.plan(usage_type=usage_type, limit=0)
         ready.record(usage_type, 1, usageType=usage_type)
     answer = ready.post("/api/usage/process-billing", {"subscriptionId": "sub-1"}, seconds=0).json
     assert (answer["status"], answer["ledgersSettled"]) == ("continues", 1)
-    [message] = waiting()
+    [message] = take_segments()
     assert RunSegment.model_validate_json(message).subscription_id == "sub-1"
-    run_billing.handler(queued(message), Context())
+    run_billing.handler(sqs_event(message), Context())
     assert list(unsettled(check())) == []
 
 
-def test_a_message_that_comes_twice_bills_once(many: Api) -> None:
+def test_a_segment_that_is_delivered_twice_bills_once(many_ledgers: Api) -> None:
     run_billing.handler(SCHEDULED, Context(seconds=0))
-    messages = waiting()
+    messages = take_segments()
     for _ in range(2):
-        run_billing.handler(queued(*messages), Context())
-    assert {invoice_of(many, number)["total"] for number in range(LEDGERS)} == {"10.00"}
+        run_billing.handler(sqs_event(*messages), Context())
+    assert {invoice_of(many_ledgers, number)["total"] for number in range(LEDGERS)} == {"10.00"}
     check()
 
 
-def test_a_message_that_is_none_of_ours_is_an_error_so_that_it_ends_in_the_dead_letter_queue(aws: None) -> None:
+def test_an_unreadable_message_is_an_error_so_that_sqs_moves_it_to_the_dead_letter_queue(aws: None) -> None:
     for body in ("", "{}", "no JSON", '{"run_id": "r", "unknown": 1}'):
         with pytest.raises(ValueError):  # noqa: PT011
-            run_billing.handler(queued(body), Context())
+            run_billing.handler(sqs_event(body), Context())
 
 
-def test_a_queue_that_takes_nothing_is_an_error_and_what_was_settled_stays(
-    many: Api, monkeypatch: pytest.MonkeyPatch
+def test_if_segments_cannot_be_enqueued_the_run_fails_and_settled_ledgers_stay_settled(
+    many_ledgers: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BILLING_QUEUE_URL", os.environ["BILLING_QUEUE_URL"] + "-missing")
     memory.forget()
@@ -139,9 +102,7 @@ def test_a_queue_that_takes_nothing_is_an_error_and_what_was_settled_stays(
     assert len(list(unsettled(check()))) == LEDGERS - 2
 
 
-def test_a_shard_that_cannot_be_listed_is_a_failure_and_the_others_are_billed(
-    many: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_if_a_shard_cannot_be_listed_the_others_are_billed(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     pending = settlement_store.pending
     lost = next(shard for shard in map(str, range(shards.SHARDS)) if list(pending(shard)))
     missed = len(list(pending(lost)))
@@ -153,14 +114,12 @@ def test_a_shard_that_cannot_be_listed_is_a_failure_and_the_others_are_billed(
 
     with monkeypatch.context() as failing:
         failing.setattr(settlement_store, "pending", broken)
-        answer = many.bill().json
+        answer = many_ledgers.bill().json
     assert (answer["failures"], answer["ledgersSettled"]) == (1, LEDGERS - missed)
-    assert many.bill().json["ledgersSettled"] == missed
+    assert many_ledgers.bill().json["ledgersSettled"] == missed
 
 
-def test_a_ledger_that_is_listed_but_settled_meanwhile_is_left_alone(
-    ready: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ledger_settled_after_it_was_listed_is_skipped(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     ready.record(quantity=60)
     [key] = [key for shard in range(shards.SHARDS) for key in settlement_store.pending(str(shard))]
     ready.bill()
@@ -175,36 +134,38 @@ def no_heads(keys: Sequence[LedgerKey]) -> NoReturn:
 
 
 def half_of_the_heads(
-    keys: Sequence[LedgerKey], read: Callable[..., Any] = ledger_store.heads_of
+    keys: Sequence[LedgerKey], read: Callable[[Sequence[LedgerKey]], dict[LedgerKey, Head]] = ledger_store.heads_of
 ) -> dict[LedgerKey, Head]:
-    """DynamoDB may leave out what it has no capacity for."""
+    """DynamoDB may leave out items for lack of capacity."""
     return read(keys[::2])
 
 
 @pytest.mark.parametrize("answer", [no_heads, half_of_the_heads])
-def test_heads_that_cannot_be_read_together_are_read_one_by_one(
-    many: Api, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]
+def test_heads_that_a_batch_read_does_not_return_are_read_one_by_one(
+    many_ledgers: Api, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(ledger_store, "heads_of", answer)
-    totals = many.bill().json
+    totals = many_ledgers.bill().json
     assert (totals["ledgersSettled"], totals["failures"]) == (LEDGERS, 0)
     assert list(unsettled(check())) == []
 
 
-def test_many_heads_are_read_with_one_call(many: Api) -> None:
+def test_many_heads_are_read_in_one_call(many_ledgers: Api) -> None:
     keys = [key for shard in range(shards.SHARDS) for key in settlement_store.pending(str(shard))]
     unknown = LedgerKey("sub-0", keys[0].period_start, "unknown")
-    asked: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
     with watched() as calls:
-        calls.at(1, "before", asked.append)
+        calls.at(1, "before", requests.append)
         heads = ledger_store.heads_of([*keys, unknown, *keys])
     assert calls.made == ["BatchGetItem"]
-    assert all(each["ConsistentRead"] for each in asked[0]["RequestItems"].values()), "a stale head would stay pending"
+    assert all(each["ConsistentRead"] for each in requests[0]["RequestItems"].values()), (
+        "a stale head would stay pending"
+    )
     assert heads == {key: ledger_store.head(key) for key in keys}
 
 
-def test_a_run_reads_no_head_twice(many: Api) -> None:
+def test_a_run_reads_no_head_twice(many_ledgers: Api) -> None:
     with watched() as calls:
-        assert many.bill().json["ledgersSettled"] == LEDGERS
+        assert many_ledgers.bill().json["ledgersSettled"] == LEDGERS
     assert "GetItem" not in calls.made
     assert calls.made.count("TransactWriteItems") == LEDGERS

@@ -1,4 +1,4 @@
-"""Quotas and subscriptions: what is put is what is got."""
+"""Setting and reading quotas."""
 
 import itertools
 from collections.abc import Callable
@@ -8,23 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.api import Answer, Api
+from tests.api import Answer, Api, invalid_fields
+from tests.builders import quota_body
 from tests.faults import FAULTS, Killed, When, conflict, watched
 from tests.ledgers import clear, rows
 from usage_billing.platform import retries
 
-QUOTA = {"monthlyLimit": 50, "unitPrice": "10.00", "unitName": "assessment"}
+QUOTA = quota_body()
 QUOTA_PATH = "/api/usage/quotas/business/assessment"
-SUBSCRIPTION = {"userId": "user-1", "planId": "business"}
-SUBSCRIPTION_PATH = "/api/subscriptions/sub-1"
 
 
-def fields(answer: Any) -> list[str]:
-    assert (answer.status, answer.code) == (422, "validation_error"), answer.text
-    return [fault["field"] for fault in answer.json["errors"]]
-
-
-def test_a_quota_is_answered_as_it_was_put(api: Api) -> None:
+def test_a_quota_reads_back_as_it_was_put(api: Api) -> None:
     put = api.put(QUOTA_PATH, QUOTA)
     assert (put.status, put.json) == (200, {
         "planId": "business", "usageType": "assessment", "monthlyLimit": 50, "unitPrice": "10.00",
@@ -37,25 +31,27 @@ def test_a_quota_is_answered_as_it_was_put(api: Api) -> None:
 @pytest.mark.parametrize(
     ("price", "currency", "shown"),
     [
-        pytest.param('"10.00"', "USD", "10.00", id="text"),
+        pytest.param('"10.00"', "USD", "10.00", id="string"),
         pytest.param("10", "USD", "10.00", id="whole number"),
         pytest.param("10.5", "USD", "10.50", id="number"),
-        pytest.param("0.1", "USD", "0.10", id="a number no float can be"),
+        pytest.param("0.1", "USD", "0.10", id="a number that no float represents exactly"),
         pytest.param("0.0033", "USD", "0.0033", id="a fraction of a cent"),
         pytest.param("1e-9", "USD", "0.000000001", id="the smallest price"),
         pytest.param("0", "USD", "0.00", id="nothing"),
         pytest.param('"100"', "JPY", "100", id="yen"),
         pytest.param('"1.5"', "KWD", "1.500", id="dinar"),
-        pytest.param('"999999999999.999999999"', "EUR", "999999999999.999999999", id="all the digits there are"),
+        pytest.param('"999999999999.999999999"', "EUR", "999999999999.999999999", id="the maximum number of digits"),
     ],
 )
-def test_a_unit_price_is_text_or_number_in_and_text_out(api: Api, price: str, currency: str, shown: str) -> None:
+def test_a_unit_price_is_accepted_as_string_or_number_and_returned_as_string(
+    api: Api, price: str, currency: str, shown: str
+) -> None:
     raw = f'{{"monthlyLimit": 1, "unitPrice": {price}, "unitName": "u", "currency": "{currency}"}}'
     assert api.put(QUOTA_PATH, None, raw=raw).json["unitPrice"] == shown
     assert api.get(QUOTA_PATH).json["unitPrice"] == shown
 
 
-def test_a_limit_may_be_zero_or_a_fraction(api: Api) -> None:
+def test_a_monthly_limit_can_be_zero_or_a_fraction(api: Api) -> None:
     for text in ("0", "0.5"):
         raw = f'{{"monthlyLimit": {text}, "unitPrice": 1, "unitName": "u"}}'
         assert api.put(QUOTA_PATH, None, raw=raw).json["monthlyLimit"] == Decimal(text)
@@ -66,36 +62,36 @@ def test_a_limit_may_be_zero_or_a_fraction(api: Api) -> None:
     ("change", "field"),
     [
         pytest.param({"monthlyLimit": -1}, "monthlyLimit", id="negative limit"),
-        pytest.param({"monthlyLimit": "50"}, "monthlyLimit", id="limit as text"),
+        pytest.param({"monthlyLimit": "50"}, "monthlyLimit", id="limit as string"),
         pytest.param({"monthlyLimit": True}, "monthlyLimit", id="limit true"),
         pytest.param({"unitPrice": "-0.01"}, "unitPrice", id="negative price"),
         pytest.param({"unitPrice": "free"}, "unitPrice", id="price in words"),
         pytest.param({"unitPrice": None}, "unitPrice", id="price null"),
         pytest.param({"unitName": ""}, "unitName", id="no unit name"),
-        pytest.param({"unitName": "a\nb"}, "unitName", id="unit name of two lines"),
+        pytest.param({"unitName": "a\nb"}, "unitName", id="unit name with a line break"),
         pytest.param({"currency": "ABC"}, "currency", id="unknown currency"),
-        pytest.param({"currency": "usd"}, "currency", id="currency in small letters"),
+        pytest.param({"currency": "usd"}, "currency", id="currency in lower case"),
         pytest.param({"currency": None}, "currency", id="currency null"),
         pytest.param({"planId": "enterprise"}, "planId", id="another plan than in the path"),
         pytest.param({"usageType": "report"}, "usageType", id="another usage type than in the path"),
         pytest.param({"overagePrice": 1}, "overagePrice", id="unknown field"),
     ],
 )
-def test_a_quota_that_is_wrong_is_refused_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
-    assert fields(api.put(QUOTA_PATH, QUOTA | change)) == [field]
+def test_an_invalid_quota_is_rejected_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
+    assert invalid_fields(api.put(QUOTA_PATH, QUOTA | change)) == [field]
     assert api.get(QUOTA_PATH).code == "quota_not_found"
 
 
-def test_plan_and_usage_type_may_be_repeated_in_the_body(api: Api) -> None:
+def test_the_body_may_repeat_plan_and_usage_type(api: Api) -> None:
     assert api.put(QUOTA_PATH, QUOTA | {"planId": "business", "usageType": "assessment"}).status == 200
 
 
-def test_a_quota_that_was_got_can_be_put_back(api: Api) -> None:
+def test_the_response_to_a_get_can_be_put_back(api: Api) -> None:
     put = api.put(QUOTA_PATH, QUOTA).json
     assert api.put(QUOTA_PATH, api.get(QUOTA_PATH).json).json == put
 
 
-def test_all_quotas_of_a_plan_are_in_one_currency(api: Api) -> None:
+def test_all_quotas_of_a_plan_have_the_same_currency(api: Api) -> None:
     report = "/api/usage/quotas/business/report"
     api.put(QUOTA_PATH, QUOTA)
     answer = api.put(report, QUOTA | {"currency": "EUR"})
@@ -105,7 +101,7 @@ def test_all_quotas_of_a_plan_are_in_one_currency(api: Api) -> None:
 
 
 def test_a_plan_keeps_the_currency_of_its_first_quota(api: Api) -> None:
-    """Also while it has only one: a ledger or an invoice may be in that currency by now."""
+    """Even while it has only one: there may already be a ledger or an invoice in that currency."""
     api.put(QUOTA_PATH, QUOTA)
     answer = api.put(QUOTA_PATH, QUOTA | {"currency": "EUR"})
     assert (answer.status, answer.code) == (409, "plan_currency_mismatch")
@@ -113,21 +109,26 @@ def test_a_plan_keeps_the_currency_of_its_first_quota(api: Api) -> None:
     assert api.put(QUOTA_PATH, QUOTA | {"unitPrice": "12.00"}).json["unitPrice"] == "12.00"
 
 
-def in_euro(api: Api, usage_type: str) -> Answer:
+def put_in_euros(api: Api, usage_type: str) -> Answer:
     return api.put(f"/api/usage/quotas/business/{usage_type}", QUOTA | {"currency": "EUR"})
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("plan_is_new", [True, False])
-def test_of_two_currencies_that_race_into_a_plan_one_is_refused(api: Api, when: When, plan_is_new: bool) -> None:
-    """At every call that a PUT makes, another PUT comes in between, of a quota in another currency."""
+def test_when_two_currencies_race_for_a_plan_one_is_rejected(api: Api, when: When, plan_is_new: bool) -> None:
+    """At each call of a PUT in turn, another PUT of a quota in another currency comes in between."""
+    others: list[Answer] = []
+
+    def put_other(_: object) -> None:
+        others.append(put_in_euros(api, "analysis"))
+
     for number in itertools.count(1):
         clear()
         if not plan_is_new:
             api.plan(usage_type="report")
-        others: list[Answer] = []
+        others.clear()
         with watched() as calls:
-            calls.at(number, when, lambda _, others=others: others.append(in_euro(api, "analysis")))
+            calls.at(number, when, put_other)
             answer = api.put(QUOTA_PATH, QUOTA)
         quotas = api.get("/api/usage/quotas/business").json["quotas"]
         assert len({quota["currency"] for quota in quotas}) == 1, quotas
@@ -140,7 +141,7 @@ def test_of_two_currencies_that_race_into_a_plan_one_is_refused(api: Api, when: 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("error", [*FAULTS.values(), None], ids=[*FAULTS, "conflict"])
-def test_a_quota_whose_put_failed_anywhere_can_be_put_again(
+def test_a_put_that_failed_at_any_call_can_be_repeated(
     api: Api, when: When, error: Callable[[], BaseException] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
@@ -155,7 +156,7 @@ def test_a_quota_whose_put_failed_anywhere_can_be_put_again(
                 assert api.put(QUOTA_PATH, QUOTA).status in (200, 503)
             made = len(calls.made)
         stored = api.get("/api/usage/quotas/business").json["quotas"]
-        other = in_euro(api, "analysis")
+        other = put_in_euros(api, "analysis")
         assert other.status == (409 if stored else 200), "the quota and its plan's currency are written together"
         again = api.put(QUOTA_PATH, QUOTA)
         assert again.status == (200 if stored else 409)
@@ -164,7 +165,7 @@ def test_a_quota_whose_put_failed_anywhere_can_be_put_again(
     assert number >= 2
 
 
-def test_what_holds_a_plans_currency_is_no_quota(api: Api) -> None:
+def test_the_row_with_the_currency_of_a_plan_is_not_a_quota(api: Api) -> None:
     api.plan(usage_type="plan")
     assert [quota["usageType"] for quota in api.get("/api/usage/quotas/business").json["quotas"]] == ["plan"]
     assert len(rows("USAGE_QUOTA_TABLE")) == 2
@@ -173,58 +174,11 @@ def test_what_holds_a_plans_currency_is_no_quota(api: Api) -> None:
         assert api.put(f"/api/usage/quotas/business/{name}", QUOTA).status in (404, 422)
 
 
-def test_a_plan_without_quotas_is_an_empty_list(api: Api) -> None:
+def test_a_plan_without_quotas_has_an_empty_list(api: Api) -> None:
     assert api.get("/api/usage/quotas/nothing").json == {"quotas": []}
 
 
-def test_a_subscription_is_answered_as_it_was_put(api: Api) -> None:
-    body = SUBSCRIPTION | {"status": "paused", "billingAnchorDay": 31}
-    put = api.put(SUBSCRIPTION_PATH, body)
-    assert (put.status, put.json) == (200, {"subscriptionId": "sub-1"} | body)
-    assert api.get(SUBSCRIPTION_PATH).json == put.json
-    assert api.put(SUBSCRIPTION_PATH, put.json).json == put.json
-
-
-def test_a_subscription_is_active_and_turns_on_the_first_unless_it_says_otherwise(api: Api) -> None:
-    answer = api.put(SUBSCRIPTION_PATH, SUBSCRIPTION).json
-    assert (answer["status"], answer["billingAnchorDay"]) == ("active", 1)
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        pytest.param({"billingAnchorDay": 0}, "billingAnchorDay", id="day 0"),
-        pytest.param({"billingAnchorDay": 32}, "billingAnchorDay", id="day 32"),
-        pytest.param({"billingAnchorDay": True}, "billingAnchorDay", id="day true"),
-        pytest.param({"billingAnchorDay": "1"}, "billingAnchorDay", id="day as text"),
-        pytest.param({"billingAnchorDay": 1.5}, "billingAnchorDay", id="half a day"),
-        pytest.param({"status": "trial"}, "status", id="unknown status"),
-        pytest.param({"status": "ACTIVE"}, "status", id="status in capitals"),
-        pytest.param({"userId": None}, "userId", id="no user"),
-        pytest.param({"planId": "a/b"}, "planId", id="plan with a slash"),
-        pytest.param({"subscriptionId": "sub-2"}, "subscriptionId", id="another id than in the path"),
-        pytest.param({"seats": 5}, "seats", id="unknown field"),
-    ],
-)
-def test_a_subscription_that_is_wrong_is_refused_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
-    assert fields(api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | change)) == [field]
-    assert api.get(SUBSCRIPTION_PATH).code == "subscription_not_found"
-
-
-def test_a_subscription_keeps_its_user(api: Api) -> None:
-    api.put(SUBSCRIPTION_PATH, SUBSCRIPTION)
-    answer = api.put(SUBSCRIPTION_PATH, SUBSCRIPTION | {"userId": "user-2", "status": "canceled"})
-    assert (answer.status, answer.code) == (409, "subscription_user_fixed")
-    assert api.get(SUBSCRIPTION_PATH).json["status"] == "active"
-
-
-def test_a_change_of_a_subscription_is_seen_by_the_next_event(ready: Api) -> None:
-    assert ready.record("e1").status == 201
-    ready.subscribe(status="paused")
-    assert ready.record("e2").status == 409
-
-
-def test_quotas_are_listed_by_usage_type_and_page_by_page(api: Api) -> None:
+def test_quotas_are_listed_by_usage_type_in_pages(api: Api) -> None:
     for usage_type in ("report", "analysis", "assessment"):
         api.plan(usage_type=usage_type)
     api.plan("enterprise", "zebra")

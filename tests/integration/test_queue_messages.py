@@ -1,4 +1,4 @@
-"""The queue's messages: any text comes through whole, and what the queue did not take is never said to be queued."""
+"""The messages of the usage queue: text stays unchanged, and rejected events are never reported as queued."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,20 +9,21 @@ import pytest
 
 from tests import ledgers
 from tests.api import Api
-from tests.integration.test_batch import event, send
-from tests.integration.test_queue import ASYNC, consume, received
+from tests.batches import send_batch
+from tests.builders import event_body
+from tests.queue import ASYNC, consume, take_messages
 from usage_billing.platform import queues
 from usage_billing.usage import queue
 
 LONG = {"text": "x" * 1900}
 
 
-class Refusals:
-    """Makes SQS answer some entries of its calls as failed, and not take them."""
+class Rejections:
+    """Makes SQS reject some entries of its calls."""
 
-    def __init__(self, refuses: Callable[[int, int], bool]) -> None:
+    def __init__(self, rejects: Callable[[int, int], bool]) -> None:
         self.calls: list[list[dict[str, Any]]] = []
-        self._refuses = refuses
+        self._refuses = rejects
 
     def before(self, params: dict[str, Any], **_: Any) -> None:
         entries, number = params["Entries"], len(self.calls)
@@ -39,10 +40,10 @@ class Refusals:
 
 
 @contextmanager
-def refusing(refuses: Callable[[int, int], bool] = lambda call, place: False) -> Iterator[Refusals]:
-    """`refuses` says whether an entry fails, by the number of its call and its place in it, both from 0."""
-    refusals, events = Refusals(refuses), queues.client().meta.events
-    hooks = {"before-parameter-build": refusals.before, "after-call": refusals.after}
+def rejecting(rejects: Callable[[int, int], bool] = lambda call, place: False) -> Iterator[Rejections]:
+    """Reject the entries for which `rejects` is true, given the number of the call and the place in it, both from 0."""
+    refusals, events = Rejections(rejects), queues.client().meta.events
+    hooks: dict[str, Callable[..., None]] = {"before-parameter-build": refusals.before, "after-call": refusals.after}
     for name, hook in hooks.items():
         events.register(f"{name}.sqs.SendMessageBatch", hook)
     try:
@@ -53,11 +54,12 @@ def refusing(refuses: Callable[[int, int], bool] = lambda call, place: False) ->
 
 
 def queued_ids() -> set[str]:
-    return {each["eventId"] for message in received() for each in json.loads(message["Body"])["events"]}
+    """Take all messages out of the queue and return the ids of their events."""
+    return {each["eventId"] for message in take_messages() for each in json.loads(message["Body"])["events"]}
 
 
 @pytest.mark.parametrize(
-    "refuses",
+    "rejects",
     [
         pytest.param(lambda call, place: place == 0, id="the first of each call"),
         pytest.param(lambda call, place: place in (1, 4), id="some in the middle"),
@@ -68,13 +70,13 @@ def queued_ids() -> set[str]:
     ("count", "metadata"),
     [pytest.param(500, None, id="one call"), pytest.param(300, LONG, id="several calls")],
 )
-def test_queued_is_what_is_in_the_queue_and_nothing_else(
-    ready: Api, monkeypatch: pytest.MonkeyPatch, refuses: Callable[[int, int], bool], count: int, metadata: Any
+def test_exactly_the_events_in_the_queue_are_reported_as_queued(
+    ready: Api, monkeypatch: pytest.MonkeyPatch, rejects: Callable[[int, int], bool], count: int, metadata: Any
 ) -> None:
     monkeypatch.setattr(queue, "MAX_EVENTS", 30)
-    batch = [event(f"e{number}", metadata=metadata) for number in range(count)]
-    with refusing(refuses) as refusals:
-        answer = send(ready, *batch, headers=ASYNC)
+    batch = [event_body(f"e{number}", metadata=metadata) for number in range(count)]
+    with rejecting(rejects) as refusals:
+        answer = send_batch(ready, *batch, headers=ASYNC)
     assert len(refusals.calls) > 1
     results = answer.json["results"]
     assert {each["eventId"] for each in results if each["status"] == "queued"} == queued_ids()
@@ -85,7 +87,7 @@ def test_queued_is_what_is_in_the_queue_and_nothing_else(
     }
 
 
-def test_a_single_event_that_the_queue_refuses_is_not_accepted(ready: Api) -> None:
+def test_a_single_event_that_the_queue_rejects_is_503(ready: Api) -> None:
     client = queues.client()
 
     def refuse(parsed: dict[str, Any], **_: Any) -> None:
@@ -99,16 +101,16 @@ def test_a_single_event_that_the_queue_refuses_is_not_accepted(ready: Api) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("\uffff\ufffe", id="what is no character"),
+        pytest.param("\uffff\ufffe", id="noncharacters"),
         pytest.param("使用量の記録", id="CJK"),
         pytest.param("🧾👩‍🔬", id="emoji"),
         pytest.param("\u0000\u001f\u2028", id="control characters"),
     ],
 )
-def test_any_text_comes_through_the_queue_as_it_was(ready: Api, text: str) -> None:
+def test_any_text_passes_through_the_queue_unchanged(ready: Api, text: str) -> None:
     metadata = {text: [text, {"n": 1}]}
     assert ready.record("a", metadata=metadata, headers=ASYNC).status == 202
-    [message] = received()
+    [message] = take_messages()
     assert message["Body"].isascii()
     assert consume([message]) == []
     [ledger] = ledgers.check()
@@ -117,11 +119,11 @@ def test_any_text_comes_through_the_queue_as_it_was(ready: Api, text: str) -> No
 
 
 @pytest.mark.parametrize("character", ["x", "ä", "検", "🧾", "\uffff"])
-def test_no_call_is_larger_than_the_queue_takes(ready: Api, character: str) -> None:
+def test_no_call_exceeds_the_size_limit_of_sqs(ready: Api, character: str) -> None:
     metadata = {"text": character * (1900 // len(character.encode()))}
-    batch = {"events": [event(f"e{number}", metadata=metadata) for number in range(300)]}
+    batch = {"events": [event_body(f"e{number}", metadata=metadata) for number in range(300)]}
     raw = json.dumps(batch, ensure_ascii=False).encode()
-    with refusing() as calls:
+    with rejecting() as calls:
         answer = ready.post("/api/usage/batch", raw=raw, headers=ASYNC)
     assert answer.json["totals"]["queued"] == 300
     sizes = [sum(len(each["MessageBody"].encode()) for each in call) for call in calls.calls]

@@ -1,6 +1,5 @@
-"""Recording usage: what is answered, who may, when, and against which quota."""
+"""Recording usage: the response, who may record, the range of times, and the quota that applies."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -8,12 +7,12 @@ import pytest
 
 from tests import ledgers
 from tests.api import INTERNAL, Api, bearer
+from tests.clocks import At
 
-At = Callable[[str], None]
 NOON = "2026-11-20T12:00:00Z"
 
 
-def test_the_answer_says_what_was_recorded_and_how_much_of_the_plan_is_used(ready: Api, at: At) -> None:
+def test_every_field_of_the_response(ready: Api, at: At) -> None:
     at(NOON)
     ready.record("e1", 45)
     answer = ready.record("e2", Decimal("15.5"), occurredAt="2026-11-20T12:30:00+01:00", metadata={"report": "r-1"})
@@ -45,13 +44,13 @@ def test_the_answer_says_what_was_recorded_and_how_much_of_the_plan_is_used(read
 @pytest.mark.parametrize(
     ("quantity", "billable", "remaining", "exceeded"),
     [
-        pytest.param(1, 0, 49, False, id="first unit"),
+        pytest.param(1, 0, 49, False, id="the first unit"),
         pytest.param(50, 0, 0, False, id="exactly the limit"),
-        pytest.param(51, 1, 0, True, id="first unit beyond it"),
-        pytest.param(Decimal("50.000000001"), Decimal("0.000000001"), 0, True, id="the smallest step beyond it"),
+        pytest.param(51, 1, 0, True, id="the first unit beyond it"),
+        pytest.param(Decimal("50.000000001"), Decimal("0.000000001"), 0, True, id="the smallest fraction beyond it"),
     ],
 )
-def test_exactly_what_lies_beyond_the_limit_is_billable(
+def test_exactly_the_quantity_beyond_the_limit_is_billable(
     ready: Api, quantity: Any, billable: Any, remaining: int, exceeded: bool
 ) -> None:
     answer = ready.record(quantity=quantity).json
@@ -59,13 +58,13 @@ def test_exactly_what_lies_beyond_the_limit_is_billable(
     assert (answer["quota"]["remaining"], answer["quota"]["exceeded"]) == (remaining, exceeded)
 
 
-def test_without_a_time_an_event_occurred_when_it_arrived(ready: Api, at: At) -> None:
+def test_an_event_without_a_time_occurred_when_it_arrived(ready: Api, at: At) -> None:
     at("2026-11-20T12:00:00.123Z")
     answer = ready.record().json
     assert answer["occurredAt"] == answer["recordedAt"] == "2026-11-20T12:00:00.123Z"
 
 
-def test_without_an_id_every_report_counts(ready: Api) -> None:
+def test_without_an_event_id_every_request_counts(ready: Api) -> None:
     one, other = ready.record(None), ready.record(None)
     assert (one.status, other.status) == (201, 201)
     assert one.json["eventId"] != other.json["eventId"]
@@ -87,38 +86,38 @@ def test_the_idempotency_key_may_repeat_the_event_id(ready: Api) -> None:
 def test_an_idempotency_key_that_differs_from_the_event_id_is_a_contradiction(ready: Api) -> None:
     answer = ready.record("e1", headers=INTERNAL | {"idempotency-key": "e2"})
     assert (answer.status, answer.code) == (422, "validation_error")
-    assert [(fault["field"], fault["code"]) for fault in answer.json["errors"]] == [("eventId", "contradiction")]
+    assert [(error["field"], error["code"]) for error in answer.json["errors"]] == [("eventId", "contradiction")]
     assert ledgers.read() == []
 
 
 @pytest.mark.parametrize("key", ["a b", "x" * 129, "ä"])
-def test_an_idempotency_key_that_is_no_event_id_is_refused(ready: Api, key: str) -> None:
+def test_an_idempotency_key_that_is_not_a_valid_event_id_is_422(ready: Api, key: str) -> None:
     answer = ready.record(None, headers=INTERNAL | {"idempotency-key": key})
     assert answer.status == 422
-    assert [fault["field"].lower() for fault in answer.json["errors"]] == ["idempotency-key"]
+    assert [error["field"].lower() for error in answer.json["errors"]] == ["idempotency-key"]
 
 
-def test_an_event_id_belongs_to_its_subscription(ready: Api) -> None:
+def test_event_ids_are_unique_per_subscription(ready: Api) -> None:
     ready.subscribe("sub-2")
     assert ready.record("e1", 1).status == 201
     assert ready.record("e1", 2, subscriptionId="sub-2").status == 201
     assert ready.record("e1", 2).code == "event_id_conflict"
 
 
-def test_a_key_a_service_and_an_admin_record_alike(ready: Api) -> None:
+def test_api_keys_services_and_admins_can_record(ready: Api) -> None:
     for number, headers in enumerate([INTERNAL, bearer("service-1", "internal"), bearer("admin-1", "admin")], 1):
         answer = ready.record(f"e{number}", headers=headers)
         assert (answer.status, answer.json["userId"], answer.json["sequence"]) == (201, "user-1", number)
 
 
 @pytest.mark.parametrize("headers", [INTERNAL, bearer("admin-1", "admin")], ids=["key", "admin"])
-def test_a_user_that_does_not_own_the_subscription_is_403(ready: Api, headers: dict[str, str]) -> None:
+def test_an_event_for_another_users_subscription_is_403(ready: Api, headers: dict[str, str]) -> None:
     answer = ready.record(userId="user-2", headers=headers)
     assert (answer.status, answer.code) == (403, "subscription_not_owned")
     assert ledgers.read() == []
 
 
-def test_an_unknown_subscription_is_not_remembered_as_unknown(api: Api) -> None:
+def test_an_unknown_subscription_is_not_cached(api: Api) -> None:
     api.plan()
     assert api.record().code == "subscription_not_found"
     api.subscribe()
@@ -129,32 +128,32 @@ def test_an_unknown_subscription_is_not_remembered_as_unknown(api: Api) -> None:
     ("occurred_at", "status"),
     [
         pytest.param("2025-11-19T12:00:00Z", 201, id="366 days ago"),
-        pytest.param("2025-11-19T11:59:59.999Z", 422, id="a millisecond longer ago"),
-        pytest.param("2026-11-20T12:15:00Z", 201, id="a quarter of an hour ahead"),
-        pytest.param("2026-11-20T12:15:00.001Z", 422, id="a millisecond further ahead"),
+        pytest.param("2025-11-19T11:59:59.999Z", 422, id="one millisecond too old"),
+        pytest.param("2026-11-20T12:15:00Z", 201, id="15 minutes ahead"),
+        pytest.param("2026-11-20T12:15:00.001Z", 422, id="one millisecond too far ahead"),
         pytest.param("2027-11-20T12:00:00Z", 422, id="next year"),
-        pytest.param("0001-01-01T00:00:00Z", 422, id="the first instant there is"),
-        pytest.param("9999-12-31T23:59:59Z", 422, id="the last one"),
+        pytest.param("0001-01-01T00:00:00Z", 422, id="the first instant"),
+        pytest.param("9999-12-31T23:59:59Z", 422, id="the last second"),
     ],
 )
-def test_an_event_may_be_as_old_or_as_early_as_this(ready: Api, at: At, occurred_at: str, status: int) -> None:
+def test_the_range_of_occurred_at(ready: Api, at: At, occurred_at: str, status: int) -> None:
     at(NOON)
     answer = ready.record(occurredAt=occurred_at)
     assert answer.status == status
     if status == 422:
-        [fault] = answer.json["errors"]
-        assert (fault["field"], fault["code"]) == ("occurredAt", "out_of_range")
-        assert "366 days" in fault["message"]
-        assert "15 minutes" in fault["message"]
+        [error] = answer.json["errors"]
+        assert (error["field"], error["code"]) == ("occurredAt", "out_of_range")
+        assert "366 days" in error["message"]
+        assert "15 minutes" in error["message"]
 
 
 @pytest.mark.parametrize(
     ("anchor", "occurred_at", "start", "end"),
     [
-        pytest.param(1, "2026-11-01T00:00:00Z", "2026-11-01", "2026-12-01", id="on the turn: the new period"),
-        pytest.param(1, "2026-10-31T23:59:59.999999Z", "2026-10-01", "2026-11-01", id="just before it: the old one"),
-        pytest.param(1, "2026-11-01T00:30:00+01:00", "2026-10-01", "2026-11-01", id="the turn is in UTC"),
-        pytest.param(15, "2026-11-14T23:59:59Z", "2026-10-15", "2026-11-15", id="another anchor"),
+        pytest.param(1, "2026-11-01T00:00:00Z", "2026-11-01", "2026-12-01", id="the first instant of a period"),
+        pytest.param(1, "2026-10-31T23:59:59.999999Z", "2026-10-01", "2026-11-01", id="the last instant of a period"),
+        pytest.param(1, "2026-11-01T00:30:00+01:00", "2026-10-01", "2026-11-01", id="periods are in UTC"),
+        pytest.param(15, "2026-11-14T23:59:59Z", "2026-10-15", "2026-11-15", id="another anchor day"),
         pytest.param(31, "2026-03-01T00:00:00Z", "2026-02-28", "2026-03-31", id="the last day of a short month"),
     ],
 )
@@ -170,7 +169,7 @@ def test_an_event_counts_in_the_period_in_which_it_occurred(
     assert (usage["periodStart"], usage["usage"][0]["used"]) == (f"{start}T00:00:00Z", 1)
 
 
-def test_every_period_and_every_usage_type_has_the_whole_quota(ready: Api, at: At) -> None:
+def test_every_period_and_usage_type_has_a_full_quota(ready: Api, at: At) -> None:
     ready.plan(usage_type="report", limit=5)
     at("2026-11-30T23:59:59Z")
     assert ready.record("e1", 50).json["quota"]["remaining"] == 0
@@ -180,7 +179,7 @@ def test_every_period_and_every_usage_type_has_the_whole_quota(ready: Api, at: A
 
 
 @pytest.mark.parametrize("status", ["paused", "canceled"])
-def test_an_inactive_subscription_takes_no_new_usage(ready: Api, status: str) -> None:
+def test_new_usage_of_an_inactive_subscription_is_409(ready: Api, status: str) -> None:
     ready.subscribe(status=status)
     answer = ready.record()
     assert (answer.status, answer.code) == (409, "subscription_inactive")
@@ -188,7 +187,7 @@ def test_an_inactive_subscription_takes_no_new_usage(ready: Api, status: str) ->
     assert ready.record().status == 201
 
 
-def test_a_quota_change_holds_from_the_next_period(ready: Api, at: At) -> None:
+def test_a_changed_quota_takes_effect_in_the_next_period(ready: Api, at: At) -> None:
     at("2026-11-20T12:00:00Z")
     ready.record("e1", 40)
     ready.plan(limit=10, price="99.00")
@@ -198,7 +197,7 @@ def test_a_quota_change_holds_from_the_next_period(ready: Api, at: At) -> None:
     assert (answer["quota"]["limit"], answer["billableQuantity"]) == (10, 5)
 
 
-def test_a_plan_change_in_the_middle_of_a_period_keeps_the_terms_of_open_ledgers(ready: Api) -> None:
+def test_a_plan_change_within_a_period_keeps_the_terms_of_open_ledgers(ready: Api) -> None:
     ready.plan("enterprise", limit=1000, price="1.00")
     ready.plan("enterprise", "report", limit=7, price="1.00")
     ready.record("e1", 60)
@@ -211,7 +210,7 @@ def test_a_plan_change_in_the_middle_of_a_period_keeps_the_terms_of_open_ledgers
 UNRATED = {"limit": None, "remaining": None, "exceeded": None, "unitName": None}
 
 
-def test_usage_without_a_quota_is_recorded_and_rated_once_there_is_one(api: Api) -> None:
+def test_usage_without_a_quota_is_recorded_and_rated_by_the_next_event(api: Api) -> None:
     api.subscribe()
     first = api.record("e1", 30)
     assert first.status == 201
@@ -232,7 +231,7 @@ def test_usage_without_a_quota_is_recorded_and_rated_once_there_is_one(api: Api)
     assert [record["billableQuantity"] for record in records] == [0, 10]
 
 
-def test_usage_without_a_quota_is_billed_exactly_when_nothing_is_recorded_in_between(api: Api) -> None:
+def test_usage_without_a_quota_is_rated_by_the_next_run(api: Api) -> None:
     api.subscribe()
     for number in range(3):
         api.record(f"e{number}", 25)
@@ -245,7 +244,7 @@ def test_usage_without_a_quota_is_billed_exactly_when_nothing_is_recorded_in_bet
     assert (usage["billableQuantity"], usage["billedQuantity"], usage["charge"]) == (25, 25, "250.00")
 
 
-def test_metadata_comes_back_as_it_was_sent(ready: Api) -> None:
+def test_metadata_reads_back_as_it_was_sent(ready: Api) -> None:
     metadata = {"tags": ["a", None, True], "ratio": Decimal("0.30"), "名": {"deep": "ä"}}
     assert ready.record(metadata=metadata | {"ratio": 0.25}).status == 201
     [record] = ready.get("/api/usage/subscription/sub-1/records").json["records"]

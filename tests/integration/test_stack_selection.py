@@ -1,4 +1,4 @@
-"""Which stack a command acts on: the one that is named, or the local cloud's, and never another one than was meant."""
+"""Selection of the stack that a command acts on: the named one, or the local cloud, and never a different one."""
 
 import json
 import os
@@ -38,7 +38,7 @@ TEMPLATE = {
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An account of which only AWS_REGION says in which region its stacks are."""
+    """An account whose region is set by AWS_REGION only."""
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_REGION", REGION)
     with mock_aws():
@@ -56,7 +56,7 @@ def deploy(algorithm: str = "HS256") -> None:
 
 @pytest.fixture
 def local(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A local cloud that runs."""
+    """A local cloud that is running."""
     stack = {"apiUrl": LOCAL_URL, "internalApiKey": "local-key"}
     monkeypatch.setattr(LocalCloud, "stack", lambda _: stack)
 
@@ -67,7 +67,7 @@ def target(monkeypatch: pytest.MonkeyPatch, **environment: str) -> client.Target
     return client.target()
 
 
-def test_a_stack_that_signs_its_own_tokens_gets_an_admins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_sign_an_admin_token_for_a_stack_with_its_own_signing_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     deploy()
     where = target(monkeypatch, STACK=NAME)
     claims: Any = jwt.decode(
@@ -80,19 +80,19 @@ def test_a_stack_that_signs_its_own_tokens_gets_an_admins(monkeypatch: pytest.Mo
     assert (where.url, claims["role"], claims["exp"] - claims["iat"]) == (URL, "admin", 3600)
 
 
-def test_credentials_that_are_given_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_credentials_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     deploy("RS256")
     assert target(monkeypatch, STACK=NAME, API_KEY="key").credentials == {"x-api-key": "key"}
     assert target(monkeypatch, TEST_AUTH_TOKEN="token").credentials == {"authorization": "Bearer token"}
 
 
-def test_a_token_of_an_identity_provider_has_to_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_with_an_identity_provider_needs_given_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     deploy("RS256")
     with pytest.raises(Failure, match=r"(?s)RS256 tokens.*TEST_AUTH_TOKEN.*API_KEY"):
         target(monkeypatch, STACK=NAME)
 
 
-def test_who_may_not_read_the_signing_secret_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_access_to_the_signing_secret_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     deploy()
     vault = boto3.client("secretsmanager", region_name=REGION)
     vault.delete_secret(SecretId="jwt", ForceDeleteWithoutRecovery=True)
@@ -101,12 +101,12 @@ def test_who_may_not_read_the_signing_secret_is_told_what_to_set(monkeypatch: py
 
 
 @pytest.mark.parametrize("url", [URL, f"{URL}/"])
-def test_a_url_that_agrees_with_the_stack_is_fine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_url_that_matches_the_stack_is_accepted(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     deploy()
     assert target(monkeypatch, STACK=NAME, API_URL=url).url == URL
 
 
-def test_a_url_of_another_stack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_of_another_stack_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     deploy()
     with pytest.raises(Failure, match=r"API_URL is https://dev.example.com, but the API of usage-billing-prod is"):
         target(monkeypatch, STACK=NAME, API_URL="https://dev.example.com")
@@ -114,7 +114,7 @@ def test_a_url_of_another_stack_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         DeployedStack.named(NAME)
 
 
-def test_a_stack_is_looked_for_where_aws_region_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_is_looked_up_in_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:
     deploy()
     assert DeployedStack.named(NAME).outputs["ApiUrl"] == URL
     monkeypatch.setenv("AWS_REGION", "us-west-2")
@@ -125,22 +125,20 @@ def test_a_stack_is_looked_for_where_aws_region_says(monkeypatch: pytest.MonkeyP
         DeployedStack.named(NAME)
 
 
-def test_a_url_needs_credentials(monkeypatch: pytest.MonkeyPatch, local: None) -> None:
+def test_a_url_alone_needs_credentials(monkeypatch: pytest.MonkeyPatch, local: None) -> None:
     with pytest.raises(Failure, match=r"set TEST_AUTH_TOKEN .* API_KEY"):
         target(monkeypatch, API_URL=URL)
     assert target(monkeypatch, API_KEY="key") == client.Target(URL, {"x-api-key": "key"})
 
 
-def test_without_a_name_it_is_the_local_cloud(monkeypatch: pytest.MonkeyPatch, local: None) -> None:
+def test_without_a_stack_name_the_target_is_the_local_cloud(monkeypatch: pytest.MonkeyPatch, local: None) -> None:
     assert target(monkeypatch) == client.Target(LOCAL_URL, {"x-api-key": "local-key"})
     assert target(monkeypatch, API_URL=LOCAL_URL).url == LOCAL_URL
     with pytest.raises(Failure, match="the API of the local cloud is"):
         target(monkeypatch, API_URL="http://127.0.0.1:20002/elsewhere")
 
 
-def test_what_needs_the_stack_does_not_take_the_local_one_for_a_url_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, local: None
-) -> None:
+def test_a_url_elsewhere_is_never_combined_with_the_local_stack(monkeypatch: pytest.MonkeyPatch, local: None) -> None:
     monkeypatch.setenv("API_URL", URL)
     with pytest.raises(Failure, match="set STACK to its name"):
         DeployedStack.named(None)
@@ -159,7 +157,7 @@ def test_what_needs_the_stack_does_not_take_the_local_one_for_a_url_elsewhere(
     ],
     ids=" ".join,
 )
-def test_what_acts_on_the_local_cloud_alone_refuses_another(command: list[str], variable: dict[str, str]) -> None:
+def test_commands_for_the_local_cloud_refuse_to_act_on_another(command: list[str], variable: dict[str, str]) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=ROOT,
@@ -174,7 +172,7 @@ def test_what_acts_on_the_local_cloud_alone_refuses_another(command: list[str], 
     assert f"{name}={value}" in ran.stderr
 
 
-def test_an_empty_name_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACK", "")
     monkeypatch.setenv("API_URL", "")
     refuse_other_stacks()
