@@ -18,7 +18,7 @@ app = Api()
 @app.get("/api/usage/user/<user_id>", allow=ANYONE)
 def get_user_usage(user_id: PathIdentifier, limit: PageSize = 25, cursor: Cursor = None) -> UserUsage:
     app.caller.require_user(user_id)
-    after = cursors.behind(cursor)
+    after = cursors.start_after(cursor)
     subscriptions = subscription_store.subscriptions_of(user_id, after, limit + 1)
     page, now = subscriptions[:limit], clock.now()
     return UserUsage(

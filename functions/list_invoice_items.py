@@ -16,7 +16,7 @@ def list_invoice_items(
     invoice_id: PathInvoiceId, usage_type: QueriedUsageType = None, limit: PageSize = 100, cursor: Cursor = None
 ) -> ItemsOfInvoice:
     invoice = app.caller.reach(lambda: invoice_store.invoice(invoice_id))
-    after = cursors.behind(cursor, invoice_id, usage_type or "")
+    after = cursors.start_after(cursor, invoice_id, usage_type or "")
     found = invoice_store.items(invoice, usage_type, after, limit + 1)
     page = found[:limit]
     return ItemsOfInvoice(

@@ -17,7 +17,7 @@ def list_invoices(
     subscription_id: QueriedSubscription, limit: PageSize = 12, cursor: Cursor = None
 ) -> InvoicesOfSubscription:
     app.caller.reach(lambda: subscription_store.subscription(subscription_id))
-    before = cursors.behind(cursor)
+    before = cursors.start_after(cursor)
     found = invoice_store.invoices(subscription_id, before, limit + 1)
     page = found[:limit]
     return InvoicesOfSubscription(

@@ -14,7 +14,7 @@ app = Api()
 @app.get("/api/usage/quotas/<plan_id>", allow=ANYONE)
 def list_quotas(plan_id: PathIdentifier, limit: PageSize = 100, cursor: Cursor = None) -> Quotas:
     app.caller.require_that(lambda: subscription_store.has_subscription_on(app.caller.sub, plan_id))
-    after = cursors.behind(cursor)
+    after = cursors.start_after(cursor)
     found = quota_store.quotas(plan_id, after, limit + 1)
     page = found[:limit]
     return Quotas(
