@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from usage_billing.kernel.instants import iso, utc
-from usage_billing.kernel.numbers import ZERO, as_text, plain
+from usage_billing.kernel.numbers import ZERO, as_text, canonical
 
 INTEGER_DIGITS = 12
 DECIMAL_PLACES = 9
@@ -53,7 +53,7 @@ def _decimal(value: object) -> Decimal:
         raise ValueError("has too many digits")
     if number and number.adjusted() < -DECIMAL_PLACES:
         raise ValueError(f"must have at most {DECIMAL_PLACES} digits after the point")
-    number = plain(number) if number else ZERO
+    number = canonical(number) if number else ZERO
     if number.as_tuple().exponent < -DECIMAL_PLACES:  # type: ignore[operator]
         raise ValueError(f"must have at most {DECIMAL_PLACES} digits after the point")
     return number
