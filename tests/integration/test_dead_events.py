@@ -122,7 +122,7 @@ def test_a_conflict_that_died_names_the_fields(ready: Api) -> None:
     ready.record("a", 3)
     die(event("a", 4))
     [found] = listed(ready, code="event_id_conflict")
-    assert found["detail"].endswith("What differs: quantity.")
+    assert found["detail"].endswith("Fields that differ: quantity.")
 
 
 def test_a_count_is_never_missed_by_a_writer_that_was_cut_off(

@@ -144,7 +144,7 @@ _RECORD = {
     "metadata": {"assessmentId": "a-1001"},
 }
 
-_CONFLICT = "The event id assessment-7f3a names another event of this subscription. What differs: quantity."
+_CONFLICT = "Another event of this subscription already has the event id assessment-7f3a. Fields that differ: quantity."
 
 _DEAD = {
     "id": "WyJzdWItNDU2IiwiYXNzZXNzbWVudC03ZjNhIGQ2ODlkODdjNzY0YzRmNzMiXQ",
@@ -202,7 +202,7 @@ DETAILS = {
     "unsupported_media_type": "Send the body as application/json.",
     "validation_error": "quantity: must be greater than 0",
     "too_many_usage_types": "The subscription sub-456 has 200 usage types in this period; report would be one more.",
-    "internal_error": "Something failed on our side.",
+    "internal_error": "An internal error occurred on our side.",
     "ledger_busy": "Too many concurrent writes for usage type assessment of this subscription.",
     "database_unavailable": "The database did not answer; send the same request again.",
     "queue_unavailable": "The queue did not take the event; send the same request again.",
