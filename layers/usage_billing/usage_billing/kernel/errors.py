@@ -1,4 +1,4 @@
-"""Errors in billing terms, each with a stable, machine-readable `code`. `web.problems.STATUS` gives the HTTP statuses."""
+"""Errors in billing terms, each with a stable, machine-readable `code`. `web.problems.STATUS` has the HTTP status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
