@@ -18,7 +18,7 @@ from tests.api import INTERNAL, Api, bearer, token
 from tests.cloud import API_KEY, AUDIENCE, ISSUER, JWT_SECRET
 from tests.template import ROOT
 from usage_billing.access import credentials
-from usage_billing.platform import memory, renewal, vault
+from usage_billing.platform import caches, renewal, vault
 
 NOW = int(time.time())
 PATH = "/api/usage/user/user-1"
@@ -273,7 +273,7 @@ def test_a_malformed_key_lets_nobody_in_and_stops_no_other(
 ) -> None:
     for keys in ([entry, cloud.api_key("good", "good-key")], [cloud.api_key("good", "good-key"), entry]):
         boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=json.dumps({"keys": keys}))
-        memory.forget()
+        caches.clear_all()
         assert api.get(PATH, headers={"x-api-key": "good-key"}).status == 200
         assert api.get(PATH, headers={"x-api-key": "bad-key"}).status == 401
         [record] = [record for record in caplog.records if record.getMessage() == "API key ignored"]

@@ -7,7 +7,7 @@ import pytest
 from tests.api import Answer, Api, bearer
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import consume, received
-from usage_billing.platform import memory
+from usage_billing.platform import caches
 from usage_billing.usage import hot_ledgers
 
 OWNER = bearer("user-1")
@@ -19,7 +19,7 @@ ASYNC_OWNER = OWNER | ASYNC
 def open_(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """The same as `ready`, in a deployment whose customers may record."""
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
-    memory.forget()
+    caches.clear_all()
     return ready
 
 

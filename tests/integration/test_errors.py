@@ -17,7 +17,7 @@ from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.plans import store as quota_store
-from usage_billing.platform import memory, retries, tables
+from usage_billing.platform import caches, retries, tables
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import intake, usage_types
 from usage_billing.usage import store as ledger_store
@@ -51,7 +51,7 @@ def queue_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setattr(ledger_store, "append", lose)
     monkeypatch.setattr(retries.time, "sleep", lambda _: None)
     monkeypatch.setenv("USAGE_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/none")
-    memory.forget()
+    caches.clear_all()
     return api.record()
 
 
@@ -68,7 +68,7 @@ def database_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
 
 def identity_provider_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setenv("API_KEYS_SECRET_ID", SECRET)
-    memory.forget()
+    caches.clear_all()
     return api.get("/api/subscriptions/sub-1")
 
 

@@ -14,7 +14,7 @@ from tests.integration.conftest import Metrics
 from tests.integration.test_batch import event, send
 from tests.integration.test_queue import ASYNC, consume, received
 from usage_billing.billing import store as settlement_store
-from usage_billing.platform import memory
+from usage_billing.platform import caches
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import intake, rejections
 from usage_billing.usage import store as ledger_store
@@ -44,7 +44,7 @@ def _logs(caplog: pytest.LogCaptureFixture) -> None:
 def open_(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """The same as `ready`, in a deployment whose customers may record."""
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
-    memory.forget()
+    caches.clear_all()
     return ready
 
 

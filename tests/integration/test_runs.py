@@ -17,7 +17,7 @@ from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import RunSegment
 from usage_billing.kernel import shards
 from usage_billing.kernel.errors import QueueUnavailable
-from usage_billing.platform import memory
+from usage_billing.platform import caches
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Head, LedgerKey
 
@@ -133,7 +133,7 @@ def test_a_queue_that_takes_nothing_is_an_error_and_what_was_settled_stays(
     many: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BILLING_QUEUE_URL", os.environ["BILLING_QUEUE_URL"] + "-missing")
-    memory.forget()
+    caches.clear_all()
     with pytest.raises(QueueUnavailable):
         run_billing.handler(SCHEDULED, Context(seconds=0))
     assert len(list(unsettled(check()))) == LEDGERS - 2

@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 
 from usage_billing.kernel.errors import CredentialsExpired, CredentialsInvalid, IdentityProviderUnavailable
+from usage_billing.platform.caches import cached
 from usage_billing.platform.config import settings
-from usage_billing.platform.memory import cached
 from usage_billing.platform.renewal import Renewed
 from usage_billing.platform.vault import SecretUnavailable, vault
 

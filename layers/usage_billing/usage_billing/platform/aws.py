@@ -8,8 +8,8 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
+from usage_billing.platform.caches import cached
 from usage_billing.platform.config import CLIENT
-from usage_billing.platform.memory import cached
 
 
 def client(service: str, differing: Config | None = None) -> Any:

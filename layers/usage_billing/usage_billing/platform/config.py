@@ -7,7 +7,7 @@ from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_snake
 
-from usage_billing.platform.memory import cached
+from usage_billing.platform.caches import cached
 
 CLIENT = Config(
     connect_timeout=1,

@@ -7,9 +7,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform import aws
+from usage_billing.platform.caches import cached
 from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.log_events import LogEvent
-from usage_billing.platform.memory import cached
 from usage_billing.platform.observability import logger
 
 MAX_MESSAGES = 10

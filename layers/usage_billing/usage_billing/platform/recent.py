@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from usage_billing.platform.memory import remembered
+from usage_billing.platform.caches import register_cache
 
 RECENT_SECONDS = 60.0
 
@@ -17,7 +17,7 @@ class Recent(Generic[KeyT, ValueT]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._read: dict[KeyT, tuple[float, ValueT]] = remembered({})
+        self._read: dict[KeyT, tuple[float, ValueT]] = register_cache({})
 
     def get(self, key: KeyT, load: Callable[[], ValueT]) -> ValueT:
         """What is remembered, else what `load` returns; if it raises, nothing is remembered."""

@@ -16,8 +16,8 @@ from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjec
 from pynamodb.models import Model
 
 from usage_billing.platform import aws
+from usage_billing.platform.caches import cached, on_clear
 from usage_billing.platform.config import settings
-from usage_billing.platform.memory import cached, on_forget
 
 _making = RLock()
 
@@ -373,7 +373,7 @@ def connection() -> Connection:
     return UsageTable._get_connection().connection
 
 
-@on_forget
+@on_clear
 def disconnect() -> None:
     """Forget the tables' names and connections, so that the next call takes them from the settings again."""
     for table in ALL:

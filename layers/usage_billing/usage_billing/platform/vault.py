@@ -7,7 +7,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from usage_billing.platform import aws
-from usage_billing.platform.memory import cached
+from usage_billing.platform.caches import cached
 from usage_billing.platform.renewal import Renewed
 
 CACHE_SECONDS = 300.0
