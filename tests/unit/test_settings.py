@@ -28,5 +28,5 @@ def test_an_error_names_missing_and_invalid_settings(monkeypatch: pytest.MonkeyP
     caches.clear_all()
     monkeypatch.delenv("USAGE_TABLE")
     monkeypatch.setenv("JWT_ALGORITHM", "none")
-    with pytest.raises(RuntimeError, match=r"^missing or wrong in the environment: USAGE_TABLE, JWT_ALGORITHM$"):
+    with pytest.raises(RuntimeError, match=r"^missing or invalid environment variables: USAGE_TABLE, JWT_ALGORITHM$"):
         settings()
