@@ -205,7 +205,7 @@ DETAILS = {
     "internal_error": "An internal error occurred on our side.",
     "ledger_busy": "Too many concurrent writes for usage type assessment of this subscription.",
     "database_unavailable": "The database did not answer; send the same request again.",
-    "queue_unavailable": "The queue did not take the event; send the same request again.",
+    "queue_unavailable": "The queue did not accept the event; send the same request again.",
     "identity_provider_unavailable": "The token cannot be checked right now.",
 }
 """What a problem may say, by its code."""
