@@ -185,7 +185,7 @@ def test_credentials_that_may_too_little_are_told_what_is_missing(api: Api, invo
         "This endpoint requires the scope record; your credentials have the scope read.": {
             "x-api-key": SCOPED_KEYS["read"]
         },
-        "Usage is recorded by services here; users may read it.": bearer("user-1"),
+        "Users may read usage, but not record it.": bearer("user-1"),
     }
     for detail, headers in told.items():
         answer = api.record("new", headers=headers)

@@ -181,7 +181,7 @@ _RUN = {
 DETAILS = {
     "not_json": "The body is not valid JSON: expecting value, line 1, column 14.",
     "credentials_missing": "Send a token as 'Authorization: Bearer ...' or an API key as 'x-api-key: ...'.",
-    "credentials_invalid": "This x-api-key is not known.",
+    "credentials_invalid": "The API key is not valid.",
     "credentials_expired": "The token has expired; get a new one.",
     "forbidden": "You do not have access to this resource, or it does not exist.",
     "subscription_not_owned": "The subscription sub-456 does not belong to the user user-789.",
