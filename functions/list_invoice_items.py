@@ -5,7 +5,7 @@ from usage_billing.invoices import store as invoice_store
 from usage_billing.invoices.api import ItemOfInvoice, ItemsOfInvoice
 from usage_billing.kernel import cursors
 from usage_billing.kernel.errors import InvoiceNotFound
-from usage_billing.web.parameters import Cursor, PageSize, PathInvoiceId, QueriedUsageType
+from usage_billing.web.parameters import Cursor, PageSize, PathInvoiceId, UsageTypeFilter
 from usage_billing.web.resolver import Api
 
 app = Api()
@@ -13,7 +13,7 @@ app = Api()
 
 @app.get("/api/invoices/<invoice_id>/items", allow=ANY_ROLE, raises=[InvoiceNotFound])
 def list_invoice_items(
-    invoice_id: PathInvoiceId, usage_type: QueriedUsageType = None, limit: PageSize = 100, cursor: Cursor = None
+    invoice_id: PathInvoiceId, usage_type: UsageTypeFilter = None, limit: PageSize = 100, cursor: Cursor = None
 ) -> ItemsOfInvoice:
     invoice = app.caller.load_if_allowed(lambda: invoice_store.invoice(invoice_id))
     after = cursors.start_after(cursor, invoice_id, usage_type or "")

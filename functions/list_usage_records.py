@@ -6,7 +6,7 @@ from usage_billing.platform import clock
 from usage_billing.statements.api import UsageRecord, UsageRecords
 from usage_billing.statements.records import records
 from usage_billing.subscriptions import store as subscription_store
-from usage_billing.web.parameters import Cursor, Day, PageSize, PathIdentifier, QueriedUsageType
+from usage_billing.web.parameters import Cursor, Day, PageSize, PathIdentifier, UsageTypeFilter
 from usage_billing.web.resolver import Api
 
 app = Api()
@@ -16,7 +16,7 @@ app = Api()
 def list_usage_records(
     subscription_id: PathIdentifier,
     period: Day = None,
-    usage_type: QueriedUsageType = None,
+    usage_type: UsageTypeFilter = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> UsageRecords:
