@@ -198,7 +198,7 @@ DETAILS = {
     "plan_currency_mismatch": "The plan business is in USD, because its quota for report is.",
     "invoice_not_draft": "The invoice sub-456-20261101T000000Z is final and takes no more items.",
     "invoice_currency_mismatch": "The invoice sub-456-20261101T000000Z is in USD, the charge for assessment in EUR.",
-    "body_too_large": "The body has more than 16384 bytes.",
+    "body_too_large": "The body is larger than 16384 bytes.",
     "unsupported_media_type": "Send the body as application/json.",
     "validation_error": "quantity: must be greater than 0",
     "too_many_usage_types": "The subscription sub-456 has 200 usage types in this period; report would be one more.",

@@ -30,7 +30,7 @@ from usage_billing.kernel.exact_json import dumps
 from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.observability import logger, observed
 from usage_billing.web.bodies import JSON, MAX_BYTES, json_body
-from usage_billing.web.field_errors import field_names, invalid, unknown_parameters
+from usage_billing.web.field_errors import field_names, unknown_parameters, validation_failed
 from usage_billing.web.problems import problem_response
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -178,7 +178,7 @@ class _Gate(OpenAPIRequestValidationMiddleware):
             return super().handler(app, next_middleware)
         except RequestValidationError as error:
             known = [name for body in dependant.body_params for name in field_names(body.type_)]
-            raise invalid(error.errors(), known) from None
+            raise validation_failed(error.errors(), known) from None
 
     def _refuse_unknown_parameters(self, app: Api, known: set[str]) -> None:
         unknown = sorted(set(app.current_event.query_string_parameters) - known)
