@@ -17,7 +17,7 @@ from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.plans import store as quota_store
-from usage_billing.platform import caches, retries, tables
+from usage_billing.platform import caches, dynamodb, retries
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import intake, usage_types
 from usage_billing.usage import store as ledger_store
@@ -39,7 +39,7 @@ def dynamodb_answers(status: int, code: str) -> None:
     def answer(request: Any, **_: object) -> AWSResponse:
         return AWSResponse(request.url, status, {"content-type": "application/x-amz-json-1.0"}, Raw())
 
-    tables.client().meta.events.register_first("before-send.dynamodb", answer)
+    dynamodb.client().meta.events.register_first("before-send.dynamodb", answer)
 
 
 def queue_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:

@@ -4,8 +4,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException, TransactWriteError
 
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError
+from usage_billing.platform.dynamodb import error_code
 from usage_billing.platform.observability import DATABASE_FAILURES, INTERNAL_ERRORS, count
-from usage_billing.platform.tables import error_code
 
 _INVALID_REQUEST = {"ValidationException", "SerializationException", "ValidationError"}
 
