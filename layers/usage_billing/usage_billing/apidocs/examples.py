@@ -1,4 +1,4 @@
-"""Examples for the API's description: one story, from a plan to an invoice. Tests hold them against the schemas."""
+"""Examples for the API reference: one story, from a plan to an invoice. Tests check them against the schemas."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ IDS = {
     "eventId": "assessment-7f3a",
     "runId": "9b1c2f0e5d",
 }
-"""By the name of a field or a parameter."""
+"""Example ids by the name of a field or a parameter."""
 
 PARAMETERS: dict[str, str | int] = {
     **IDS,
@@ -24,7 +24,7 @@ PARAMETERS: dict[str, str | int] = {
     "Prefer": "respond-async",
 }
 
-# Without `occurredAt` or `reportedAt`, so that it can be sent as it is at any time: an event may be a year old.
+# Without `occurredAt` and `reportedAt`, so that a reader can send it at any time: an event may be a year old.
 _EVENT = {
     "eventId": "assessment-7f3a",
     "userId": "user-123",
@@ -194,9 +194,11 @@ DETAILS = {
     "run_not_found": "There is no billing run 9b1c2f0e5d.",
     "event_id_conflict": _CONFLICT,
     "subscription_inactive": "The subscription sub-456 is paused.",
-    "subscription_user_fixed": "A subscription keeps its user; cancel it and create one for the other user.",
-    "plan_currency_mismatch": "The plan business is in USD, because its quota for report is.",
-    "invoice_not_draft": "The invoice sub-456-20261101T000000Z is final and takes no more items.",
+    "subscription_user_fixed": (
+        "The user of a subscription cannot be changed. Cancel it, and create another one for the other user."
+    ),
+    "plan_currency_mismatch": "The plan business has the currency USD, which cannot be changed.",
+    "invoice_not_draft": "The invoice sub-456-20261101T000000Z is final and accepts no more items.",
     "invoice_currency_mismatch": "The invoice sub-456-20261101T000000Z is in USD, the charge for assessment in EUR.",
     "body_too_large": "The body is larger than 16384 bytes.",
     "unsupported_media_type": "Send the body as application/json.",
@@ -208,7 +210,7 @@ DETAILS = {
     "queue_unavailable": "The queue did not accept the event; send the same request again.",
     "identity_provider_unavailable": "The token cannot be checked right now.",
 }
-"""What a problem may say, by its code."""
+"""An example of the `detail` of each error, by its code."""
 
 BODIES: dict[str, dict[str, Any]] = {
     "Index": {"name": NAME, "version": VERSION, "docs": "docs", "openapi": "openapi.json"},
@@ -268,4 +270,4 @@ BODIES: dict[str, dict[str, Any]] = {
     "ItemsOfInvoice": {"items": [_ITEM]},
     "InvoicesOfSubscription": {"invoices": [_INVOICE]},
 }
-"""By the name of the model that a request or an answer is."""
+"""Examples of requests and responses, by the name of their model."""

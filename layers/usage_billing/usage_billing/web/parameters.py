@@ -56,7 +56,9 @@ def _respond_async(text: str | None) -> bool:
     return "respond-async" in names
 
 
-IdempotencyKey = Annotated[EventId | None, Header(alias="Idempotency-Key")]
+IdempotencyKey = Annotated[
+    EventId | None, Header(alias="Idempotency-Key", description="an alternative to `eventId` in the body")
+]
 
 PrefersAsync = Annotated[
     bool,
