@@ -117,7 +117,7 @@ def _added_to_invoice(head: Head, item: InvoiceItem) -> dict[str, Any]:
 
 def _refusal(item: InvoiceItem, current: InvoiceTable) -> InvoiceNotDraft | InvoiceCurrencyMismatch:
     if current.status != DRAFT:
-        return InvoiceNotDraft(f"The invoice {item.invoice_id} is {current.status} and takes no more items.")
+        return InvoiceNotDraft(f"The invoice {item.invoice_id} is {current.status} and accepts no more items.")
     return InvoiceCurrencyMismatch(
         f"The invoice {item.invoice_id} is in {current.currency}, the charge for {item.usage_type} in {item.currency}."
     )

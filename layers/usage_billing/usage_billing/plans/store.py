@@ -73,11 +73,13 @@ def save_quota(new: Quota) -> None:
         except TransactWriteError as error:
             if stored := old_item(cancellation_reasons(error)[1]):
                 currency = UsageQuotaTable.from_raw_data(stored).currency
-                raise PlanCurrencyMismatch(f"The plan {new.plan_id} is in {currency} and keeps it.") from None
+                raise PlanCurrencyMismatch(
+                    f"The plan {new.plan_id} has the currency {currency}, which cannot be changed."
+                ) from None
         else:
             recent.clear()
             return
-    raise DatabaseUnavailable("Others keep changing this plan; send the same request again.")
+    raise DatabaseUnavailable("Too many concurrent changes to this plan; send the same request again.")
 
 
 def _quota(row: UsageQuotaTable) -> Quota:
