@@ -53,7 +53,7 @@ PUBLIC: Final = Public.PUBLIC
 """Everybody may call the route. Its requests have no caller, and their credentials are ignored."""
 
 Allowed = frozenset[Role] | Literal[Public.PUBLIC]
-"""Who may call a route."""
+"""The callers that a route admits."""
 
 
 class Owned(Protocol):

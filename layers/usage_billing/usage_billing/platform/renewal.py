@@ -8,11 +8,11 @@ from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger
 
 STALE_SECONDS = 900.0
-"""How long a value that could not be renewed is still used. An outage of the service that provides secrets or keys does
-not stop callers for this long, and a revoked secret or key is accepted at most this much longer."""
+"""The time for which a value that could not be renewed is still used. An outage of the service that provides secrets or
+keys does not stop callers for this long, and a revoked secret or key is accepted at most this much longer."""
 
 PAUSE_SECONDS = 15.0
-"""How long after a failed renewal no other one is attempted, so that not every caller waits for it to fail."""
+"""The pause after a failed renewal before the next attempt, so that not every caller waits for it to fail."""
 
 ValueT = TypeVar("ValueT")
 
