@@ -139,7 +139,7 @@ def _metrics() -> int:
     from usage_billing.web.problems import STATUS  # noqa: PLC0415
 
     # Rejected events have at most one more metric per code.
-    return len(observability.ALARMING | observability.INFORMATION) + len(STATUS)
+    return len(observability.ALARM_METRICS | observability.DASHBOARD_METRICS) + len(STATUS)
 
 
 def _usd(amount: Decimal) -> float:

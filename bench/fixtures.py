@@ -46,15 +46,15 @@ def account(endpoint: str) -> Environment:
 
 
 def use_account(environment: Mapping[str, str]) -> None:
-    """Switch this process to an account, and forget everything remembered from the previous one."""
+    """Switch this process to an account, and clear its caches."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= environment
     boto3.DEFAULT_SESSION = None
     # Imported late, because Powertools reads the environment when it is imported.
-    from usage_billing.platform import memory  # noqa: PLC0415
+    from usage_billing.platform import caches  # noqa: PLC0415
 
-    memory.forget()
+    caches.clear_all()
 
 
 def subscribe(*names: str) -> None:

@@ -60,7 +60,7 @@ class Units:
 @contextmanager
 def counted() -> Iterator[Units]:
     """Count the requests that this process makes to DynamoDB through the product's client inside the block."""
-    from usage_billing.platform.tables import client  # noqa: PLC0415 - after fixtures.use_account
+    from usage_billing.platform.dynamodb import client  # noqa: PLC0415 - after fixtures.use_account
 
     units, events = Units(), client().meta.events
     events.register("provide-client-params.dynamodb", units._asked)

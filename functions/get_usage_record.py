@@ -2,7 +2,7 @@
 
 from urllib.parse import unquote
 
-from usage_billing.access.callers import ANYONE, OPERATORS
+from usage_billing.access.callers import ANY_ROLE, OPERATORS
 from usage_billing.kernel.errors import EventNotFound, SubscriptionNotFound
 from usage_billing.statements.api import RecordedEvent, UnrecordedEvent
 from usage_billing.statements.records import record
@@ -16,13 +16,15 @@ app = Api()
 
 @app.get(
     "/api/usage/subscription/<subscription_id>/records/<event_id>",
-    allow=ANYONE,
+    allow=ANY_ROLE,
     raises=[SubscriptionNotFound, EventNotFound],
 )
 def get_usage_record(subscription_id: PathIdentifier, event_id: PathEventId) -> RecordedEvent | UnrecordedEvent:
     is_operator = app.caller.role in OPERATORS
     # Operators may look up events of a missing subscription, since that is a reason why events are dead.
-    owner = None if is_operator else app.caller.reach(lambda: subscription_store.subscription(subscription_id)).user_id
+    owner = None
+    if not is_operator:
+        owner = app.caller.load_if_allowed(lambda: subscription_store.subscription(subscription_id)).user_id
     # API Gateway cuts the path at a decoded `?`, so callers encode such an id twice.
     for name in dict.fromkeys([event_id, unquote(event_id)]):
         if recorded := record(subscription_id, name):

@@ -1,6 +1,6 @@
 """GET /api/usage/user/{userId}: usage of a user in the current periods, by subscription and usage type."""
 
-from usage_billing.access.callers import ANYONE
+from usage_billing.access.callers import ANY_ROLE
 from usage_billing.kernel import cursors
 from usage_billing.platform import clock
 from usage_billing.statements import usage
@@ -15,10 +15,10 @@ USAGE_TYPES = 20
 app = Api()
 
 
-@app.get("/api/usage/user/<user_id>", allow=ANYONE)
+@app.get("/api/usage/user/<user_id>", allow=ANY_ROLE)
 def get_user_usage(user_id: PathIdentifier, limit: PageSize = 25, cursor: Cursor = None) -> UserUsage:
     app.caller.require_user(user_id)
-    after = cursors.behind(cursor)
+    after = cursors.start_after(cursor)
     subscriptions = subscription_store.subscriptions_of(user_id, after, limit + 1)
     page, now = subscriptions[:limit], clock.now()
     return UserUsage(

@@ -15,7 +15,7 @@ app = Api()
 @app.get("/api/billing/runs", allow=OPERATORS)
 def list_billing_runs(limit: PageSize = 10, cursor: Cursor = None) -> BillingRuns:
     now, deadline = clock.now(), Deadline.of(app.lambda_context).less(LIST_RESERVE)
-    before = cursors.behind(cursor)
+    before = cursors.start_after(cursor)
     places = report_store.newest(before, limit + 1)
     runs: list[BillingRunSummary] = []
     last = None

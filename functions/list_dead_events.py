@@ -4,7 +4,7 @@ from usage_billing.access.callers import ADMINS
 from usage_billing.usage.dead_events.api import DeadUsageEvent, DeadUsageEvents
 from usage_billing.usage.dead_events.model import Position, Selection
 from usage_billing.usage.dead_events.store import page
-from usage_billing.web.parameters import Cursor, NarrowingSubscription, PageSize, QueriedCode, QueriedEventId
+from usage_billing.web.parameters import CodeFilter, Cursor, EventIdFilter, PageSize, SubscriptionFilter
 from usage_billing.web.resolver import Api
 
 app = Api()
@@ -12,9 +12,9 @@ app = Api()
 
 @app.get("/api/usage/dead-events", allow=ADMINS)
 def list_dead_events(
-    code: QueriedCode = None,
-    subscription_id: NarrowingSubscription = None,
-    event_id: QueriedEventId = None,
+    code: CodeFilter = None,
+    subscription_id: SubscriptionFilter = None,
+    event_id: EventIdFilter = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> DeadUsageEvents:

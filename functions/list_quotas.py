@@ -1,6 +1,6 @@
 """GET /api/usage/quotas/{planId}: the quotas of a plan."""
 
-from usage_billing.access.callers import ANYONE
+from usage_billing.access.callers import ANY_ROLE
 from usage_billing.kernel import cursors
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.api import Quota, Quotas
@@ -11,10 +11,10 @@ from usage_billing.web.resolver import Api
 app = Api()
 
 
-@app.get("/api/usage/quotas/<plan_id>", allow=ANYONE)
+@app.get("/api/usage/quotas/<plan_id>", allow=ANY_ROLE)
 def list_quotas(plan_id: PathIdentifier, limit: PageSize = 100, cursor: Cursor = None) -> Quotas:
-    app.caller.require_that(lambda: subscription_store.has_subscription_on(app.caller.sub, plan_id))
-    after = cursors.behind(cursor)
+    app.caller.require_owner(lambda: subscription_store.has_subscription_on(app.caller.sub, plan_id))
+    after = cursors.start_after(cursor)
     found = quota_store.quotas(plan_id, after, limit + 1)
     page = found[:limit]
     return Quotas(

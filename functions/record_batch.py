@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from usage_billing.access.callers import ANYONE, Scope
+from usage_billing.access.callers import ANY_ROLE, Scope
 from usage_billing.platform import clock
 from usage_billing.platform.deadline import Deadline
 from usage_billing.usage import batches
@@ -16,7 +16,7 @@ app = Api()
 
 @app.post(
     "/api/usage/batch",
-    allow=ANYONE,
+    allow=ANY_ROLE,
     scope=Scope.RECORD,
     max_bytes=MAX_BATCH_BYTES,
     on_refusal=note_request,

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from usage_billing.access.callers import ANYONE, Scope
+from usage_billing.access.callers import ANY_ROLE, Scope
 from usage_billing.kernel.errors import (
     BillingError,
     EventIdConflict,
@@ -26,7 +26,7 @@ app = Api()
 
 @app.post(
     "/api/usage/record",
-    allow=ANYONE,
+    allow=ANY_ROLE,
     scope=Scope.RECORD,
     on_refusal=note_request,
     raises=[

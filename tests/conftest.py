@@ -30,11 +30,11 @@ settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)
-def empty_memory() -> None:
-    """Clear everything that earlier tests made this process remember."""
-    from usage_billing.platform import memory
+def empty_caches() -> None:
+    """Clear everything that earlier tests left in this process's caches."""
+    from usage_billing.platform import caches
 
-    memory.forget()
+    caches.clear_all()
 
 
 class GroupedScheduling(LoadScopeScheduling):

@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from usage_billing.platform import queues, tables
+from usage_billing.platform import dynamodb, queues
 
 When = Literal["before", "after"]
 Parameters = dict[str, Any]
@@ -124,7 +124,7 @@ def watched() -> Iterator[Calls]:
 def hooked(before: Callable[..., None], after: Callable[..., None]) -> Iterator[None]:
     """Call `before` and `after` around every call to DynamoDB and SQS."""
     emitters = [
-        (client.meta.events, service) for client, service in ((tables.client(), "dynamodb"), (queues.client(), "sqs"))
+        (client.meta.events, service) for client, service in ((dynamodb.client(), "dynamodb"), (queues.client(), "sqs"))
     ]
     for events, service in emitters:
         events.register_first(f"before-call.{service}", before)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from usage_billing.platform.tables import client
+from usage_billing.platform.dynamodb import client
 
 READS = {"GetItem", "Query", "BatchGetItem", "Scan"}
 

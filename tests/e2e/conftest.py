@@ -16,7 +16,7 @@ import pytest
 from scripts.local_cloud import LocalCloud
 from tests import cloud
 from tests.builders import quota_body
-from usage_billing.platform import memory
+from usage_billing.platform import caches
 
 _accounts = itertools.count(200_000_000_000)
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def collected() -> Iterator[None]:
     """No client of these tests is left for the tests of other folders, where an unclosed connection is an error."""
     yield
-    memory.forget()
+    caches.clear_all()
     boto3.DEFAULT_SESSION = None
     gc.collect()
 
@@ -105,6 +105,6 @@ def account(local_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in cloud.create(**where).items():
         monkeypatch.setenv(name, value)
     boto3.DEFAULT_SESSION = None
-    memory.forget()
+    caches.clear_all()
     assert os.environ["USAGE_TABLE"]
     return number

@@ -36,10 +36,10 @@ def filter_failure(
     if type(failure).__name__ != "RejectedPositiveData" or response.status_code != 422:
         return True
     errors = {(error["field"], error["message"]) for error in response.json()["errors"]}
-    too_precise = "must have at most 9 digits after the point"
+    too_precise = "must have at most 9 digits after the decimal point"
     return not errors <= {
         ("quantity", too_precise),
         ("monthlyLimit", too_precise),
         ("unitPrice", too_precise),
-        ("unitName", "must consist of printable characters"),
+        ("unitName", "must contain only printable characters"),
     }

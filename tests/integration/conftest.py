@@ -18,7 +18,7 @@ from tests.clocks import At
 from tests.metrics import Metrics
 from tests.runs import LEDGERS
 from usage_billing.billing import runner
-from usage_billing.platform import clock, memory, observability, retries
+from usage_billing.platform import caches, clock, observability, retries
 from usage_billing.usage import recording
 from usage_billing.usage.dead_events import dead_lettering
 
@@ -71,7 +71,7 @@ def ready(api: Api) -> Api:
 def open_api(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """The same as `ready`, in a deployment whose customers may record their own usage."""
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
-    memory.forget()
+    caches.clear_all()
     return ready
 
 

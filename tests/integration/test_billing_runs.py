@@ -16,7 +16,7 @@ from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import RunSegment
 from usage_billing.kernel import shards
 from usage_billing.kernel.errors import QueueUnavailable
-from usage_billing.platform import memory
+from usage_billing.platform import caches
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Head, LedgerKey
 
@@ -96,7 +96,7 @@ def test_if_segments_cannot_be_enqueued_the_run_fails_and_settled_ledgers_stay_s
     many_ledgers: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BILLING_QUEUE_URL", os.environ["BILLING_QUEUE_URL"] + "-missing")
-    memory.forget()
+    caches.clear_all()
     with pytest.raises(QueueUnavailable):
         run_billing.handler(SCHEDULED, Context(seconds=0))
     assert len(list(unsettled(check()))) == LEDGERS - 2

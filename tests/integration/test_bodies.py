@@ -70,7 +70,7 @@ def test_a_body_that_is_not_json_is_400(ready: Api, raw: str | bytes) -> None:
         ('{"a": %s}' % ("1" * 5000), "The body is not valid JSON: a number has more than 4300 digits."),
         ('{"a": 1e5000}', "The body is not valid JSON: a number has more than 4300 digits."),
         ("[" * 16_000, "The body is nested too deeply."),
-        ("\ufeff{}", "The body begins with a byte order mark; send it without one."),
+        ("\ufeff{}", "The body starts with a byte order mark; send it without one."),
     ],
 )
 def test_invalid_json_is_explained_with_its_position(ready: Api, raw: str, detail: str) -> None:

@@ -90,7 +90,7 @@ def test_the_detail_of_a_conflict_names_the_fields(ready: Api) -> None:
     ready.record("a", 3)
     dead_letter(event_body("a", 4))
     [found] = list_dead_events(ready, code="event_id_conflict")
-    assert found["detail"].endswith("What differs: quantity.")
+    assert found["detail"].endswith("Fields that differ: quantity.")
 
 
 def test_a_dead_event_is_counted_even_if_its_writer_was_killed(

@@ -19,7 +19,7 @@ from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.plans import store as quota_store
-from usage_billing.platform import memory, tables
+from usage_billing.platform import caches, dynamodb
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import intake, usage_types
 from usage_billing.usage import store as ledger_store
@@ -43,7 +43,7 @@ def make_dynamodb_fail(status: int, code: str) -> None:
         headers["content-type"] = "application/x-amz-json-1.0"
         return AWSResponse(request.url, status, headers, Raw())
 
-    tables.client().meta.events.register_first("before-send.dynamodb", answer)
+    dynamodb.client().meta.events.register_first("before-send.dynamodb", answer)
 
 
 def queue_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
@@ -55,7 +55,7 @@ def queue_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setattr(ledger_store, "append", lose)
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setenv("USAGE_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/none")
-    memory.forget()
+    caches.clear_all()
     return api.record()
 
 
@@ -72,7 +72,7 @@ def database_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
 
 def identity_provider_unavailable(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setenv("API_KEYS_SECRET_ID", SECRET)
-    memory.forget()
+    caches.clear_all()
     return api.get("/api/subscriptions/sub-1")
 
 

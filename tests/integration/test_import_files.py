@@ -126,7 +126,7 @@ def test_every_invalid_field_of_a_subscription_file_is_reported(api: Api, tmp_pa
         "  entry 1, userId: is required",
         "  entry 2, billingAnchorDay: must be a whole number",
         "  entry 3, billingAnchorDay: must be at most 31",
-        "  entry 4, planId: must be text",
+        "  entry 4, planId: must be a string",
         "  entry 4, status: must be active, paused or canceled",
         f"  entry 5, subscriptionId: {IDENTIFIER_RULE}",
     ]

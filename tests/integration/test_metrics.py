@@ -142,8 +142,8 @@ NAMES = {value for name, value in vars(observability).items() if name.isupper() 
 
 def test_every_metric_is_declared_as_alarming_or_informational() -> None:
     assert NAMES, "there are metrics"
-    assert NAMES == observability.ALARMING | observability.INFORMATION
-    assert not observability.ALARMING & observability.INFORMATION
+    assert NAMES == observability.ALARM_METRICS | observability.DASHBOARD_METRICS
+    assert not observability.ALARM_METRICS & observability.DASHBOARD_METRICS
 
 
 def test_every_alarming_metric_has_an_alarm_and_no_other_has_one() -> None:
@@ -153,7 +153,7 @@ def test_every_alarming_metric_has_an_alarm_and_no_other_has_one() -> None:
         if each["Type"] == "AWS::CloudWatch::Alarm"
     ]
     own = [alarm for alarm in alarms if alarm["Namespace"] == "UsageBilling"]
-    assert {alarm["MetricName"] for alarm in own} == observability.ALARMING
+    assert {alarm["MetricName"] for alarm in own} == observability.ALARM_METRICS
     for alarm in own:
         # With another dimension the alarm would cover a single code or currency only.
         assert alarm["Dimensions"] == [{"Name": "service", "Value": {"Ref": "ServiceName"}}]

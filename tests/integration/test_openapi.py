@@ -228,7 +228,7 @@ def test_every_example_belongs_to_a_model(document: dict[str, Any]) -> None:
 
 
 def test_two_models_with_the_same_name_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = openapi._part
+    real = openapi._schema_of
 
     def part(app: Api) -> dict[str, Any]:
         made: dict[str, Any] = json.loads(json.dumps(real(app)))
@@ -236,7 +236,7 @@ def test_two_models_with_the_same_name_are_an_error(monkeypatch: pytest.MonkeyPa
             made["components"]["schemas"][name]["description"] = str(id(app))
         return made
 
-    monkeypatch.setattr(openapi, "_part", part)
+    monkeypatch.setattr(openapi, "_schema_of", part)
     openapi.document.cache_clear()
     try:
         with pytest.raises(ValueError, match="two models are called"):
@@ -338,8 +338,9 @@ def test_the_page_shows_every_operation_model_and_error(document: dict[str, Any]
     for _, path, operation in operations(document):
         assert f'<section id="{operation["operationId"]}">' in page
         assert f">{path}<" in page
-    for name in document["components"]["schemas"]:
+    for name, schema in document["components"]["schemas"].items():
         assert f'<section id="model-{name}">' in page
+        assert all(f"<code>{value}</code>" in page for value in schema.get("enum", [])), name
     for code in document["components"]["examples"]:
         assert f"<code>{code}</code></td>" in page
     links = set(re.findall(r'href="#([^"]+)"', page))

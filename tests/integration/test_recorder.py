@@ -13,7 +13,7 @@ from tests.api import Api, bearer
 from tests.clocks import At
 from tests.cloud import API_KEY
 from tests.queue import consume, take_messages
-from usage_billing.platform import memory
+from usage_billing.platform import caches
 from usage_billing.usage import hot_ledgers
 from usage_recorder import NotAcknowledged, Pauses, UsageRecorder, UsageRejected
 
@@ -154,7 +154,7 @@ def test_a_customers_event_for_an_unknown_subscription_is_parked_without_an_auto
 ) -> None:
     """The service does not tell customers whether a subscription exists, so there is nothing to wait for."""
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
-    memory.forget()
+    caches.clear_all()
     recorder = make(token=bearer("user-1")["authorization"].removeprefix("Bearer "))
     with pytest.raises(UsageRejected, match="403 forbidden"):
         recorder.record_now("user-1", "sub-9", "assessment", 1)
@@ -164,7 +164,7 @@ def test_a_customers_event_for_an_unknown_subscription_is_parked_without_an_auto
 
 def test_a_customers_event_is_recorded_under_a_prefixed_id(make: MakeRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
-    memory.forget()
+    caches.clear_all()
     recorder = make(token=bearer("user-1")["authorization"].removeprefix("Bearer "))
     assert [run_job(recorder) for _ in range(2)] == ["recorded", "replayed"]
     [ledger] = ledgers.check()

@@ -140,7 +140,7 @@ def test_a_different_event_with_the_same_id_is_a_conflict(
     answer = ready.record("e1", **(event | change))
     assert (answer.status, answer.code) == (409, "event_id_conflict")
     assert [error["field"] for error in answer.json["errors"]] == list(change)
-    assert answer.json["detail"].endswith(f"What differs: {', '.join(change)}.")
+    assert answer.json["detail"].endswith(f"Fields that differ: {', '.join(change)}.")
     assert (rows("USAGE_TABLE"), rows("USAGE_SUMMARY_TABLE")) == before, "nothing was written"
 
 
@@ -148,7 +148,7 @@ def test_a_conflict_names_fields_but_not_values(ready: Api) -> None:
     ready.record("e1", 60, occurredAt="2026-11-20T11:00:00Z", metadata={"secret": "recorded"})
     answer = ready.record("e1", 61, occurredAt="2026-11-20T12:00:00Z", metadata={"secret": "reported"})
     assert answer.json["errors"] == [
-        {"field": name, "code": "differs", "message": "differs from the recorded event's"}
+        {"field": name, "code": "differs", "message": "differs from the recorded event"}
         for name in ("quantity", "occurredAt", "metadata")
     ]
     for value in ("60", "61", "2026-11", "secret", "recorded'", "reported"):

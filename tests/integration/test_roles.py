@@ -188,7 +188,7 @@ def test_a_403_says_which_scope_is_missing(api: Api, invoice: str) -> None:
         "This endpoint requires the scope record; your credentials have the scope read.": {
             "x-api-key": SCOPED_KEYS["read"]
         },
-        "Usage is recorded by services here; users may read it.": bearer("user-1"),
+        "Users may read usage, but not record it.": bearer("user-1"),
     }
     for detail, headers in expected.items():
         answer = api.record("new", headers=headers)

@@ -14,7 +14,7 @@ from tests.clocks import pass_time
 from tests.cloud import API_KEY
 from tests.logs import log_records
 from usage_billing.access import credentials
-from usage_billing.platform import memory, renewal, vault
+from usage_billing.platform import caches, renewal, vault
 
 PATH = "/api/usage/user/user-1"
 
@@ -112,7 +112,7 @@ def test_a_malformed_key_is_ignored_and_the_others_work(
 ) -> None:
     for keys in ([entry, cloud.api_key("good", "good-key")], [cloud.api_key("good", "good-key"), entry]):
         boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=json.dumps({"keys": keys}))
-        memory.forget()
+        caches.clear_all()
         assert api.get(PATH, headers={"x-api-key": "good-key"}).status == 200
         assert api.get(PATH, headers={"x-api-key": "bad-key"}).status == 401
         [record] = log_records(caplog, "API key ignored")

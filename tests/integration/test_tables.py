@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from usage_billing.platform.tables import Table, UsageInvoiceItemTable, UsageTable
+from usage_billing.platform.dynamodb import Table
+from usage_billing.platform.tables import UsageInvoiceItemTable, UsageTable
 
 ENTRY = {
     "subscription_id": "sub-1",

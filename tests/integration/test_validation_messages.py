@@ -13,7 +13,7 @@ from usage_billing.apidocs import openapi
 from usage_billing.kernel.errors import FieldError
 from usage_billing.kernel.identifiers import EVENT_ID_CHARACTERS
 from usage_billing.usage.api import ReportedUsage
-from usage_billing.web.field_errors import MAX_QUOTED, PATTERNS, UNCLEAR, field_error, field_names
+from usage_billing.web.field_errors import FALLBACK_MESSAGE, MAX_QUOTED, PATTERNS, field_error, field_names
 
 PYDANTIC_PHRASES = ("input should", "string should", "list should", "after validation", "extra inputs", "not permitted",
              "should match", "pattern", "field required", "valid string", "valid dictionary", "value error", "tuple",
@@ -65,7 +65,7 @@ def check_explanations(errors: list[dict[str, str]]) -> None:
     for error in errors:
         message = error["message"]
         assert not [phrase for phrase in PYDANTIC_PHRASES if phrase.lower() in message.lower()], error
-        assert message not in ("", UNCLEAR), error
+        assert message not in ("", FALLBACK_MESSAGE), error
         assert len(message) <= MAX_QUOTED
         assert re.match(r"(must|is|and) ", message), error
         assert error["code"] in FieldError.__annotations__["code"].__args__

@@ -42,9 +42,11 @@ def test_when_all_are_retried_memory_discards_the_oldest() -> None:
 def test_memory_is_polled_when_a_pause_ends() -> None:
     buffer = MemoryBuffer(10)
     add_events(buffer, "a", "b")
-    assert buffer.poll_seconds is None
+    assert [buffer.poll_seconds] == [None]
     first, second = buffer.take(2, 1000, FOREVER)
     buffer.park([as_parked(first)])
-    assert buffer.poll_seconds is None
+    assert [buffer.poll_seconds] == [None]
     buffer.park([as_parked(second, time.time() + 0.1)])
-    assert 0 < (buffer.poll_seconds or 0) <= 0.1
+    pause = buffer.poll_seconds
+    assert pause is not None
+    assert pause <= 0.1

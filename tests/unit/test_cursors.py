@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.kernel.cursors import behind, decode, encode
+from usage_billing.kernel.cursors import decode, encode, start_after
 from usage_billing.kernel.errors import FieldError, ValidationFailed
 
 INVALID = FieldError("cursor", "invalid", "must be the nextCursor of the previous page")
@@ -74,8 +74,8 @@ def test_a_position_may_be_zero() -> None:
 
 @pytest.mark.parametrize("scope", [(), ("sub-1",), ("sub-1", "report")], ids=len)
 def test_a_list_continues_after_the_position_of_its_cursor(scope: tuple[str, ...]) -> None:
-    assert behind(encode(*scope, "e1"), *scope) == "e1"
-    assert behind(None, *scope) is None
+    assert start_after(encode(*scope, "e1"), *scope) == "e1"
+    assert start_after(None, *scope) is None
 
 
 @pytest.mark.parametrize(
@@ -90,5 +90,5 @@ def test_a_list_continues_after_the_position_of_its_cursor(scope: tuple[str, ...
 )
 def test_a_list_refuses_the_cursor_of_another_list(cursor: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
-        behind(cursor, "sub-1")
+        start_after(cursor, "sub-1")
     assert refused.value.fields == (INVALID,)

@@ -23,10 +23,10 @@ from usage_billing.kernel.errors import BillingError, FieldError
         pytest.param(
             errors.EventIdConflict,
             ["e1", ["userId", "quantity"]],
-            "The event id e1 names another event of this subscription. What differs: userId, quantity.",
+            "Another event of this subscription already has the event id e1. Fields that differ: userId, quantity.",
             id="event id conflict",
         ),
-        pytest.param(errors.InternalError, [], "Something failed on our side.", id="internal error"),
+        pytest.param(errors.InternalError, [], "An internal error occurred on our side.", id="internal error"),
     ],
 )
 def test_an_error_has_a_message_for_the_caller(kind: type[BillingError], given: list[Any], message: str) -> None:
@@ -45,12 +45,12 @@ def test_method_not_allowed_names_the_allowed_methods() -> None:
 
 def test_a_conflict_has_a_field_error_for_each_field_that_differs() -> None:
     assert errors.EventIdConflict("e1", ["userId", "quantity"]).fields == [
-        FieldError("userId", "differs", "differs from the recorded event's"),
-        FieldError("quantity", "differs", "differs from the recorded event's"),
+        FieldError("userId", "differs", "differs from the recorded event"),
+        FieldError("quantity", "differs", "differs from the recorded event"),
     ]
 
 
 def test_the_codes_are_those_of_all_errors_at_any_depth() -> None:
     named = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, BillingError)]
-    assert errors.codes() == {each.code for each in named if hasattr(each, "code")}
-    assert {"validation_error", "credentials_missing", "internal_error"} <= errors.codes()
+    assert errors.error_codes() == {each.code for each in named if hasattr(each, "code")}
+    assert {"validation_error", "credentials_missing", "internal_error"} <= errors.error_codes()

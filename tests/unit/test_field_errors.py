@@ -8,14 +8,14 @@ from pydantic import BaseModel, Field, ValidationError
 from usage_billing.kernel.errors import FieldError
 from usage_billing.kernel.fields import Strict
 from usage_billing.web.field_errors import (
+    FALLBACK_MESSAGE,
     MESSAGES,
     PATTERNS,
-    UNCLEAR,
     field_error,
     field_names,
-    invalid,
-    legible,
+    safe_excerpt,
     unknown_parameters,
+    validation_failed,
 )
 
 
@@ -38,18 +38,18 @@ def message(kind: str, **limits: Any) -> str:
         pytest.param("string_too_short", {"min_length": 1}, "must not be empty", id="an empty text"),
         pytest.param("too_long", {"max_length": 1, "min_length": 1}, "must have at most 1 items", id="not empty"),
         pytest.param("less_than_equal", {"le": 31}, "must be at most 31", id="an upper limit"),
-        pytest.param("too_long", {}, UNCLEAR, id="a limit without its value"),
-        pytest.param("no_such_type", {}, UNCLEAR, id="an unknown error type"),
+        pytest.param("too_long", {}, FALLBACK_MESSAGE, id="a limit without its value"),
+        pytest.param("no_such_type", {}, FALLBACK_MESSAGE, id="an unknown error type"),
         pytest.param(
             "value_error", {"error": ValueError("must be even")}, "must be even", id="an error of a validator"
         ),
-        pytest.param("value_error", {"error": ""}, UNCLEAR, id="an error of a validator without a message"),
-        pytest.param("value_error", {}, UNCLEAR, id="a validator error without the error"),
+        pytest.param("value_error", {"error": ""}, FALLBACK_MESSAGE, id="an error of a validator without a message"),
+        pytest.param("value_error", {}, FALLBACK_MESSAGE, id="a validator error without the error"),
         pytest.param("enum", {"expected": "'a', 'b' or 'c'"}, "must be a, b or c", id="one of several values"),
         pytest.param("literal_error", {"expected": "'a'"}, "must be a", id="one value"),
-        pytest.param("enum", {}, UNCLEAR, id="values that are not listed"),
-        pytest.param("string_pattern_mismatch", {"pattern": "^x$"}, UNCLEAR, id="a pattern without a message"),
-        pytest.param("string_pattern_mismatch", {}, UNCLEAR, id="a pattern mismatch without the pattern"),
+        pytest.param("enum", {}, FALLBACK_MESSAGE, id="values that are not listed"),
+        pytest.param("string_pattern_mismatch", {"pattern": "^x$"}, FALLBACK_MESSAGE, id="a pattern without a message"),
+        pytest.param("string_pattern_mismatch", {}, FALLBACK_MESSAGE, id="a pattern mismatch without the pattern"),
     ],
 )
 def test_an_error_of_pydantic_gets_a_message_of_the_api(kind: str, limits: dict[str, Any], expected: str) -> None:
@@ -60,10 +60,10 @@ def test_an_error_of_pydantic_gets_a_message_of_the_api(kind: str, limits: dict[
     ("kind", "expected"),
     [
         pytest.param("bool_type", "must be true or false", id="a message without limits"),
-        pytest.param("value_error", UNCLEAR, id="an error of a validator"),
-        pytest.param("string_pattern_mismatch", UNCLEAR, id="a pattern"),
-        pytest.param("enum", UNCLEAR, id="one of several values"),
-        pytest.param("too_short", UNCLEAR, id="a limit"),
+        pytest.param("value_error", FALLBACK_MESSAGE, id="an error of a validator"),
+        pytest.param("string_pattern_mismatch", FALLBACK_MESSAGE, id="a pattern"),
+        pytest.param("enum", FALLBACK_MESSAGE, id="one of several values"),
+        pytest.param("too_short", FALLBACK_MESSAGE, id="a limit"),
     ],
 )
 def test_an_error_without_a_context_gets_a_message_too(kind: str, expected: str) -> None:
@@ -124,7 +124,7 @@ def test_an_unknown_field_comes_with_a_suggestion(name: str, meant: str | None) 
 def test_there_is_no_suggestion_without_known_fields() -> None:
     error = FieldError("userid", "unknown", "is not a field of this request")
     assert field_error(pydantic_error("extra_forbidden", "body", "userid")) == error
-    assert invalid([pydantic_error("extra_forbidden", "body", "userid")]).fields == (error,)
+    assert validation_failed([pydantic_error("extra_forbidden", "body", "userid")]).fields == (error,)
 
 
 def test_all_unknown_parameters_are_reported_in_one_error() -> None:
@@ -146,19 +146,22 @@ def test_all_unknown_parameters_are_reported_in_one_error() -> None:
 def test_the_first_errors_are_reported_and_the_others_counted(count: int, last: str | None) -> None:
     first = [FieldError(f"a.{n}", "missing", "is required") for n in range(min(count, 20))]
     more = [FieldError("a.0", "more", last)] if last else []
-    assert invalid([pydantic_error("missing", "body", "a", n) for n in range(count)]).fields == (*first, *more)
+    failed = validation_failed([pydantic_error("missing", "body", "a", n) for n in range(count)])
+    assert failed.fields == (*first, *more)
 
 
 def test_a_known_field_can_be_suggested_more_than_once() -> None:
     known = (name for name in ["userId"])
-    failed = invalid([pydantic_error("extra_forbidden", "body", name) for name in ("user_id", "userID")], known)
+    failed = validation_failed(
+        [pydantic_error("extra_forbidden", "body", name) for name in ("user_id", "userID")], known
+    )
     assert [each.message[-7:] for each in failed.fields] == ["userId?", "userId?"]
 
 
 def test_quoted_text_is_truncated_and_ascii() -> None:
-    assert legible("a" * 200) == "a" * 200
-    assert legible("a" * 200 + "b") == "a" * 200
-    assert legible("ü\n\ud800") == "\\xfc\n\\ud800"
+    assert safe_excerpt("a" * 200) == "a" * 200
+    assert safe_excerpt("a" * 200 + "b") == "a" * 200
+    assert safe_excerpt("ü\n\ud800") == "\\xfc\n\\ud800"
     assert message("value_error", error="ü" * 201) == "\\xfc" * 200
 
 
@@ -189,7 +192,7 @@ def test_the_errors_of_a_model_get_messages_of_the_api() -> None:
     with pytest.raises(ValidationError) as refused:
         Order.model_validate({"userid": 1, "n": "many"})
     errors = [{**each, "loc": ("body", *each["loc"])} for each in refused.value.errors()]
-    failed = invalid(errors, field_names(Order))
+    failed = validation_failed(errors, field_names(Order))
     assert failed.message == (
         "userId: is required; n: must be a whole number; userid: is not a field of this request; did you mean userId?"
     )

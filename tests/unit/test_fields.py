@@ -45,30 +45,36 @@ def test_a_quantity_is_accepted_exactly(value: object, text: str) -> None:
         pytest.param(Decimal("0E+999999999"), "must be greater than 0", id="zero with a huge exponent"),
         pytest.param(-1, "must be greater than 0", id="negative"),
         pytest.param(Decimal("-0.5"), "must be greater than 0", id="a negative fraction"),
-        pytest.param(1_000_000_000_000, "must have at most 12 digits before the point", id="thirteen digits"),
+        pytest.param(1_000_000_000_000, "must have at most 12 digits before the decimal point", id="thirteen digits"),
         pytest.param(
-            Decimal("1e12"), "must have at most 12 digits before the point", id="thirteen digits through an exponent"
+            Decimal("1e12"),
+            "must have at most 12 digits before the decimal point",
+            id="thirteen digits through an exponent",
         ),
         pytest.param(
             Decimal("1e999999999"),
-            "must have at most 12 digits before the point",
+            "must have at most 12 digits before the decimal point",
             id="an exponent that would exhaust the memory",
         ),
         pytest.param(
             Decimal("-1e999999999"),
-            "must have at most 12 digits before the point",
+            "must have at most 12 digits before the decimal point",
             id="the same exponent, negative number",
         ),
         pytest.param(
-            Decimal("1e-999999999"), "must have at most 9 digits after the point", id="a huge negative exponent"
+            Decimal("1e-999999999"), "must have at most 9 digits after the decimal point", id="a huge negative exponent"
         ),
-        pytest.param(Decimal("0.0000000001"), "must have at most 9 digits after the point", id="ten decimal places"),
         pytest.param(
-            Decimal("1.0000000001"), "must have at most 9 digits after the point", id="ten decimal places after a one"
+            Decimal("0.0000000001"), "must have at most 9 digits after the decimal point", id="ten decimal places"
+        ),
+        pytest.param(
+            Decimal("1.0000000001"),
+            "must have at most 9 digits after the decimal point",
+            id="ten decimal places after a one",
         ),
         pytest.param(Decimal("0." + "1" * 5000), "has too many digits", id="5000 decimal places"),
         pytest.param(Decimal("1." + "0" * 42), "has too many digits", id="43 digits, all but one of them zeros"),
-        pytest.param(10**4000, "must have at most 12 digits before the point", id="4001 digits"),
+        pytest.param(10**4000, "must have at most 12 digits before the decimal point", id="4001 digits"),
         pytest.param(Decimal("NaN"), "must be a finite number", id="NaN"),
         pytest.param(Decimal("sNaN"), "must be a finite number", id="a signaling NaN"),
         pytest.param(Decimal("-Infinity"), "must be a finite number", id="infinity"),
@@ -108,8 +114,8 @@ def test_an_invalid_unit_price_is_refused(value: object) -> None:
         pytest.param("ten", 'must be a decimal number such as "10.00"', id="a word"),
         pytest.param("1" * 33, 'must be a decimal number such as "10.00"', id="33 digits"),
         pytest.param("1." + "1" * 33, 'must be a decimal number such as "10.00"', id="33 decimal places"),
-        pytest.param("1" * 13, "must have at most 12 digits before the point", id="13 digits"),
-        pytest.param("0.0000000001", "must have at most 9 digits after the point", id="ten decimal places"),
+        pytest.param("1" * 13, "must have at most 12 digits before the decimal point", id="13 digits"),
+        pytest.param("0.0000000001", "must have at most 9 digits after the decimal point", id="ten decimal places"),
         pytest.param("-1", "must not be negative", id="negative"),
         pytest.param(None, "must be a JSON number", id="null"),
     ],
@@ -137,7 +143,7 @@ def test_printable_text_has_at_most_128_characters() -> None:
 
 
 def test_refused_text_has_a_reason() -> None:
-    assert refusal(PRINTABLE_TEXT, "a\tb") == "must consist of printable characters"
+    assert refusal(PRINTABLE_TEXT, "a\tb") == "must contain only printable characters"
 
 
 def test_printable_text_may_be_in_any_language() -> None:
@@ -167,7 +173,7 @@ def test_a_validation_error_of_a_strict_value_does_not_reveal_the_input() -> Non
 AMOUNT = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["10.00"]}
 
 
-PLACES = "at most 9 digits after the point"
+PLACES = "at most 9 digits after the decimal point"
 
 
 @pytest.mark.parametrize(

@@ -34,5 +34,5 @@ def test_an_invalid_event_id_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize("prefix", ["customer:", "reversal:", "rating:", "closing:"])
 def test_an_event_id_with_a_reserved_prefix_is_refused(prefix: str) -> None:
-    assert refusal(EVENT_ID, prefix + "1") == f"must not begin with {prefix}, which is reserved"
+    assert refusal(EVENT_ID, prefix + "1") == f"must not start with the reserved prefix {prefix}"
     assert EVENT_ID.validate_python("x" + prefix) == "x" + prefix

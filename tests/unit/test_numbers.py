@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usage_billing.kernel import numbers as kernel_numbers
-from usage_billing.kernel.numbers import add, as_text, multiply, plain, subtract
+from usage_billing.kernel.numbers import add, as_text, canonical, multiply, subtract
 
 EXACT_NUMBERS = st.decimals("-999999999999", "999999999999", places=9)
 
@@ -35,14 +35,14 @@ def test_exact_arithmetic_has_a_hundred_digits() -> None:
 
 @given(EXACT_NUMBERS | st.integers(-(10**12), 10**12).map(Decimal) | st.sampled_from([Decimal("1E+5"), Decimal("-0")]))
 def test_plain_is_the_same_number_without_trailing_zeros_or_exponent(number: Decimal) -> None:
-    text = as_text(plain(number))
-    assert Decimal(text) == plain(number) == number
+    text = as_text(canonical(number))
+    assert Decimal(text) == canonical(number) == number
     assert "E" not in text
     assert not ("." in text and text.endswith("0"))
-    exponent = plain(number).as_tuple().exponent
+    exponent = canonical(number).as_tuple().exponent
     assert isinstance(exponent, int)
     assert exponent <= 0
 
 
 def test_plain_has_as_many_digits_as_exact_arithmetic() -> None:
-    assert as_text(plain(Decimal("1E+99"))) == "1" + "0" * 99
+    assert as_text(canonical(Decimal("1E+99"))) == "1" + "0" * 99

@@ -61,5 +61,5 @@ def test_a_monthly_cycle_is_written_with_its_name() -> None:
 
 @pytest.mark.parametrize("registry", [PRICE_MODELS, CYCLES], ids=["price models", "cycles"])
 def test_a_kind_that_nobody_knows_says_so(registry: Registry[PriceModel]) -> None:
-    with pytest.raises(ValueError, match="no kind is called 'barter'"):
+    with pytest.raises(ValueError, match="unknown kind 'barter'"):
         registry.loads('{"kind":"barter"}')

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.builders import make_quota
-from usage_billing.kernel.money import in_minor_units
+from usage_billing.kernel.money import with_minor_digits
 from usage_billing.kernel.numbers import as_text
 from usage_billing.plans.api import Quota, QuotaTerms
 from usage_billing.pricing.terms import Terms
@@ -26,7 +26,7 @@ from usage_billing.pricing.unit import UnitPriced
     ],
 )
 def test_a_price_is_shown_with_at_least_its_minor_unit_and_never_rounded(price: str, currency: str, shown: str) -> None:
-    assert as_text(in_minor_units(Decimal(price), currency)) == shown
+    assert as_text(with_minor_digits(Decimal(price), currency)) == shown
     quota = Quota.of(make_quota(unit_price=price, currency=currency))
     assert quota.unit_price is not None
     assert as_text(quota.unit_price) == quota.model_dump()["unit_price"] == shown

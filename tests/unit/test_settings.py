@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.template import ROOT, variables
-from usage_billing.platform import memory
+from usage_billing.platform import caches
 from usage_billing.platform.config import Settings, settings
 
 
@@ -25,8 +25,8 @@ def test_an_error_names_missing_and_invalid_settings(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, "RS256")
     monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
     assert settings().jwt_issuer == "RS256"
-    memory.forget()
+    caches.clear_all()
     monkeypatch.delenv("USAGE_TABLE")
     monkeypatch.setenv("JWT_ALGORITHM", "none")
-    with pytest.raises(RuntimeError, match=r"^missing or wrong in the environment: USAGE_TABLE, JWT_ALGORITHM$"):
+    with pytest.raises(RuntimeError, match=r"^missing or invalid environment variables: USAGE_TABLE, JWT_ALGORITHM$"):
         settings()

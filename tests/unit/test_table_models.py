@@ -8,10 +8,11 @@ import pytest
 from tests.template import tables_template
 from usage_billing.platform import tables
 from usage_billing.platform.config import Settings
+from usage_billing.platform.dynamodb import Table
 
 
 @pytest.mark.parametrize("model", tables.ALL, ids=lambda model: model.__name__)
-def test_a_model_has_the_keys_and_indexes_of_its_table(model: type[tables.Table]) -> None:
+def test_a_model_has_the_keys_and_indexes_of_its_table(model: type[Table]) -> None:
     declared = tables_template()["Resources"][model.__name__]["Properties"]
     known = model._get_schema()
     assert by_kind(known["key_schema"]) == by_kind(declared["KeySchema"])

@@ -1,7 +1,6 @@
-"""Callers, and what they may do.
+"""Callers: their roles and scopes, and what they may do.
 
-Everything that is not allowed is refused. A user reaches only what is theirs, and learns nothing about what else
-exists.
+Whatever is not allowed is refused. A user has access to their own data only, and cannot find out what else exists.
 """
 
 from collections.abc import Callable
@@ -25,7 +24,7 @@ class Role(StrEnum):
 
 
 class Scope(StrEnum):
-    """What credentials are good for. Each scope includes those before it."""
+    """A restriction of credentials. Each scope includes those before it."""
 
     READ = "read"
     RECORD = "record"
@@ -36,8 +35,8 @@ class Scope(StrEnum):
         return ranked.index(other) <= ranked.index(self)
 
 
-ANYONE = frozenset(Role)
-"""Every caller with valid credentials; a user still reaches only what is theirs."""
+ANY_ROLE = frozenset(Role)
+"""Every caller with valid credentials. A user still has access to their own data only."""
 
 OPERATORS = frozenset({Role.ADMIN, Role.INTERNAL})
 
@@ -45,16 +44,16 @@ ADMINS = frozenset({Role.ADMIN})
 
 
 class Public(Enum):
-    """Not a set of roles, so that no empty or forgotten set can ever be taken for it."""
+    """The marker of a public route. It is not a set of roles, so an empty or missing set never makes a route public."""
 
     PUBLIC = "everybody, with credentials or without"
 
 
 PUBLIC: Final = Public.PUBLIC
-"""Everybody may call; there is no caller then, and credentials are not looked at."""
+"""Everybody may call the route. Its requests have no caller, and their credentials are ignored."""
 
 Allowed = frozenset[Role] | Literal[Public.PUBLIC]
-"""Who may call a route."""
+"""The callers that a route admits."""
 
 
 class Owned(Protocol):
@@ -67,71 +66,71 @@ OwnedT = TypeVar("OwnedT", bound=Owned)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`sub` is the user's id, or for an API key `key:` and the key's id."""
+    """The sender of a request. `sub` is the user's id, or for an API key `key:` and the key's id."""
 
     sub: str
     role: Role
     key_scope: Scope = Scope.OPERATE
-    """Of an API key; what its role may do is narrowed to it."""
+    """The scope of an API key, which restricts its role."""
 
     @property
     def is_customer(self) -> bool:
-        """Whether this is a user, who is billed for what is recorded, and not one of our services or operators."""
+        """True for a user, who pays for usage; False for our services and operators."""
         return self.role is Role.USER
 
     @property
     def scope(self) -> Scope:
-        """Customers read. They record only where the deployment says so: what they report is what they pay for."""
+        """The effective scope. Customers, who pay for usage, may record it only if the deployment allows it."""
         if self.is_customer:
             return Scope.RECORD if settings().customers_may_record else Scope.READ
         return self.key_scope
 
-    def event_id(self, claimed: str) -> str:
-        """The id under which an event is recorded that this caller calls `claimed`.
+    def event_id(self, sent: str) -> str:
+        """Return the id under which this caller's event `sent` is recorded.
 
-        Customers' ids have a prefix, so that no customer can take the id of an event that a service will report.
+        Customers' ids get a prefix, so that no customer can take the id of an event that a service will report.
         """
-        return f"{CUSTOMER_PREFIX}{claimed}" if self.is_customer else claimed
+        return f"{CUSTOMER_PREFIX}{sent}" if self.is_customer else sent
 
-    def reach(self, load: Callable[[], OwnedT]) -> OwnedT:
-        """What `load` finds, if the caller may see it.
+    def load_if_allowed(self, load: Callable[[], OwnedT]) -> OwnedT:
+        """Return what `load` returns, if the caller has access to it.
 
         Raises:
-            Forbidden: it is not theirs; for a user also when there is no such thing.
-            SubscriptionNotFound, InvoiceNotFound: there is no such thing, and the caller may know.
+            Forbidden: it belongs to another user, or the caller is a user and it does not exist.
+            SubscriptionNotFound, InvoiceNotFound: it does not exist, and the caller may know that.
         """
         if self.role in OPERATORS:
             return load()
         try:
             found = load()
         except (SubscriptionNotFound, InvoiceNotFound):
-            raise _not_yours() from None
+            raise _no_access() from None
         if found.user_id != self.sub:
-            raise _not_yours()
+            raise _no_access()
         return found
 
     def require_user(self, user_id: str) -> None:
-        """Raises Forbidden unless the caller is that user or may act for all."""
+        """Raise Forbidden unless the caller is that user, a service or an operator."""
         if self.role not in OPERATORS and self.sub != user_id:
-            raise _not_yours()
+            raise _no_access()
 
-    def require_that(self, theirs: Callable[[], bool]) -> None:
-        """Raises Forbidden for a user to whom it does not belong, according to `theirs`."""
-        if self.role not in OPERATORS and not theirs():
-            raise _not_yours()
+    def require_owner(self, is_owner: Callable[[], bool]) -> None:
+        """Raise Forbidden if the caller is a user and `is_owner` returns False."""
+        if self.role not in OPERATORS and not is_owner():
+            raise _no_access()
 
     def require_role(self, allowed: frozenset[Role]) -> None:
-        """Raises Forbidden unless the caller's role is among those allowed."""
+        """Raise Forbidden unless the caller's role is one of `allowed`."""
         if self.role not in allowed:
             raise Forbidden(f"This endpoint requires the role {' or '.join(sorted(allowed))}.")
 
     def require_scope(self, needed: Scope) -> None:
-        """Raises Forbidden unless the caller's credentials are good for `needed`."""
+        """Raise Forbidden unless the caller's scope includes `needed`."""
         if self.is_customer and not self.scope.includes(needed):
-            raise Forbidden("Usage is recorded by services here; users may read it.")
+            raise Forbidden("Users may read usage, but not record it.")
         if not self.scope.includes(needed):
             raise Forbidden(f"This endpoint requires the scope {needed}; your credentials have the scope {self.scope}.")
 
 
-def _not_yours() -> Forbidden:
+def _no_access() -> Forbidden:
     return Forbidden("You do not have access to this resource, or it does not exist.")

@@ -1,7 +1,7 @@
-"""Tokens (JWT): is this one ours, and what does it say.
+"""Verification of tokens (JWT).
 
-Imported with the first token that comes: PyJWT brings `cryptography` with it, a tenth of a cold start, and services
-call with keys.
+It is imported with the first token: PyJWT imports `cryptography`, which takes a tenth of a cold start, and services
+call with API keys.
 """
 
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 
 from usage_billing.kernel.errors import CredentialsExpired, CredentialsInvalid, IdentityProviderUnavailable
+from usage_billing.platform.caches import cached
 from usage_billing.platform.config import settings
-from usage_billing.platform.memory import cached
 from usage_billing.platform.renewal import Renewed
 from usage_billing.platform.vault import SecretUnavailable, vault
 
@@ -19,11 +19,11 @@ CLOCK_LEEWAY_SECONDS = 10
 
 
 def verified_claims(token: str) -> dict[str, Any]:
-    """What a valid token says.
+    """Return the claims of a valid token.
 
     Raises:
-        CredentialsInvalid, CredentialsExpired: it is not valid here, or no longer.
-        IdentityProviderUnavailable: what it is checked against could not be fetched.
+        CredentialsInvalid, CredentialsExpired: the token is not valid, or no longer.
+        IdentityProviderUnavailable: the key to check it with could not be fetched.
     """
     config = settings()
     try:
@@ -41,41 +41,41 @@ def verified_claims(token: str) -> dict[str, Any]:
     except (jwt.PyJWKClientConnectionError, SecretUnavailable) as error:
         raise IdentityProviderUnavailable("The token cannot be checked right now.") from error
     except (jwt.PyJWTError, ValueError):
-        # Not said which check failed: that would help only who makes tokens up. ValueError: not a token at all.
-        raise CredentialsInvalid("The token is not valid here.") from None
+        # Do not say which check failed: that would only help a forger. ValueError: this is not a token at all.
+        raise CredentialsInvalid("The token is not valid.") from None
     return claims
 
 
 def _verification_key(token: str) -> Any:
-    """What verifies this deployment's one algorithm. HS256 works without `cryptography`."""
+    """Return the key that verifies the token. The algorithm is this deployment's, never the token's choice."""
     config = settings()
     if config.jwt_algorithm == "HS256":
         return vault().get(config.jwt_secret_id, str)
     if jwt.get_unverified_header(token).get("alg") != config.jwt_algorithm:
-        raise jwt.InvalidAlgorithmError("another algorithm than this deployment's")
+        raise jwt.InvalidAlgorithmError("not the algorithm of this deployment")
     return key_set(config.jwt_jwks_url).get_signing_key_from_jwt(token).key
 
 
 class _KeySet(jwt.PyJWKClient):
-    """PyJWT's client. A provider that answers, but not with keys, is as good as out of reach."""
+    """PyJWT's client. A provider whose response is not a key set counts as unavailable."""
 
     def __init__(self, url: str) -> None:
-        # The key set is remembered as a whole. Single keys are not: PyJWT would trust a withdrawn one for ever.
+        # Cache the key set only as a whole: PyJWT would keep trusting single keys after they are withdrawn.
         super().__init__(url, cache_keys=False, lifespan=KEY_SET_CACHE_SECONDS, timeout=2)
-        self._kept: Renewed[jwt.PyJWKSet] = Renewed(KEY_SET_CACHE_SECONDS, jwt.PyJWKClientConnectionError)
+        self._key_set: Renewed[jwt.PyJWKSet] = Renewed(KEY_SET_CACHE_SECONDS, jwt.PyJWKClientConnectionError)
 
     def get_jwk_set(self, refresh: bool = False) -> jwt.PyJWKSet:
-        """The key set. `refresh` is asked for where a token names a key that is not in it: no old copy helps there."""
+        """Return the key set. With `refresh`, a token names a key that is not in it, so an old copy does not help."""
 
         def fetch() -> jwt.PyJWKSet:
             return super(_KeySet, self).get_jwk_set(refresh=True)
 
-        return self._kept.renew(fetch) if refresh else self._kept.get(fetch)
+        return self._key_set.renew(fetch) if refresh else self._key_set.get(fetch)
 
     def fetch_data(self) -> Any:
         try:
             return super().fetch_data()
-        except (jwt.PyJWTError, ValueError, OSError) as error:  # OSError: a connection that is reset while it is read
+        except (jwt.PyJWTError, ValueError, OSError) as error:  # OSError: the connection was reset
             raise jwt.PyJWKClientConnectionError(str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Examples for the API's description: one story, from a plan to an invoice. Tests hold them against the schemas."""
+"""Examples for the API reference: one story, from a plan to an invoice. Tests check them against the schemas."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ IDS = {
     "eventId": "assessment-7f3a",
     "runId": "9b1c2f0e5d",
 }
-"""By the name of a field or a parameter."""
+"""Example ids by the name of a field or a parameter."""
 
 PARAMETERS: dict[str, str | int] = {
     **IDS,
@@ -24,7 +24,7 @@ PARAMETERS: dict[str, str | int] = {
     "Prefer": "respond-async",
 }
 
-# Without `occurredAt` or `reportedAt`, so that it can be sent as it is at any time: an event may be a year old.
+# Without `occurredAt` and `reportedAt`, so that a reader can send it at any time: an event may be a year old.
 _EVENT = {
     "eventId": "assessment-7f3a",
     "userId": "user-123",
@@ -144,7 +144,7 @@ _RECORD = {
     "metadata": {"assessmentId": "a-1001"},
 }
 
-_CONFLICT = "The event id assessment-7f3a names another event of this subscription. What differs: quantity."
+_CONFLICT = "Another event of this subscription already has the event id assessment-7f3a. Fields that differ: quantity."
 
 _DEAD = {
     "id": "WyJzdWItNDU2IiwiYXNzZXNzbWVudC03ZjNhIGQ2ODlkODdjNzY0YzRmNzMiXQ",
@@ -181,7 +181,7 @@ _RUN = {
 DETAILS = {
     "not_json": "The body is not valid JSON: expecting value, line 1, column 14.",
     "credentials_missing": "Send a token as 'Authorization: Bearer ...' or an API key as 'x-api-key: ...'.",
-    "credentials_invalid": "This x-api-key is not known.",
+    "credentials_invalid": "The API key is not valid.",
     "credentials_expired": "The token has expired; get a new one.",
     "forbidden": "You do not have access to this resource, or it does not exist.",
     "subscription_not_owned": "The subscription sub-456 does not belong to the user user-789.",
@@ -194,21 +194,23 @@ DETAILS = {
     "run_not_found": "There is no billing run 9b1c2f0e5d.",
     "event_id_conflict": _CONFLICT,
     "subscription_inactive": "The subscription sub-456 is paused.",
-    "subscription_user_fixed": "A subscription keeps its user; cancel it and create one for the other user.",
-    "plan_currency_mismatch": "The plan business is in USD, because its quota for report is.",
-    "invoice_not_draft": "The invoice sub-456-20261101T000000Z is final and takes no more items.",
+    "subscription_user_fixed": (
+        "The user of a subscription cannot be changed. Cancel it, and create another one for the other user."
+    ),
+    "plan_currency_mismatch": "The plan business has the currency USD, which cannot be changed.",
+    "invoice_not_draft": "The invoice sub-456-20261101T000000Z is final and accepts no more items.",
     "invoice_currency_mismatch": "The invoice sub-456-20261101T000000Z is in USD, the charge for assessment in EUR.",
-    "body_too_large": "The body has more than 16384 bytes.",
+    "body_too_large": "The body is larger than 16384 bytes.",
     "unsupported_media_type": "Send the body as application/json.",
     "validation_error": "quantity: must be greater than 0",
     "too_many_usage_types": "The subscription sub-456 has 200 usage types in this period; report would be one more.",
-    "internal_error": "Something failed on our side.",
+    "internal_error": "An internal error occurred on our side.",
     "ledger_busy": "Too many concurrent writes for usage type assessment of this subscription.",
     "database_unavailable": "The database did not answer; send the same request again.",
-    "queue_unavailable": "The queue did not take the event; send the same request again.",
+    "queue_unavailable": "The queue did not accept the event; send the same request again.",
     "identity_provider_unavailable": "The token cannot be checked right now.",
 }
-"""What a problem may say, by its code."""
+"""An example of the `detail` of each error, by its code."""
 
 BODIES: dict[str, dict[str, Any]] = {
     "Index": {"name": NAME, "version": VERSION, "docs": "docs", "openapi": "openapi.json"},
@@ -268,4 +270,4 @@ BODIES: dict[str, dict[str, Any]] = {
     "ItemsOfInvoice": {"items": [_ITEM]},
     "InvoicesOfSubscription": {"invoices": [_INVOICE]},
 }
-"""By the name of the model that a request or an answer is."""
+"""Examples of requests and responses, by the name of their model."""

@@ -1,14 +1,14 @@
-"""The API's own description: one OpenAPI 3.1 document of all handlers, made from their types and contracts.
+"""The API reference: one OpenAPI 3.1 document of all handlers, generated from their types and contracts.
 
-Nothing about a route is typed a second time here: parameters, bodies and answers are its types, errors are its
-contract and `http.STATUS`, and its summary is the first line of its file.
+Nothing about a route is repeated here: parameters, bodies and responses come from its types, errors from its contract
+and `web.problems.STATUS`, and the summary from the first line of its file.
 """
 
 import importlib
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,29 +26,29 @@ from usage_billing.web.problems import PROBLEM_JSON, STATUS, Problem
 from usage_billing.web.resolver import Api, Contract
 
 DESCRIPTION = """
-Services report usage events; each is counted, once, in the ledger of its subscription, usage type and billing period,
-and held against the plan's quota. Billing charges overage.
+Services report usage events. Each event is counted once, in the ledger of its subscription, usage type and billing
+period, and compared with the plan's quota. Billing charges overage.
 
-Instants are ISO 8601 in UTC, periods are half-open. Money is text with a currency, quantities are exact JSON numbers.
-An unknown field or parameter in a request is an error; answers may gain fields. Every error is
-`application/problem+json` with a stable `code`; what API Gateway answers by itself is `application/json` with a
-`message`.
+Instants are ISO 8601 in UTC. Periods include their start and exclude their end. Money is text with a currency, and
+quantities are exact JSON numbers. An unknown field or parameter in a request is an error, but responses may gain
+fields. Every error is `application/problem+json` with a stable `code`, except those of API Gateway itself, which are
+`application/json` with a `message`.
 
-A request that got 429, 500 or 503, or no answer, can be sent again as it was: with the same `eventId` an event is
-counted once.
+After a 429, 500 or 503, or without a response, send the same request again. An event with the same `eventId` is counted
+once.
 """.strip()
 
 TAGS = {
-    "Usage": "Report usage and read it back",
-    "Invoices": "What usage costs",
-    "Dead events": "Accepted events that could not be recorded: look, send back, remove",
-    "Billing": "Runs that settle ledgers and write invoice items, and what they did",
-    "Quotas": "What a plan includes, and the price of each unit beyond",
-    "Subscriptions": "Whose they are, on which plan, and when their periods turn",
-    "Description": "This description; open to everybody",
+    "Usage": "Report usage, and read it",
+    "Invoices": "Read what has been charged",
+    "Dead events": "List, redrive and drop accepted events that could not be recorded",
+    "Billing": "Run billing, and read the reports of its runs",
+    "Quotas": "Define the units that a plan includes, and the price of overage",
+    "Subscriptions": "Define the user, plan, status and anchor day of a subscription",
+    "Description": "Read this API reference",
 }
 
-_TAG_OF = {
+_TAG_BY_PREFIX = {
     "/api/usage/quotas": "Quotas",
     "/api/usage/dead-events": "Dead events",
     "/api/usage/process-billing": "Billing",
@@ -64,19 +64,19 @@ SECURITY_SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "A token of the identity provider. Its `sub` is the user, its `role` user, admin or internal.",
+        "description": "A token. Its `sub` is the user, and its `role` is `user` (the default), `admin` or `internal`.",
     },
     "apiKey": {
         "type": "apiKey",
         "in": "header",
         "name": "x-api-key",
-        "description": "An API key, for services. Its role is internal, narrowed to its scope: read, record, operate.",
+        "description": "An API key. Its role is `internal`, restricted to its scope: `read`, `record` or `operate`.",
     },
 }
 
 _GATEWAY_MESSAGE = {
     "type": "object",
-    "description": "What API Gateway answers by itself.",
+    "description": "An error of API Gateway itself.",
     "properties": {"message": {"type": "string"}},
     "required": ["message"],
 }
@@ -91,14 +91,14 @@ _HEADERS: Mapping[int, dict[str, Any]] = {
     },
     415: {
         "Accept-Encoding": {
-            "description": "What a body may be encoded in",
+            "description": "The content encodings that a request may have",
             "required": True,
             "schema": {"const": "identity"},
         }
     },
     503: {
         "Retry-After": {
-            "description": "Seconds to wait before the same request is sent again; not there if API Gateway gave up",
+            "description": "Seconds to wait before sending the same request again; missing in API Gateway's own errors",
             "schema": {"type": "integer", "minimum": 1},
         }
     },
@@ -108,8 +108,8 @@ _SCHEMAS = "#/components/schemas/"
 _PROBLEM = {"$ref": f"{_SCHEMAS}Problem"}
 _MESSAGE = {"$ref": f"{_SCHEMAS}GatewayMessage"}
 
-_BY_GATEWAY = {429: "Too many requests at a time; wait and send it again", 500: None, 503: None, 413: None}
-"""What API Gateway may answer for us: above the stage's rate, when a function fails or takes too long, above 10 MB."""
+_GATEWAY_STATUSES = {429: "Too many requests; wait, then send the same request again", 500: None, 503: None, 413: None}
+"""Statuses of API Gateway itself: above the stage's rate, if a function fails or times out, and above 10 MB."""
 
 _CREDENTIALS = (
     errors.CredentialsMissing,
@@ -124,39 +124,39 @@ _BODY = (errors.NotJson, errors.BodyTooLarge, errors.UnsupportedMediaType)
 
 @cache
 def routes() -> tuple[tuple[Api, Route], ...]:
-    """Every route there is, by path and method. Imports all handlers."""
+    """Return all routes, sorted by path and method. Imports all handlers."""
     found = [(app, route) for app in _apis() for route in app._static_routes + app._dynamic_routes]
-    return tuple(sorted(found, key=lambda each: (_order(each[1].openapi_path), each[1].method)))
+    return tuple(sorted(found, key=lambda each: (_sort_key(each[1].openapi_path), each[1].method)))
 
 
 def methods(path: str) -> list[str]:
-    """The methods that a path can be called with; none if it is not one of ours."""
+    """Return the methods of a path; none if there is no such path."""
     return sorted({route.method for _, route in routes() if route.rule.match(path)})
 
 
 @cache
 def document() -> dict[str, Any]:
-    """The OpenAPI document.
+    """Return the OpenAPI document.
 
     Raises:
-        ValueError: two different models have one name, or two routes one operation id.
+        ValueError: two different models have the same name, or two routes the same operation id.
     """
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
-    schemas: dict[str, Any] = {"GatewayMessage": _GATEWAY_MESSAGE, "Problem": _tidy(_problem_schema())}
+    schemas: dict[str, Any] = {"GatewayMessage": _GATEWAY_MESSAGE, "Problem": _without_titles(_problem_schema())}
     schemas["FieldProblem"] = schemas["Problem"].pop("$defs")["FieldProblem"]
     operations: set[str] = set()
     for app, route in routes():
-        part = _part(app)
+        generated = _schema_of(app)
         path = _camel_path(route.openapi_path)
-        operation = _operation(app, route, part["paths"][route.openapi_path][route.method.lower()])
-        if operation["operationId"] in operations:  # would be one method of a generated client
+        operation = _operation(app, route, generated["paths"][route.openapi_path][route.method.lower()])
+        if operation["operationId"] in operations:  # a generated client would have only one method for both
             raise ValueError(f"two operations are called {operation['operationId']}")
         operations.add(operation["operationId"])
         paths[path][route.method.lower()] = operation
-        for name, schema in _referred(operation, part["components"]["schemas"]):
+        for name, schema in _referred(operation, generated["components"]["schemas"]):
             if schemas.setdefault(name, schema) != schema:
                 raise ValueError(f"two models are called {name}")
-    _open_answers(schemas, paths)
+    _allow_more_fields_in_responses(schemas, paths)
     for schema in schemas.values():
         for name, field in schema.get("properties", {}).items():
             if name in IDS:
@@ -164,7 +164,7 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": NAME, "version": VERSION, "description": DESCRIPTION},
-        # Relative to where this document was read, so it is right for every stage and domain.
+        # Relative to the URL of this document, so that it is right for every stage and domain.
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": dict(paths),
@@ -176,12 +176,12 @@ def document() -> dict[str, Any]:
     }
 
 
-def _open_answers(schemas: dict[str, Any], paths: Mapping[str, Mapping[str, Any]]) -> None:
-    """Let answers gain fields without breaking a client that was generated before. Requests stay strict."""
+def _allow_more_fields_in_responses(schemas: dict[str, Any], paths: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let responses gain fields without breaking existing generated clients. Requests stay strict."""
     bodies = [operation.get("requestBody") for methods in paths.values() for operation in methods.values()]
-    taken = {name for name, _ in _referred(bodies, schemas)}
+    in_requests = {name for name, _ in _referred(bodies, schemas)}
     for name, schema in schemas.items():
-        if name not in taken and schema.get("additionalProperties") is False:
+        if name not in in_requests and schema.get("additionalProperties") is False:
             del schema["additionalProperties"]
 
 
@@ -196,7 +196,7 @@ def _problem_example(error: type[BillingError]) -> dict[str, Any]:
 
 
 def _apis() -> Iterator[Api]:
-    """The resolver of every handler that has one. All handlers lie in one folder, beside the one that runs."""
+    """Yield the resolver of each handler that has one. All handlers are in the folder of the one that runs."""
     folder = Path(str(importlib.import_module("get_openapi").__file__)).parent
     for file in sorted(folder.glob("*.py")):
         app = getattr(importlib.import_module(file.stem), "app", None)
@@ -204,27 +204,32 @@ def _apis() -> Iterator[Api]:
             yield app
 
 
-def _part(app: Api) -> dict[str, Any]:
-    part: dict[str, Any] = app.get_openapi_schema().model_dump(by_alias=True, exclude_none=True, mode="json")
-    return {"paths": _tidy(part["paths"]), "components": {"schemas": _tidy(part["components"]["schemas"])}}
+def _schema_of(app: Api) -> dict[str, Any]:
+    schema: dict[str, Any] = app.get_openapi_schema().model_dump(by_alias=True, exclude_none=True, mode="json")
+    return {
+        "paths": _without_titles(schema["paths"]),
+        "components": {"schemas": _without_titles(schema["components"]["schemas"])},
+    }
 
 
-def _operation(app: Api, route: Route, made: dict[str, Any]) -> dict[str, Any]:
+def _operation(app: Api, route: Route, generated: dict[str, Any]) -> dict[str, Any]:
     contract = app.contract(route.func)
     assert contract is not None
-    answers = {status: answer for status, answer in made["responses"].items() if status != "422"}
+    responses = {status: response for status, response in generated["responses"].items() if status != "422"}
     operation = {
-        "operationId": made["operationId"],
+        "operationId": generated["operationId"],
         "summary": _summary(route),
-        "tags": [next(tag for start, tag in _TAG_OF.items() if route.openapi_path.startswith(start))],
-        "description": _who(contract),
+        "tags": [next(tag for start, tag in _TAG_BY_PREFIX.items() if route.openapi_path.startswith(start))],
+        "description": _allowed_callers(contract),
         "security": _security(contract),
-        "parameters": [_parameter(each) for each in made.get("parameters", [])],
-        "requestBody": made.get("requestBody"),
-        "responses": dict(sorted((answers | _refusals(route, contract, has_body="requestBody" in made)).items())),
+        "parameters": [_parameter(each) for each in generated.get("parameters", [])],
+        "requestBody": generated.get("requestBody"),
+        "responses": dict(
+            sorted((responses | _error_responses(route, contract, has_body="requestBody" in generated)).items())
+        ),
     }
     for content in _contents(operation):
-        example = BODIES.get(next(_references(content["schema"]), ""))  # of several models, the first one's
+        example = BODIES.get(next(_references(content["schema"]), ""))  # of the first model
         if example is not None:
             content["example"] = example
     return {name: value for name, value in operation.items() if value not in (None, [])} | {
@@ -238,25 +243,30 @@ def _contents(operation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _summary(route: Route) -> str:
-    """What the handler's file says of itself, behind its method and path."""
+    """Return the first sentence of the handler's file, without method and path."""
     text = " ".join(str(sys.modules[route.func.__module__].__doc__).split("\n\n")[0].split())
     text = text.partition(": ")[2].rstrip(".")
     return text[:1].upper() + text[1:]
 
 
-def _who(contract: Contract) -> str:
+def _allowed_callers(contract: Contract) -> str:
     if contract.allow is PUBLIC:
-        return "For everybody; takes no credentials."
+        return "Public: no credentials are needed."
     scopes = [scope for scope in Scope if scope.includes(contract.scope)]
-    keys = f" API keys need the scope {' or '.join(scopes)}." if Role.INTERNAL in contract.allow else ""
+    keys = f" API keys need the scope {_alternatives(scopes)}." if Role.INTERNAL in contract.allow else ""
     if Role.USER in contract.allow and contract.scope is Scope.RECORD:
         return (
-            "For the roles admin and internal. Where the deployment's parameter CustomersMayRecord says so, also for "
-            f"users, for their own subscriptions and the usage types of their plans.{keys}"
+            "For the roles admin and internal. If the deployment's parameter CustomersMayRecord is true, also for "
+            f"users, limited to their own subscriptions and the usage types of their plans.{keys}"
         )
     if Role.USER in contract.allow:
-        return f"For users, who reach what is theirs, and for the roles admin and internal, who reach everything.{keys}"
+        return f"For users, who have access to their own data, and for the roles admin and internal.{keys}"
     return f"For the role{'s' * (len(contract.allow) > 1)} {' and '.join(sorted(contract.allow))}.{keys}"
+
+
+def _alternatives(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _security(contract: Contract) -> list[dict[str, list[str]]]:
@@ -266,50 +276,52 @@ def _security(contract: Contract) -> list[dict[str, list[str]]]:
     return [{"bearer": []}, {"apiKey": []}] if with_key else [{"bearer": []}]
 
 
-def _parameter(made: dict[str, Any]) -> dict[str, Any]:
-    name = {"path": to_camel(made["name"]), "header": made["name"].title()}.get(made["in"], made["name"])
-    schema = dict(made["schema"])
-    # A parameter that is absent is absent; there is no null in a URL or a header.
+def _parameter(generated: dict[str, Any]) -> dict[str, Any]:
+    name = {"path": to_camel(generated["name"]), "header": generated["name"].title()}.get(
+        generated["in"], generated["name"]
+    )
+    schema = dict(generated["schema"])
+    # An optional parameter is left out: a URL or a header cannot contain null.
     options = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
     if len(options) == 1:
         schema = {key: value for key, value in schema.items() if key != "anyOf"} | options[0]
     if schema.get("type") == "string" and not isinstance(schema.get("default", ""), str):
         del schema["default"]
-    parameter = made | {"name": name, "schema": schema}
+    parameter = generated | {"name": name, "schema": schema}
     return parameter | {"example": PARAMETERS[name]} if name in PARAMETERS else parameter
 
 
-def _refusals(route: Route, contract: Contract, *, has_body: bool) -> dict[str, Any]:
-    """What can go wrong, by status."""
+def _error_responses(route: Route, contract: Contract, *, has_body: bool) -> dict[str, Any]:
+    """Return the error responses of a route by status."""
     codes: dict[int, set[str]] = defaultdict(set)
-    for error in _refused_for(route, contract, has_body=has_body):
+    for error in _errors_of(route, contract, has_body=has_body):
         codes[STATUS[error].value].add(error.code)
     codes[500].add(InternalError.code)
     found = {}
     for status in codes.keys() | {429}:
         content: dict[str, Any] = {}
-        # The codes are named examples: a schema that narrowed Problem to them would be another class for every
-        # status of every operation in a generated client, and many generators cannot merge it at all.
+        # The codes are listed as named examples. A schema per list of codes would add a class to a generated client
+        # for every status of every operation, and many generators cannot merge such schemas at all.
         if status in codes:
             examples = {code: {"$ref": f"#/components/examples/{code}"} for code in sorted(codes[status])}
             content[PROBLEM_JSON] = {"schema": _PROBLEM, "examples": examples}
-        if status in _BY_GATEWAY:
+        if status in _GATEWAY_STATUSES:
             content[JSON] = {"schema": _MESSAGE}
         if len(content) == 2:
-            # Generated clients take the first schema of a status, whatever the content type of the answer.
+            # Generated clients use the first schema of a status, whatever the content type of the response.
             for each in content.values():
                 each["schema"] = {"anyOf": [_PROBLEM, _MESSAGE]}
-        description = _BY_GATEWAY.get(status) or ", ".join(f"`{code}`" for code in sorted(codes[status]))
+        description = _GATEWAY_STATUSES.get(status) or ", ".join(f"`{code}`" for code in sorted(codes[status]))
         found[str(status)] = {"description": description, "content": content}
         if status in _HEADERS:
             found[str(status)]["headers"] = _HEADERS[status]
     return found
 
 
-def _refused_for(route: Route, contract: Contract, *, has_body: bool) -> Iterator[type[BillingError]]:
-    yield errors.ValidationFailed  # an unknown query parameter, if nothing else
+def _errors_of(route: Route, contract: Contract, *, has_body: bool) -> Iterator[type[BillingError]]:
+    yield errors.ValidationFailed  # at least for an unknown query parameter
     if "{" in route.openapi_path:
-        yield errors.RouteNotFound  # what stands in the path can be no id at all
+        yield errors.RouteNotFound  # a part of the path may not be a valid id
     yield from contract.raises
     if contract.allow is not PUBLIC:
         yield from _CREDENTIALS
@@ -322,14 +334,14 @@ def _problem_schema() -> dict[str, Any]:
 
 
 def _referred(value: object, schemas: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The schemas that `value` refers to, and those that they refer to."""
-    waiting, seen = list(_references(value)), {"Problem", "FieldProblem", "GatewayMessage"}
-    while waiting:
-        name = waiting.pop()
+    """Yield the schemas that `value` refers to, directly or through other schemas."""
+    unvisited, seen = list(_references(value)), {"Problem", "FieldProblem", "GatewayMessage"}
+    while unvisited:
+        name = unvisited.pop()
         if name not in seen:
             seen.add(name)
             yield name, schemas[name]
-            waiting += _references(schemas[name])
+            unvisited += _references(schemas[name])
 
 
 def _references(value: object) -> Iterator[str]:
@@ -343,22 +355,22 @@ def _references(value: object) -> Iterator[str]:
             yield from _references(each)
 
 
-def _tidy(value: Any, *, names: bool = False) -> Any:
-    """Without the titles that pydantic makes of names. In `names` the keys are names themselves, not keywords."""
+def _without_titles(value: Any, *, names: bool = False) -> Any:
+    """Remove the titles that pydantic derives from names. With `names`, the keys are field names, not keywords."""
     if isinstance(value, dict):
         return {
-            key: _tidy(each, names=key in ("properties", "$defs") and not names)
+            key: _without_titles(each, names=key in ("properties", "$defs") and not names)
             for key, each in value.items()
             if names or key != "title" or not isinstance(each, str)
         }
-    return [_tidy(each) for each in value] if isinstance(value, list) else value
+    return [_without_titles(each) for each in value] if isinstance(value, list) else value
 
 
 def _camel_path(path: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: f"{{{to_camel(match[1])}}}", path)
 
 
-def _order(path: str) -> tuple[int, bool, str]:
-    """By tag, then by path; what everybody begins with is first."""
-    tag = next(tag for start, tag in _TAG_OF.items() if path.startswith(start))
+def _sort_key(path: str) -> tuple[int, bool, str]:
+    """Return a sort key: by tag, then by path, with the endpoint that everybody starts with first."""
+    tag = next(tag for start, tag in _TAG_BY_PREFIX.items() if path.startswith(start))
     return list(TAGS).index(tag), path != "/api/usage/record", path

@@ -1,6 +1,6 @@
-"""The API's description as one page of HTML: no scripts, nothing loaded from anywhere, so it works wherever it is read.
+"""The API reference as one page of HTML, rendered from the OpenAPI document.
 
-Everything is made here from the OpenAPI document; a browser has nothing to do but show it.
+The page has no scripts and loads nothing, so it works everywhere.
 """
 
 import base64
@@ -54,7 +54,7 @@ th { text-align: left; font-weight: 600; color: var(--soft); font-size: .8rem; }
 th, td { padding: .42rem .8rem .42rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 td:first-child { white-space: nowrap; width: 1%; padding-right: 1.4rem; }
-.must { color: var(--bad); font-size: .78rem; }
+.required { color: var(--bad); font-size: .78rem; }
 .s4, .s5 { color: var(--bad); } .s2 { color: var(--get); }
 details { margin-top: .5rem; } summary { cursor: pointer; color: var(--accent); font-size: .9rem; }
 @media (max-width: 52rem) { body { display: block; } nav { position: static; height: auto; border-right: 0;
@@ -65,7 +65,7 @@ details { margin-top: .5rem; } summary { cursor: pointer; color: var(--accent); 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
 HEADERS = {
-    # The page's own style, and nothing else: no script, image, frame, form or request, whatever got into the text.
+    # Allow only the page's own style, and no script, image, frame, form or request, whatever the text contains.
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -74,12 +74,12 @@ HEADERS = {
 
 JSON = "application/json"
 
-MOST_CHOICES = 20
-"""Of so many all are shown, of more the examples."""
+MAX_CHOICES = 20
+"""Maximum values of an enum that are listed. A longer enum shows its examples instead."""
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """The page for an OpenAPI document."""
+    """Return the page for an OpenAPI document."""
     info, schemas = document["info"], document["components"]["schemas"]
     operations = [
         (path, method, operation)
@@ -100,7 +100,7 @@ def render(document: Mapping[str, Any]) -> str:
             f'<h1>{title} API</h1><p class="soft">Version {escape(info["version"])} · ',
             f'<a href="openapi.json">openapi.json</a></p>{_paragraphs(info["description"])}',
             _authentication(document["components"]["securitySchemes"]),
-            *(_chapter(name, *chapter) for name, chapter in by_tag.items()),
+            *(_section(name, *section) for name, section in by_tag.items()),
             _errors(document["components"]["examples"]),
             '<h2 id="models">Models</h2>',
             *(_model(name, schema) for name, schema in schemas.items()),
@@ -110,18 +110,18 @@ def render(document: Mapping[str, Any]) -> str:
 
 
 def _contents(by_tag: Mapping[str, tuple[str, list[tuple[str, str, Any]]]]) -> str:
-    chapters = "".join(
+    sections = "".join(
         f"<h2>{escape(name)}</h2><ul>"
         + "".join(
             f'<li><a href="#{escape(operation["operationId"])}"><span class="dot {method}">{method.upper()}</span>'
-            f"{_spaced(operation['operationId'])}</a></li>"
+            f"{_in_words(operation['operationId'])}</a></li>"
             for _, method, operation in operations
         )
         + "</ul>"
         for name, (_, operations) in by_tag.items()
     )
     more = "".join(f'<li><a href="#{name.lower()}">{name}</a></li>' for name in ("Authentication", "Errors", "Models"))
-    return f"{chapters}<h2>More</h2><ul>{more}</ul>"
+    return f"{sections}<h2>More</h2><ul>{more}</ul>"
 
 
 def _authentication(schemes: Mapping[str, Any]) -> str:
@@ -134,21 +134,21 @@ def _authentication(schemes: Mapping[str, Any]) -> str:
 
 
 def _errors(problems: Mapping[str, Any]) -> str:
-    """Every code a problem may have, by status."""
+    """Return a table of all error codes, sorted by status."""
     by_status = sorted((each["value"] for each in problems.values()), key=lambda problem: problem["status"])
     rows = "".join(
         f'<tr><td><code class="s{str(problem["status"])[0]}">{problem["status"]}</code> '
         f"<code>{escape(problem['code'])}</code></td><td>{_inline(problem['detail'])}</td></tr>"
         for problem in by_status
     )
-    said = (
-        'Every error is a <a href="#model-Problem">Problem</a>. Its <code>code</code> is stable; <code>detail</code>, '
-        "of which this table shows an example each, is for people."
+    text = (
+        'Every error is a <a href="#model-Problem">Problem</a>. Its <code>code</code> is stable. Its '
+        "<code>detail</code> is for people; this table has an example for each code."
     )
-    return f'<h2 id="errors">Errors</h2><p>{said}</p><table>{rows}</table>'
+    return f'<h2 id="errors">Errors</h2><p>{text}</p><table>{rows}</table>'
 
 
-def _chapter(name: str, description: str, operations: list[tuple[str, str, Any]]) -> str:
+def _section(name: str, description: str, operations: list[tuple[str, str, Any]]) -> str:
     calls = "".join(_operation(*each) for each in operations)
     return f"<h2>{escape(name)}</h2><p>{_inline(description)}.</p>{calls}"
 
@@ -161,66 +161,83 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     ]
     if operation.get("parameters"):
         rows = "".join(
-            _row(each["name"], each["schema"], must=each["required"], where=each["in"], about=each.get("description"))
+            _row(
+                each["name"],
+                each["schema"],
+                required=each["required"],
+                where=each["in"],
+                description=each.get("description") or _description(each["schema"]),
+            )
             for each in operation["parameters"]
         )
         parts.append(f"<h4>Parameters</h4><table>{rows}</table>")
     if body := operation.get("requestBody"):
         content = body["content"][JSON]
-        optional = "" if body.get("required") else ' <span class="soft">(may be left out)</span>'
+        optional = "" if body.get("required") else ' <span class="soft">(optional)</span>'
         parts.append(f"<h4>Request body</h4><div>{_type(content['schema'])}{optional}</div>{_example(content)}")
     parts.append("<h4>Responses</h4><table>")
-    for status, answer in operation["responses"].items():
-        parts.append(_answer(status, answer))
+    for status, response in operation["responses"].items():
+        parts.append(_response(status, response))
     parts.append("</table>")
     parts += _examples(operation["responses"])
     return "".join(parts) + "</section>"
 
 
-def _examples(answers: Mapping[str, Any]) -> list[str]:
-    """The examples of what succeeds, each once."""
+def _examples(responses: Mapping[str, Any]) -> list[str]:
+    """Return the examples of successful responses, each once."""
     shown: dict[str, tuple[Any, list[str]]] = {}
-    for status, answer in answers.items():
-        for content in answer["content"].values():
+    for status, response in responses.items():
+        for content in response["content"].values():
             if "example" in content:
                 shown.setdefault(json.dumps(content["example"]), (content, []))[1].append(status)
     return [_example(content, f"Example of {' and '.join(statuses)}") for content, statuses in shown.values()]
 
 
-def _answer(status: str, answer: Mapping[str, Any]) -> str:
-    kinds = " or ".join(dict.fromkeys(_type(content["schema"]) for content in answer["content"].values()))
-    headers = "".join(f" · <code>{escape(name)}</code>" for name in answer.get("headers", {}))
+def _response(status: str, response: Mapping[str, Any]) -> str:
+    types = " or ".join(dict.fromkeys(_type(content["schema"]) for content in response["content"].values()))
+    headers = "".join(f" · <code>{escape(name)}</code>" for name in response.get("headers", {}))
     return (
         f'<tr><td><code class="s{status[0]}">{status}</code> <span class="soft">{HTTPStatus(int(status)).phrase}</span>'
-        f'</td><td>{_inline(answer["description"])}<div class="soft">{kinds}{headers}</div></td></tr>'
+        f'</td><td>{_inline(response["description"])}<div class="soft">{types}{headers}</div></td></tr>'
     )
 
 
 def _model(name: str, schema: Mapping[str, Any]) -> str:
     rows = "".join(
-        _row(field, of, must=field in schema.get("required", []), about=of.get("description"))
-        for field, of in schema.get("properties", {}).items()
+        _row(field, each, required=field in schema.get("required", []), description=_description(each))
+        for field, each in schema.get("properties", {}).items()
     )
-    table = f"<table>{rows}</table>" if rows else f"<p>{_type(schema)}</p>"
+    table = f"<table>{rows}</table>" if rows else f"<p>{_type(schema)}</p>{_soft(_limits(schema))}"
     return (
         f'<section id="model-{escape(name)}"><h3>{escape(name)}</h3>{_paragraphs(schema.get("description", ""))}'
         f"{table}</section>"
     )
 
 
-def _row(name: str, schema: Mapping[str, Any], *, must: bool, where: str = "", about: str | None = None) -> str:
-    needed = '<span class="must">required</span>' if must else ""
+def _row(
+    name: str, schema: Mapping[str, Any], *, required: bool, where: str = "", description: str | None = None
+) -> str:
+    marker = '<span class="required">required</span>' if required else ""
     place = f'<span class="soft">in {escape(where)}</span> ' if where else ""
-    said = f"<div>{_inline(about)}</div>" if about else ""
-    limits = _limits(schema)
+    text = f"<div>{_inline(description)}</div>" if description else ""
     return (
-        f"<tr><td><code>{escape(name)}</code><br>{place}{needed}</td>"
-        f"<td>{_type(schema)}{said}{f'<div class=soft>{limits}</div>' if limits else ''}</td></tr>"
+        f"<tr><td><code>{escape(name)}</code><br>{place}{marker}</td>"
+        f"<td>{_type(schema)}{text}{_soft(_limits(schema))}</td></tr>"
     )
 
 
+def _soft(text: str) -> str:
+    return f'<div class="soft">{text}</div>' if text else ""
+
+
+def _description(schema: Mapping[str, Any]) -> str | None:
+    """Return the description of a value, or else that of its items or of one of its types."""
+    parts = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
+    return next((part["description"] for part in parts if "description" in part), None)
+
+
 def _type(schema: Mapping[str, Any]) -> str:
-    """What a schema is, in words; a model is a link to it."""
+    """Return the type of a schema in words, with links to models."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#model-{name}">{name}</a>'
@@ -233,35 +250,38 @@ def _type(schema: Mapping[str, Any]) -> str:
     if isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_type(schema['additionalProperties'])}"
     kind = {"null": "null", "integer": "whole number"}.get(schema.get("type", ""), schema.get("type", "anything"))
-    return escape({"date-time": "instant", "date": "day"}.get(schema.get("format", ""), kind))
+    return escape({"date-time": "instant", "date": "date"}.get(schema.get("format", ""), kind))
 
 
 def _limits(schema: Mapping[str, Any]) -> str:
-    """What a value must keep to besides its type."""
+    """Return the constraints of a value besides its type."""
     words = {
         "minimum": "at least",
         "maximum": "at most",
-        "exclusiveMinimum": "more than",
+        "exclusiveMinimum": "greater than",
         "exclusiveMaximum": "less than",
         "multipleOf": "a multiple of",
-        "minLength": "shortest length",
-        "maxLength": "longest length",
-        "minItems": "fewest items",
-        "maxItems": "most items",
-        "maxProperties": "most keys",
+        "minLength": "minimum length",
+        "maxLength": "maximum length",
+        "minItems": "minimum items",
+        "maxItems": "maximum items",
+        "maxProperties": "maximum keys",
         "pattern": "pattern",
         "const": "always",
         "default": "default",
     }
-    found = []
+    limits = []
     for part in [schema, *schema.get("anyOf", [])]:
-        limits = {word: part[key] for key, word in words.items() if part.get(key) is not None}
-        found += [f"{word} <code>{_value(limit)}</code>" for word, limit in limits.items()]
+        limits += [
+            f"{word} <code>{_value(part[key])}</code>" for key, word in words.items() if part.get(key) is not None
+        ]
         if "enum" in part:
-            some = part["enum"] if len(part["enum"]) <= MOST_CHOICES else part["examples"]
-            found.append("one of " + ", ".join(f"<code>{_value(each)}</code>" for each in some))
-            found += [f"{len(part['enum'])} in all"] if some is not part["enum"] else []
-    return "; ".join(dict.fromkeys(found))
+            count, shown = len(part["enum"]), part["enum"]
+            if count > MAX_CHOICES:
+                shown = part["examples"]
+            choices = ", ".join(f"<code>{_value(each)}</code>" for each in shown)
+            limits.append(f"one of {choices}" if shown is part["enum"] else f"one of {count} values, such as {choices}")
+    return "; ".join(dict.fromkeys(limits))
 
 
 def _value(value: object) -> str:
@@ -282,11 +302,11 @@ def _paragraphs(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """Text with `code` in it, as HTML."""
+    """Return text as HTML, with `code` between backticks."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
-def _spaced(name: str) -> str:
-    """recordUsage -> Record usage."""
+def _in_words(name: str) -> str:
+    """Return an operation id as words: recordUsage becomes Record usage."""
     words = re.sub(r"([A-Z])", r" \1", name).lower()
     return escape(words[:1].upper() + words[1:])

@@ -13,15 +13,15 @@ from usage_billing.web.shapes import Page, Request
 
 
 class BillingScope(Request):
-    """Narrows a billing run to one subscription."""
+    """The scope of a billing run: one subscription, or everything without `subscriptionId`."""
 
     subscription_id: Identifier | None = None
 
 
 class BillingRun(Strict):
-    """What a billing run did. `continues`: the rest is in the queue and goes on under the same run id.
+    """The result of a billing run. `continues` means that the rest is in the queue, under the same run id.
 
-    `ledgersUnrated` wait for a quota of their plan; `failures` stay pending and are tried by the next run.
+    `ledgersUnrated` counts ledgers that wait for a quota. `failures` stay pending, and the next run tries them again.
     """
 
     run_id: str
@@ -46,11 +46,12 @@ class BillingRun(Strict):
 
 
 class BillingRunSummary(Strict):
-    """What a billing run has done so far. `subscriptionId` is null for a run over everything.
+    """A billing run so far. `subscriptionId` is null for a run over everything.
 
-    `running`: `segmentsUnderWay` parts of it are queued or being worked on. `stalled`: they were not heard of for five
-    hours; what they left is pending, and any other run bills it. An interruption is an invocation that was cut off:
-    what it settled in its last seconds is on the invoices, but not in these counts.
+    `running` means that `segmentsUnderWay` parts of the run are queued or being processed. `stalled` means that there
+    was no sign of them for five hours; the ledgers that they left are pending, and any other run bills them. An
+    interruption is an invocation that was cut off: what it settled in its last seconds is on the invoices, but not in
+    these counts.
     """
 
     run_id: str
@@ -75,8 +76,8 @@ class BillingRunSummary(Strict):
 class FailedLedger(Strict):
     """A ledger that was not settled, and the code of the error.
 
-    Where the ledgers could not be listed, or not be handed over, `usageType` and `periodStart` are null, and `shard` or
-    `subscriptionId` says which part of the run was left.
+    If ledgers could not be listed or enqueued, `usageType` and `periodStart` are null, and `shard` or `subscriptionId`
+    is the part of the run that was left.
     """
 
     code: str

@@ -26,10 +26,10 @@ from usage_billing.platform.observability import (
     INVOICE_ITEMS,
     LEDGERS_SETTLED,
     QUOTA_MISSING,
-    billed,
     count,
     logger,
-    seconds,
+    record_billed_amount,
+    record_duration,
 )
 from usage_billing.platform.queues import send
 from usage_billing.platform.retries import attempts
@@ -171,9 +171,9 @@ def _tell(totals: RunTotals, segment: RunSegment, duration: float) -> None:
     count(INVOICE_ITEMS, totals.items)
     count(BILLING_FAILURES, totals.failures)
     count(QUOTA_MISSING, len(totals.quotas_missing))
-    seconds(BILLING_RUN_SECONDS, duration)
+    record_duration(BILLING_RUN_SECONDS, duration)
     for currency, amount in totals.amounts.items():
-        billed(currency, amount)
+        record_billed_amount(currency, amount)
     for (plan_id, usage_type), ledgers in sorted(totals.quotas_missing.items()):
         logger.warning(
             LogEvent.QUOTA_MISSING, run_id=totals.run_id, plan_id=plan_id, usage_type=usage_type, ledgers=ledgers

@@ -13,7 +13,8 @@ from usage_billing.kernel.errors import RunNotFound
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
 from usage_billing.kernel.numbers import as_text
-from usage_billing.platform.tables import BillingRunTable, error_code
+from usage_billing.platform.dynamodb import error_code
+from usage_billing.platform.tables import BillingRunTable
 from usage_billing.usage.ledger import LedgerKey
 
 KEPT = timedelta(days=400)

@@ -220,7 +220,7 @@ def _heads_of(keys: Sequence[LedgerKey]) -> Heads:
     try:
         return ledger_store.heads_of(keys)
     except Exception as error:
-        logger.warning(LogEvent.HEADS_NOT_READ, cause=repr(error))
+        logger.warning(LogEvent.BATCH_READ_FAILED, cause=repr(error))
         return {}
 
 
@@ -229,7 +229,7 @@ def _given_up(segment: RunSegment, listings: int, cause: Exception, totals: RunT
     code = as_billing_error(cause).code
     about: dict[str, Any] = {"run_id": segment.run_id, "shard": segment.shard, "code": code, "exc_info": cause}
     if listings < MAX_LISTINGS:
-        logger.warning(LogEvent.LEDGERS_LISTED_AGAIN, **about)
+        logger.warning(LogEvent.LEDGER_LISTING_RETRIED, **about)
         return False
     totals.add_failure(Failure(code, shard=segment.shard, subscription_id=segment.subscription_id))
     logger.error(LogEvent.LEDGERS_NOT_LISTED, **about)

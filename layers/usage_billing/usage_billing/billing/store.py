@@ -16,7 +16,7 @@ from usage_billing.platform.tables import (
     UsageInvoiceItemTable,
     UsageSummaryTable,
 )
-from usage_billing.platform.transactions import cancellation, old_item, write
+from usage_billing.platform.transactions import cancellation_reasons, old_item, write
 from usage_billing.usage.ledger import Head, LedgerKey
 from usage_billing.usage.rows import refused_head, row_of, terms_attribute
 from usage_billing.usage.store import HeadMoved
@@ -88,10 +88,10 @@ def _write_settlement(new: Settlement, seen: Head, *, keep_pending: bool) -> Non
         write([_put_item(item)] if item else [], updates)
     except TransactWriteError as error:
         if item:
-            _, head_reason, invoice_reason = cancellation(error)
+            _, head_reason, invoice_reason = cancellation_reasons(error)
             taken = old_item(invoice_reason)
         else:
-            [head_reason], taken = cancellation(error), None
+            [head_reason], taken = cancellation_reasons(error), None
         if item and taken and not old_item(head_reason):
             raise _refusal(item, InvoiceTable.from_raw_data(taken)) from None
         raise HeadMoved(refused_head(head_reason)) from None
@@ -117,7 +117,7 @@ def _added_to_invoice(head: Head, item: InvoiceItem) -> dict[str, Any]:
 
 def _refusal(item: InvoiceItem, current: InvoiceTable) -> InvoiceNotDraft | InvoiceCurrencyMismatch:
     if current.status != DRAFT:
-        return InvoiceNotDraft(f"The invoice {item.invoice_id} is {current.status} and takes no more items.")
+        return InvoiceNotDraft(f"The invoice {item.invoice_id} is {current.status} and accepts no more items.")
     return InvoiceCurrencyMismatch(
         f"The invoice {item.invoice_id} is in {current.currency}, the charge for {item.usage_type} in {item.currency}."
     )

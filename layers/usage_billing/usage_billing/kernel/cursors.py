@@ -1,4 +1,4 @@
-"""Opaque cursors: where a list goes on. A caller sends back what `nextCursor` said, and need not know what it says."""
+"""Opaque cursors of lists. A caller sends back `nextCursor` as it is and does not need to know its contents."""
 
 import base64
 
@@ -10,16 +10,16 @@ def encode(*position: str | int) -> str:
     return base64.urlsafe_b64encode(dumps(position).encode()).decode().rstrip("=")
 
 
-def decode(cursor: str, *shape: type[str] | type[int]) -> list[str | int]:
-    """The position that `cursor` was made from.
+def decode(cursor: str, *types: type[str] | type[int]) -> list[str | int]:
+    """Return the position that `cursor` was made from.
 
     Raises:
         ValidationFailed: it was not made by `encode` from values of these types.
     """
     try:
         position = loads(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
-        if not isinstance(position, list) or [type(part) for part in position] != list(shape):
-            raise ValueError("another list's")
+        if not isinstance(position, list) or [type(part) for part in position] != list(types):
+            raise ValueError("from another list")
         if encode(*position) != cursor or any(isinstance(part, int) and part < 0 for part in position):
             raise ValueError("not made by encode")
     except (ValueError, RecursionError):
@@ -27,20 +27,22 @@ def decode(cursor: str, *shape: type[str] | type[int]) -> list[str | int]:
     return position
 
 
-def behind(cursor: str | None, *scope: str) -> str | None:
-    """Where a list of one kind of text goes on, from a cursor made of its `scope` and that text; None at its start.
+def start_after(cursor: str | None, *scope: str) -> str | None:
+    """Return the key after which a list continues; None without a cursor, when it starts at its beginning.
+
+    The cursor was made by `encode(*scope, key)`.
 
     Raises:
-        ValidationFailed: the cursor is another list's, or of the same list with another scope.
+        ValidationFailed: the cursor belongs to another list, or to the same list with another scope.
     """
     if cursor is None:
         return None
-    *of_scope, position = decode(cursor, *(str for _ in scope), str)
-    if tuple(of_scope) != scope:
+    *cursor_scope, key = decode(cursor, *(str for _ in scope), str)
+    if tuple(cursor_scope) != scope:
         raise invalid_cursor()
-    return str(position)
+    return str(key)
 
 
 def invalid_cursor() -> ValidationFailed:
-    """What is wrong with a cursor that is not this list's."""
+    """Return the error for a cursor that does not belong to this list."""
     return ValidationFailed(FieldError("cursor", "invalid", "must be the nextCursor of the previous page"))

@@ -1,17 +1,25 @@
-"""What can go wrong, in billing words. `http.STATUS` says how HTTP says it; `code` is stable and machine-readable."""
+"""Errors in billing terms, each with a stable, machine-readable `code`. `web.problems.STATUS` has the HTTP status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 FieldCode = Literal["missing", "unknown", "invalid", "out_of_range", "not_in_plan", "contradiction", "differs", "more"]
-"""What is wrong with a field, for programs: not there; no such field or parameter; a value that is not allowed; an
-instant that is too long ago or ahead; no usage type of the plan; not the same as in another place; not the same as in
-the recorded event; more errors than are reported."""
+"""The machine-readable code of a field's error.
+
+- `missing`: the field is required
+- `unknown`: there is no such field or parameter
+- `invalid`: the value is not allowed
+- `out_of_range`: the instant is too far in the past or in the future
+- `not_in_plan`: the plan has no quota for this usage type
+- `contradiction`: the value differs from the same value in another place
+- `differs`: the value differs from the recorded event
+- `more`: there are more errors than are reported
+"""
 
 
 class BillingError(Exception):
-    """Base of all. The message is written for the caller and holds nothing that the caller may not know."""
+    """Base class of all errors. The message is for the caller and reveals nothing that the caller may not know."""
 
     code: str
 
@@ -20,19 +28,22 @@ class BillingError(Exception):
         self.message = message
 
 
-def codes() -> set[str]:
-    """The codes of all errors."""
-    waiting, found = [BillingError], set()
-    while waiting:
-        error = waiting.pop()
-        waiting += error.__subclasses__()
-        found |= {error.code} if "code" in vars(error) else set()
-    return found
+def error_codes() -> set[str]:
+    """Return the codes of all errors."""
+    unvisited, codes = [BillingError], set()
+    while unvisited:
+        error = unvisited.pop()
+        unvisited += error.__subclasses__()
+        codes |= {error.code} if "code" in vars(error) else set()
+    return codes
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field, in JSON names joined by dots. `message` goes on where the field's name ends."""
+    """An error of one field.
+
+    `field` is its path: JSON names joined by dots. `message` continues a sentence that begins with the field's name.
+    """
 
     field: str
     code: FieldCode
@@ -52,7 +63,7 @@ class UnsupportedMediaType(BillingError):
 
 
 class ValidationFailed(BillingError):
-    """The request is JSON but not what the endpoint takes. `fields` has an entry for each error."""
+    """The request is JSON, but not what the endpoint accepts. `fields` has one entry per error."""
 
     code = "validation_error"
 
@@ -62,7 +73,7 @@ class ValidationFailed(BillingError):
 
 
 class Unauthenticated(BillingError):
-    """Base of the ways in which a caller fails to say who they are."""
+    """Base class of the errors of a caller whose identity is not established."""
 
 
 class CredentialsMissing(Unauthenticated):
@@ -78,13 +89,13 @@ class CredentialsExpired(Unauthenticated):
 
 
 class Forbidden(BillingError):
-    """The caller may not do this, or not with this, which may or may not exist."""
+    """The caller may not do this, or not with this resource, which may or may not exist."""
 
     code = "forbidden"
 
 
 class SubscriptionNotOwned(BillingError):
-    """An event names a user to whom the subscription does not belong."""
+    """The event names a user who does not own the subscription."""
 
     code = "subscription_not_owned"
 
@@ -94,7 +105,7 @@ class RouteNotFound(BillingError):
 
 
 class MethodNotAllowed(BillingError):
-    """The path is one of ours, with other methods: `allowed`."""
+    """The path exists, but only with the methods in `allowed`."""
 
     code = "method_not_allowed"
 
@@ -116,7 +127,7 @@ class InvoiceNotFound(BillingError):
 
 
 class EventNotFound(BillingError):
-    """No event of this id is recorded or dead. One that waits in the queue is not known yet."""
+    """No event with this id is recorded or dead. An event that is still in the queue is not found either."""
 
     code = "event_not_found"
 
@@ -126,18 +137,20 @@ class RunNotFound(BillingError):
 
 
 class EventIdConflict(BillingError):
-    """The event id names another event of this subscription already. One entry in `fields` per field that differs."""
+    """Another event of this subscription already has this id. `fields` has one entry per field that differs."""
 
     code = "event_id_conflict"
 
     def __init__(self, event_id: str, differences: Sequence[str]) -> None:
         names = ", ".join(differences)
-        super().__init__(f"The event id {event_id} names another event of this subscription. What differs: {names}.")
-        self.fields = [FieldError(name, "differs", "differs from the recorded event's") for name in differences]
+        super().__init__(
+            f"Another event of this subscription already has the event id {event_id}. Fields that differ: {names}."
+        )
+        self.fields = [FieldError(name, "differs", "differs from the recorded event") for name in differences]
 
 
 class TooManyUsageTypes(BillingError):
-    """The event would open a ledger, and its subscription has as many in this period as it may."""
+    """The event needs a new ledger, but its subscription already has the maximum number of ledgers in this period."""
 
     code = "too_many_usage_types"
 
@@ -147,57 +160,57 @@ class SubscriptionInactive(BillingError):
 
 
 class SubscriptionUserFixed(BillingError):
-    """A subscription keeps its user for ever: ledgers and invoices belong to them."""
+    """The user of a subscription never changes, because ledgers and invoices belong to that user."""
 
     code = "subscription_user_fixed"
 
 
 class PlanCurrencyMismatch(BillingError):
-    """All quotas of a plan are in the currency of its first, because an invoice has one currency."""
+    """All quotas of a plan have the currency of its first quota, because an invoice has one currency."""
 
     code = "plan_currency_mismatch"
 
 
 class InvoiceNotDraft(BillingError):
-    """A charge came for an invoice that is final."""
+    """The charge belongs on an invoice that is no longer a draft."""
 
     code = "invoice_not_draft"
 
 
 class InvoiceCurrencyMismatch(BillingError):
-    """A charge came in another currency than its invoice's."""
+    """The charge and its invoice have different currencies."""
 
     code = "invoice_currency_mismatch"
 
 
 class LedgerBusy(BillingError):
-    """Others kept moving the ledger; nothing was written, the same request can be sent again."""
+    """Other callers kept changing the ledger. Nothing was written; the same request can be sent again."""
 
     code = "ledger_busy"
 
 
 class DatabaseUnavailable(BillingError):
-    """DynamoDB did not answer, or throttled; the same request can be sent again."""
+    """DynamoDB did not answer, or throttled the request. The same request can be sent again."""
 
     code = "database_unavailable"
 
 
 class InternalError(BillingError):
-    """A fault of ours. The cause is in the log only."""
+    """A bug or a failure on our side. The cause is only in the log."""
 
     code = "internal_error"
 
     def __init__(self) -> None:
-        super().__init__("Something failed on our side.")
+        super().__init__("An internal error occurred on our side.")
 
 
 class QueueUnavailable(BillingError):
-    """An event had to wait in the queue, and the queue did not take it; the same request can be sent again."""
+    """The event had to go to the queue, and the queue did not accept it. The same request can be sent again."""
 
     code = "queue_unavailable"
 
 
 class IdentityProviderUnavailable(BillingError):
-    """The signing keys or the secrets could not be fetched, so nobody can be told apart."""
+    """The signing keys or the secrets could not be fetched, so no caller can be authenticated."""
 
     code = "identity_provider_unavailable"

@@ -1,4 +1,4 @@
-"""JSON without floats: a number is an int or a Decimal, in and out."""
+"""Exact JSON: numbers are read and written as int or Decimal, never as float."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from typing import Any
 import simplejson
 
 MAX_DIGITS = 4300
-"""Of a number in plain notation. Python itself allows a whole number no more."""
+"""Maximum digits of a number without an exponent. Python has the same limit for integers."""
 
 
 def _encode(value: object) -> simplejson.RawJSON:
@@ -19,7 +19,7 @@ def _encode(value: object) -> simplejson.RawJSON:
 
 
 def dumps(value: object, *, sort_keys: bool = False, ascii_only: bool = False) -> str:
-    """`value` as compact JSON; Decimals become numbers in plain notation. `ascii_only` escapes all other characters."""
+    """Return `value` as compact JSON, with Decimals in plain digits. `ascii_only` escapes all other characters."""
     text: str = _encoder(sort_keys, ascii_only).encode(value)
     return text
 
@@ -36,7 +36,7 @@ def _encoder(sort_keys: bool, ascii_only: bool) -> simplejson.JSONEncoder:
     )
 
 
-def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
@@ -45,28 +45,28 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _number(text: str) -> Decimal:
-    """A number as it stands there. Its exponent is looked at first: 1e999999999 must not cost memory when written."""
+def _parse_decimal(text: str) -> Decimal:
+    """Parse a number exactly. Reject a huge exponent at once: writing out 1e999999999 would fill the memory."""
     try:
         number = Decimal(text)
     except InvalidOperation:
         number = None
     if number is None or abs(number.adjusted()) > MAX_DIGITS:
-        raise _too_long()
+        raise _too_many_digits()
     return number
 
 
-def _integer(text: str) -> int:
+def _parse_integer(text: str) -> int:
     if len(text.removeprefix("-")) > MAX_DIGITS:
-        raise _too_long()
+        raise _too_many_digits()
     return int(text)
 
 
-def _too_long() -> ValueError:
+def _too_many_digits() -> ValueError:
     return ValueError(f"a number has more than {MAX_DIGITS} digits")
 
 
-def _not_json(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
@@ -74,7 +74,13 @@ def loads(text: str | bytes) -> Any:
     """Parse JSON exactly.
 
     Raises:
-        ValueError: not JSON, NaN or Infinity, a key twice in one object, or a number of more than `MAX_DIGITS` digits.
-        RecursionError: nested beyond what Python's parser takes.
+        ValueError: not JSON, NaN or Infinity, a duplicate key, or a number of more than `MAX_DIGITS` digits.
+        RecursionError: nested more deeply than Python's parser can handle.
     """
-    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=_not_json, object_pairs_hook=_once)
+    return json.loads(
+        text,
+        parse_float=_parse_decimal,
+        parse_int=_parse_integer,
+        parse_constant=_reject_constant,
+        object_pairs_hook=_unique_keys,
+    )

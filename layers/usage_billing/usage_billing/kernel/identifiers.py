@@ -1,4 +1,4 @@
-"""Ids: which characters each kind may have, and the prefixes that are reserved. Pure."""
+"""Types of ids: the characters that each kind may contain, and the reserved prefixes. Pure."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-# Not with a dot first: `.` and `..` are steps in a URL, which clients take before they send it.
+# No dot at the start: clients resolve `.` and `..` in a URL before they send it.
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,127}$"
 _IDENTIFIER_CHARACTERS = "letters, digits and . _ ~ : @ | + = , - (ASCII only), not starting with a dot"
 IDENTIFIER_RULE = f"must be 1 to 128 characters: {_IDENTIFIER_CHARACTERS}"
@@ -23,13 +23,13 @@ CODE_PATTERN = r"^[a-z_]{1,64}$"
 CODE_RULE = "must be the code of an error, such as event_id_conflict"
 
 Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
-"""Names a thing, fits into a URL path and a composite key: `#` and `/` separate, so they are not allowed."""
+"""An id that fits into a URL path and a composite key: `/` and `#` are separators there, so they are not allowed."""
 
 CUSTOMER_PREFIX = "customer:"
-"""Begins the ids of events that customers report themselves: theirs and the services' can never be the same."""
+"""The prefix of the ids of events that customers report, so that they never equal the ids that services use."""
 
 RESERVED_PREFIXES = (CUSTOMER_PREFIX, "reversal:", "rating:", "closing:")
-"""Begin the ids that are ours to give."""
+"""The prefixes of ids that only this service assigns."""
 
 EVENT_ID_CHARACTERS = r"^[\x21-\x7e]{1,128}$"
 EVENT_ID_RULE = "must be 1 to 128 printable ASCII characters without spaces"
@@ -37,27 +37,27 @@ EVENT_ID_RULE = "must be 1 to 128 printable ASCII characters without spaces"
 EVENT_ID_PATTERN = rf"^(?!{'|'.join(RESERVED_PREFIXES)})[\x21-\x7e]{{1,128}}$"
 
 
-def _unreserved(event_id: str) -> str:
+def _require_unreserved(event_id: str) -> str:
     for prefix in RESERVED_PREFIXES:
         if event_id.startswith(prefix):
-            raise ValueError(f"must not begin with {prefix}, which is reserved")
+            raise ValueError(f"must not start with the reserved prefix {prefix}")
     return event_id
 
 
 EventId = Annotated[
     str,
     Field(pattern=EVENT_ID_CHARACTERS),
-    AfterValidator(_unreserved),
+    AfterValidator(_require_unreserved),
     WithJsonSchema(
         {
             "type": "string",
             "pattern": EVENT_ID_PATTERN,
-            "description": "1 to 128 printable ASCII characters without spaces; some first words are reserved: "
+            "description": "1 to 128 printable ASCII characters without spaces; reserved prefixes: "
             + ", ".join(RESERVED_PREFIXES),
         }
     ),
 ]
-"""An id that a caller gives an event."""
+"""The id that a caller gives to an event."""
 
 RECORDED_EVENT_ID_PATTERN = r"^[\x21-\x7e]{1,160}$"
 RECORDED_EVENT_ID_RULE = "must be 1 to 160 printable ASCII characters without spaces"
@@ -65,4 +65,4 @@ RECORDED_EVENT_ID_RULE = "must be 1 to 160 printable ASCII characters without sp
 RecordedEventId = Annotated[
     str, Field(pattern=RECORDED_EVENT_ID_PATTERN, description="printable ASCII characters without spaces")
 ]
-"""The id that an event is recorded under: a caller's, or one with a reserved prefix."""
+"""The id under which an event is recorded: the caller's, or one with a reserved prefix."""

@@ -1,11 +1,11 @@
-"""Currencies, and the one place that rounds money. Pure."""
+"""Currencies, and the only function that rounds money. Pure."""
 
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-# ISO 4217, active currencies by the digits of their minor unit; the rest of the list has two.
+# The active currencies of ISO 4217, by the number of digits of their minor unit.
 _CURRENCIES_BY_DIGITS = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
     2: "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC "
@@ -38,16 +38,19 @@ Currency = Annotated[
 
 
 def rounded(amount: Decimal, currency: str) -> Decimal:
-    """`amount` to the currency's minor unit, half up. The only rounding of money there is."""
+    """Return `amount` rounded half up to the currency's minor unit. Nothing else rounds money."""
     return amount.quantize(Decimal(1).scaleb(-MINOR_UNIT_DIGITS[currency]), context=_ROUNDING)
 
 
 def shown_price(price: Decimal | None, currency: str) -> Decimal | None:
-    """Return a price as it is shown, if there is one: see `in_minor_units`."""
-    return None if price is None else in_minor_units(price, currency)
+    """Return a price as responses show it (see `with_minor_digits`), or None if there is none."""
+    return None if price is None else with_minor_digits(price, currency)
 
 
-def in_minor_units(price: Decimal, currency: str) -> Decimal:
-    """The same price with at least the digits of the currency's minor unit: 10 -> 10.00, 0.125 stays."""
+def with_minor_digits(price: Decimal, currency: str) -> Decimal:
+    """Return the same price with at least the digits of the currency's minor unit.
+
+    In USD, 10 becomes 10.00, and 0.125 stays as it is.
+    """
     digits = MINOR_UNIT_DIGITS[currency]
     return price if price.as_tuple().exponent <= -digits else rounded(price, currency)  # type: ignore[operator]

@@ -8,7 +8,7 @@ from usage_billing.kernel.instants import iso
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """All instants from `start` on and before `end`, both in UTC."""
+    """The instants from `start` (inclusive) to `end` (exclusive), both in UTC."""
 
     start: datetime
     end: datetime
@@ -18,5 +18,5 @@ class Period:
 
     @property
     def key(self) -> str:
-        """The start as text; sorts like the instant."""
+        """The start as text. Keys sort like the instants."""
         return iso(self.start)

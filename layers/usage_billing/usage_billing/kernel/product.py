@@ -1,5 +1,5 @@
-"""What this product calls itself. Pure."""
+"""The product's name and version. Pure."""
 
 NAME = "Usage-based billing"
 VERSION = "1.0.0"
-"""The API's, and the project's in pyproject.toml: a test compares the two."""
+"""The version of the API and of the project; a test compares it with pyproject.toml."""

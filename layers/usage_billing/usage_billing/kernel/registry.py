@@ -1,4 +1,4 @@
-"""Registries: the kinds that a value can be of, each under the name that stored values carry. Pure."""
+"""Registries: classes by the name under which their values are stored. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -7,7 +7,7 @@ from usage_billing.kernel.exact_json import dumps, loads
 
 
 class Registered(Protocol):
-    """A value of one of several kinds, made of parameters that are JSON: texts, exact numbers, lists, objects."""
+    """A value of a registered class. Its parameters are JSON: texts, exact numbers, lists and objects."""
 
     kind: ClassVar[str]
 
@@ -21,7 +21,7 @@ RegisteredT = TypeVar("RegisteredT", bound=Registered)
 
 
 class Registry(Generic[RegisteredT]):
-    """Writes values as JSON with the name of their kind, and reads them back."""
+    """Writes values as JSON with the name of their class (`kind`), and reads them back."""
 
     def __init__(self, *kinds: type[RegisteredT]) -> None:
         self._kinds = {each.kind: each for each in kinds}
@@ -30,13 +30,13 @@ class Registry(Generic[RegisteredT]):
         return dumps({"kind": value.kind, **value.parameters()})
 
     def loads(self, text: str) -> RegisteredT:
-        """The inverse of `dumps`.
+        """Return the value that `dumps` wrote.
 
         Raises:
-            ValueError: no kind of that name is registered.
+            ValueError: no class is registered under the name.
         """
         parameters = loads(text)
         kind = parameters.pop("kind")
         if kind not in self._kinds:
-            raise ValueError(f"no kind is called {kind!r}")
+            raise ValueError(f"unknown kind {kind!r}")
         return self._kinds[kind].of(parameters)

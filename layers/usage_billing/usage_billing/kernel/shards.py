@@ -1,4 +1,4 @@
-"""The shards of sparse indexes: what is listed in one is spread over sixteen partitions."""
+"""The shards of sparse indexes: items of an index are spread over sixteen partitions. Pure."""
 
 import zlib
 
@@ -6,5 +6,5 @@ SHARDS = 16
 
 
 def shard_of(name: str) -> str:
-    """The shard of a sparse index that a ledger or an invoice is listed in: "0" to "15"."""
+    """Return the shard of a sparse index in which a ledger or an invoice is listed: "0" to "15"."""
     return str(zlib.crc32(name.encode()) % SHARDS)

@@ -11,7 +11,7 @@ from usage_billing.web.shapes import Page, Request, require_same
 
 
 class QuotaTerms(Request):
-    """A quota. Its plan and usage type stand in the path and may be repeated here."""
+    """A quota. Its plan and usage type are in the path; the body may repeat them."""
 
     plan_id: Identifier | None = None
     usage_type: Identifier | None = None
@@ -34,7 +34,7 @@ class QuotaTerms(Request):
 
 
 class Quota(Strict):
-    """A plan's terms for a usage type: the units included each month and the price of each one beyond."""
+    """A plan's terms for a usage type: the units included each month, and the price of a unit of overage."""
 
     plan_id: Identifier
     usage_type: Identifier

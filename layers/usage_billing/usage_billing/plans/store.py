@@ -7,7 +7,7 @@ from usage_billing.plans.model import Quota
 from usage_billing.platform.recent import Recent
 from usage_billing.platform.retries import attempts
 from usage_billing.platform.tables import UsageQuotaTable
-from usage_billing.platform.transactions import cancellation, old_item, write
+from usage_billing.platform.transactions import cancellation_reasons, old_item, write
 from usage_billing.pricing.models import PRICE_MODELS
 from usage_billing.pricing.terms import Terms
 
@@ -71,13 +71,15 @@ def save_quota(new: Quota) -> None:
         try:
             write([], [quota, plan])
         except TransactWriteError as error:
-            if stored := old_item(cancellation(error)[1]):
+            if stored := old_item(cancellation_reasons(error)[1]):
                 currency = UsageQuotaTable.from_raw_data(stored).currency
-                raise PlanCurrencyMismatch(f"The plan {new.plan_id} is in {currency} and keeps it.") from None
+                raise PlanCurrencyMismatch(
+                    f"The plan {new.plan_id} has the currency {currency}, which cannot be changed."
+                ) from None
         else:
             recent.clear()
             return
-    raise DatabaseUnavailable("Others keep changing this plan; send the same request again.")
+    raise DatabaseUnavailable("Too many concurrent changes to this plan; send the same request again.")
 
 
 def _quota(row: UsageQuotaTable) -> Quota:

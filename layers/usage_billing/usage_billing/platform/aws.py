@@ -1,6 +1,6 @@
 """Clients of AWS services.
 
-Made by botocore itself. boto3 would only wrap them, and importing it is a seventh of a cold start.
+They are botocore's own: boto3 only wraps them, and importing it would take a seventh of a cold start.
 """
 
 from typing import Any
@@ -8,13 +8,13 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
-from usage_billing.platform.config import CLIENT
-from usage_billing.platform.memory import cached
+from usage_billing.platform.caches import cached
+from usage_billing.platform.config import CLIENT_CONFIG
 
 
-def client(service: str, differing: Config | None = None) -> Any:
-    """A client for the region and with the credentials that the environment names."""
-    return _session().create_client(service, config=CLIENT.merge(differing) if differing else CLIENT)
+def client(service: str, overrides: Config | None = None) -> Any:
+    """Return a client that uses the region and the credentials of the environment."""
+    return _session().create_client(service, config=CLIENT_CONFIG.merge(overrides) if overrides else CLIENT_CONFIG)
 
 
 @cached

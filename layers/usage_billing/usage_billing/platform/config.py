@@ -1,4 +1,4 @@
-"""The settings, and the only reader of the environment."""
+"""The settings, and the configuration of AWS clients. Nothing else reads the environment."""
 
 import os
 from typing import Literal
@@ -7,22 +7,22 @@ from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_snake
 
-from usage_billing.platform.memory import cached
+from usage_billing.platform.caches import cached
 
-CLIENT = Config(
+CLIENT_CONFIG = Config(
     connect_timeout=1,
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=32,
-    parameter_validation=False,  # what is sent is made here, and AWS validates it anyway
-    user_agent="usage-billing",  # botocore would put a long one together for every call, which takes a tenth of a ms
+    parameter_validation=False,  # our own code makes the parameters, and AWS validates them anyway
+    user_agent="usage-billing",  # botocore would build a long one for every call, which takes a tenth of a ms
 )
-"""Every client of an AWS service. It waits so long and no longer: a service that hangs is given up before API Gateway
-and Lambda give us up, so that the caller is told to come back."""
+"""The configuration of every AWS client. A call to a service that hangs times out before API Gateway and Lambda do, so
+that the caller still gets a response that says to try again."""
 
 
 class Settings(BaseModel):
-    """What the template tells the functions; each field is the variable of the same name in capitals."""
+    """The settings from the template. Each field is the environment variable of the same name in upper case."""
 
     model_config = ConfigDict(frozen=True, alias_generator=lambda name: to_snake(name).upper())
 
@@ -47,13 +47,13 @@ class Settings(BaseModel):
 
 @cached
 def settings() -> Settings:
-    """The settings of this process, read once.
+    """Return the settings of this process, which are read once.
 
     Raises:
-        RuntimeError: a variable is missing or wrong; the message names it.
+        RuntimeError: a variable is missing or invalid; the message names it.
     """
     try:
         return Settings.model_validate(dict(os.environ))
     except ValidationError as error:
-        names = ", ".join(str(fault["loc"][0]) for fault in error.errors())
-        raise RuntimeError(f"missing or wrong in the environment: {names}") from None
+        names = ", ".join(str(each["loc"][0]) for each in error.errors())
+        raise RuntimeError(f"missing or invalid environment variables: {names}") from None

@@ -1,19 +1,20 @@
-"""The one translation of unexpected errors into billing errors, each counted once."""
+"""Classification of unexpected errors as billing errors. Each is counted once."""
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException, TransactWriteError
 
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError
+from usage_billing.platform.dynamodb import error_code
 from usage_billing.platform.observability import DATABASE_FAILURES, INTERNAL_ERRORS, count
-from usage_billing.platform.tables import error_code
 
-_OUR_FAULT = {"ValidationException", "SerializationException", "ValidationError"}
+_INVALID_REQUEST = {"ValidationException", "SerializationException", "ValidationError"}
 
 
 def as_billing_error(error: Exception) -> BillingError:
-    """Return a billing error as it is, and anything else as the failure that it means, counted; its cause is `error`.
+    """Return a billing error as it is, and any other error as a failure of the database or an internal error.
 
-    The caller logs it, because only the caller knows what was not done.
+    Such a failure is counted, and `error` is its cause. The caller logs it, because only the caller knows what was
+    not done.
     """
     if isinstance(error, BillingError):
         return error
@@ -29,8 +30,8 @@ def as_billing_error(error: Exception) -> BillingError:
 
 
 def _is_database(error: Exception) -> bool:
-    """Return whether the database failed, and not our request was wrong."""
+    """Return True if the database failed, and False if our request was invalid."""
     codes = {error_code(error)}
     if isinstance(error, TransactWriteError):
         codes |= {reason.code for reason in error.cancellation_reasons if reason}
-    return not codes & _OUR_FAULT and isinstance(error, PynamoDBException | BotoCoreError | ClientError)
+    return not codes & _INVALID_REQUEST and isinstance(error, PynamoDBException | BotoCoreError | ClientError)

@@ -1,6 +1,6 @@
-"""Everything that is logged: the `message` of each line of the functions' logs.
+"""The log events: the texts that the `message` of a log line can have.
 
-docs/operations.md lists them with their levels and what to do; a test compares the two.
+docs/operations.md lists them with their levels and what to do about them; a test compares the two.
 """
 
 from enum import StrEnum
@@ -17,7 +17,7 @@ class LogEvent(StrEnum):
     EVENTS_REJECTED = "events rejected"
     EVENTS_NOT_RECORDED = "events not recorded"
     EVENTS_POSTPONED = "events postponed"
-    LEDGER_MOVED = "ledger moved"
+    LEDGER_CONFLICT = "ledger write conflict"
     QUOTA_MISSING = "quota missing"
 
     QUEUE_UNAVAILABLE = "queue unavailable"
@@ -33,8 +33,8 @@ class LogEvent(StrEnum):
 
     LEDGER_NOT_SETTLED = "ledger not settled"
     LEDGERS_NOT_LISTED = "ledgers not listed"
-    LEDGERS_LISTED_AGAIN = "ledgers not listed, retrying"
-    HEADS_NOT_READ = "heads not read in one call, reading each"
+    LEDGER_LISTING_RETRIED = "ledgers not listed, retrying"
+    BATCH_READ_FAILED = "batch read of heads failed, reading one by one"
     RUN_SEGMENT_COMPLETED = "run segment completed"
     RUN_SEGMENT_NOT_ENQUEUED = "run segment not enqueued"
     RUN_PROGRESS_NOT_SAVED = "run progress not saved"

@@ -1,6 +1,6 @@
-"""Structured logs and metrics: what they are called, and how they leave the process.
+"""Structured logs and metrics: the names of the metrics, and the functions that write them.
 
-Metrics go to CloudWatch through the log (embedded metric format), with the dimension `service`: the stack's name.
+Metrics go to CloudWatch through the log (embedded metric format). Their dimension `service` is the stack's name.
 """
 
 import gc
@@ -35,7 +35,7 @@ AUTHENTICATION_FAILURES = "AuthenticationFailures"
 DATABASE_FAILURES = "DatabaseFailures"
 INTERNAL_ERRORS = "InternalErrors"
 
-ALARMING = frozenset(
+ALARM_METRICS = frozenset(
     {
         EVENTS_REJECTED,
         EVENTS_DELAYED,
@@ -48,9 +48,9 @@ ALARMING = frozenset(
         INTERNAL_ERRORS,
     }
 )
-"""The metrics that infra/alarms.yaml has an alarm for; a test compares the two."""
+"""The metrics with an alarm in infra/alarms.yaml; a test compares the two."""
 
-INFORMATION = frozenset(
+DASHBOARD_METRICS = frozenset(
     {
         EVENTS_RECORDED,
         EVENTS_REPLAYED,
@@ -60,10 +60,10 @@ INFORMATION = frozenset(
         INVOICE_ITEMS,
         BILLING_RUN_SECONDS,
         BILLED_AMOUNT,
-        AUTHENTICATION_FAILURES,  # anybody can cause them at will
+        AUTHENTICATION_FAILURES,  # anybody can cause them at any time
     }
 )
-"""The metrics that are only for looking at, on the dashboard."""
+"""The metrics that are only shown on the dashboard."""
 
 ResultT = TypeVar("ResultT")
 
@@ -72,9 +72,9 @@ metrics = Metrics()
 
 
 def observed(handler: Callable[[dict[str, Any], Any], ResultT]) -> Callable[[dict[str, Any], Any], ResultT]:
-    """A Lambda handler whose log lines carry the request's id and whose metrics are written out when it ends.
+    """Return a Lambda handler whose log lines have the request's id and whose metrics are written when it ends.
 
-    An error that nothing in the handler expected is counted here, and raised.
+    An error that the handler did not expect is counted and raised again. A decorator.
     """
 
     def handle(event: dict[str, Any], context: Any) -> ResultT:
@@ -89,29 +89,32 @@ def observed(handler: Callable[[dict[str, Any], Any], ResultT]) -> Callable[[dic
             if metrics.metric_set:
                 metrics.flush_metrics()
 
-    # This function is complete. What it is made of need never be looked through again.
+    # The function's modules are loaded now. The garbage collector need never look through them again.
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
-    injected: Callable[[dict[str, Any], Any], ResultT] = logger.inject_lambda_context(clear_state=True)(handle)
-    return injected
+    with_context: Callable[[dict[str, Any], Any], ResultT] = logger.inject_lambda_context(clear_state=True)(handle)
+    return with_context
 
 
 _adding = Lock()
 
 
 def count(name: str, value: int = 1) -> None:
-    """Count something once more, or `value` times more. Safe under threads."""
+    """Add `value` to a counter. Thread-safe."""
     with _adding:
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 
-def seconds(name: str, value: float) -> None:
-    """Measure a duration. Call from the main thread only."""
-    metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=value)
+def record_duration(name: str, seconds: float) -> None:
+    """Record a duration. Call from the main thread only."""
+    metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=seconds)
 
 
-def rejected(code: str, events: int, *, in_total: bool) -> None:
-    """Count rejected events by code, and `in_total`, which the alarm watches: it takes no varying dimension."""
+def count_rejected(code: str, events: int, *, in_total: bool) -> None:
+    """Count rejected events by code, and with `in_total` in the total too.
+
+    The alarm watches the total, because an alarm cannot watch a metric whose dimension varies.
+    """
     if in_total:
         count(EVENTS_REJECTED, events)
     with single_metric(name=EVENTS_REJECTED, unit=MetricUnit.Count, value=events) as metric:
@@ -119,8 +122,8 @@ def rejected(code: str, events: int, *, in_total: bool) -> None:
         metric.add_dimension(name="code", value=code)
 
 
-def billed(currency: str, amount: Decimal) -> None:
-    """Measure billed money, a series a currency. A metric is a float: it is for looking, the items are the truth."""
+def record_billed_amount(currency: str, amount: Decimal) -> None:
+    """Record billed money by currency. The metric is a float and only for display; the invoice items are exact."""
     with single_metric(name=BILLED_AMOUNT, unit=MetricUnit.Count, value=float(amount)) as metric:
         metric.add_dimension(name="service", value=metrics.service or "")
         metric.add_dimension(name="currency", value=currency)

@@ -1,10 +1,10 @@
-"""What this process read in the last minute."""
+"""A cache of values that this process read in the last minute."""
 
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from usage_billing.platform.memory import remembered
+from usage_billing.platform.caches import register_cache
 
 RECENT_SECONDS = 60.0
 
@@ -13,14 +13,14 @@ ValueT = TypeVar("ValueT")
 
 
 class Recent(Generic[KeyT, ValueT]):
-    """What this process read in the last minute, by key."""
+    """Values that were read in the last minute, by key; all are dropped when there are more than `size`."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._read: dict[KeyT, tuple[float, ValueT]] = remembered({})
+        self._read: dict[KeyT, tuple[float, ValueT]] = register_cache({})
 
     def get(self, key: KeyT, load: Callable[[], ValueT]) -> ValueT:
-        """What is remembered, else what `load` returns; if it raises, nothing is remembered."""
+        """Return the cached value, or load it and cache it. An error of `load` is not cached."""
         now = time.monotonic()
         read_at, value = self._read.get(key, (None, None))
         if value is None or read_at is None or now - read_at >= RECENT_SECONDS:

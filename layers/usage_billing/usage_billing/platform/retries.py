@@ -1,20 +1,20 @@
-"""How often and how soon a lost race is run again."""
+"""Retries of writes that lost a race: how many, and how long to wait before each."""
 
 import time
 from collections.abc import Iterator
 from random import SystemRandom
 
-_random = SystemRandom()  # environments restored from one snapshot share the state of any other generator
+_random = SystemRandom()  # environments restored from the same snapshot share any other generator's state
 
 MAX_ATTEMPTS = 12
 FIRST_PAUSE = 0.02
-LONGEST_PAUSE = 0.5
+MAX_PAUSE = 0.5
 
 
 def attempts(maximum: int = MAX_ATTEMPTS) -> Iterator[int]:
-    """Count the attempts from 1 to `maximum`, pausing before each but the first.
+    """Yield the attempts' numbers from 1 to `maximum`, and pause before each attempt but the first.
 
-    All pauses of `MAX_ATTEMPTS` attempts together take at most 4.2 s, half of that on average.
+    The pauses of `MAX_ATTEMPTS` attempts take at most 4.2 s in all, and half of that on average.
     """
     for number in range(1, maximum + 1):
         pause(number - 1)
@@ -22,11 +22,11 @@ def attempts(maximum: int = MAX_ATTEMPTS) -> Iterator[int]:
 
 
 def pause(lost: int) -> None:
-    """Wait after `lost` lost races, full jitter under a doubling bound; not at all after none."""
+    """Pause after `lost` lost races: exponential backoff with full jitter. Without a lost race, do not pause."""
     if lost:
-        time.sleep(_random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (lost - 1))))
+        time.sleep(_random.uniform(0, min(MAX_PAUSE, FIRST_PAUSE * 2 ** (lost - 1))))
 
 
 def linger() -> None:
-    """Wait a little longer than a transaction takes: whoever is at work has moved on by then."""
+    """Pause a little longer than a transaction takes, so that a write in progress has ended."""
     time.sleep(_random.uniform(5, 10) * FIRST_PAUSE)

@@ -1,114 +1,20 @@
-"""PynamoDB models: keys, indexes and attributes of the eight tables, and what puts or changes an item in a transaction.
+"""The PynamoDB models of the eight tables: keys, indexes and attributes.
 
-The names of the attributes are the names in DynamoDB. All models share one botocore client.
+The names of the attributes are the names in DynamoDB.
 """
 
-from collections.abc import Sequence
-from decimal import Decimal
-from threading import RLock
-from typing import Any, cast
+from typing import Any
 
-from pynamodb.attributes import Attribute, MapAttribute, UnicodeAttribute
-from pynamodb.connection import Connection, TableConnection
-from pynamodb.expressions.condition import Condition
-from pynamodb.expressions.update import Action
+from pynamodb.attributes import MapAttribute, UnicodeAttribute
+from pynamodb.connection import Connection
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
-from pynamodb.models import Model
 
-from usage_billing.platform import aws
-from usage_billing.platform.config import settings
-from usage_billing.platform.memory import cached, on_forget
-
-_making = RLock()
-
-
-def client() -> Any:
-    """The one DynamoDB client of this process, also when several threads ask first.
-
-    The SDK repeats a transaction that got no answer with the same request token, so its retries write once.
-    """
-    with _making:
-        return _client()
-
-
-@cached
-def _client() -> Any:
-    return aws.client("dynamodb")
-
-
-class DecimalAttribute(Attribute[Decimal]):
-    """An exact number; PynamoDB's own NumberAttribute goes through float."""
-
-    attr_type = "N"
-
-    def serialize(self, value: Decimal) -> str:
-        return format(value, "f")
-
-    def deserialize(self, value: str) -> Decimal:
-        number = Decimal(value)
-        return Decimal(format(number, "f"))
-
-
-class IntegerAttribute(Attribute[int]):
-    """A whole number, exact as well."""
-
-    attr_type = "N"
-
-    def serialize(self, value: int) -> str:
-        return str(value)
-
-    def deserialize(self, value: str) -> int:
-        return int(value)
-
-
-class Table(Model):
-    """A model whose table's name comes from the settings and whose client is the shared one."""
-
-    setting: str
-
-    @classmethod
-    def _get_connection(cls) -> TableConnection:
-        with _making:
-            if cls._connection is None:
-                cls.Meta.table_name = getattr(settings(), cls.setting)
-                connection = super()._get_connection()
-                connection.connection._client = client()
-            return cast(TableConnection, cls._connection)
-
-    @classmethod
-    def new(cls, **values: object) -> dict[str, Any]:
-        """A transaction's put of an item that must not exist yet. What is None is left out.
-
-        The same as of an instance with these values, in a tenth of the time: up to 99 of them share a transaction.
-
-        Raises:
-            ValueError: an attribute is missing that every item has.
-        """
-        attributes = cls.get_attributes()
-        item = {
-            name: {attributes[name].attr_type: attributes[name].serialize(value)}
-            for name, value in values.items()
-            if value is not None
-        }
-        missing = [name for name, attribute in attributes.items() if not attribute.null and name not in item]
-        if missing:
-            raise ValueError(f"an item of {cls.__name__} has no {', '.join(missing)}")
-        return {
-            "TableName": getattr(settings(), cls.setting),
-            "Item": item,
-            "ConditionExpression": f"attribute_not_exists({cls._hash_keyname})",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-
-    def change(self, actions: Sequence[Action], condition: Condition | None = None) -> dict[str, Any]:
-        """A transaction's update of this item, of which only the key counts; a refusal shows the item as it was."""
-        return self.get_update_kwargs_from_instance(
-            list(actions), condition=condition, return_values_on_condition_failure="ALL_OLD"
-        )
+from usage_billing.platform.caches import on_clear
+from usage_billing.platform.dynamodb import DecimalAttribute, IntegerAttribute, Table
 
 
 class LedgerIndex(GlobalSecondaryIndex["UsageTable"]):  # type: ignore[no-untyped-call]
-    """A ledger in order."""
+    """The entries of a ledger in order."""
 
     class Meta:
         index_name = "ledger-index"
@@ -119,7 +25,7 @@ class LedgerIndex(GlobalSecondaryIndex["UsageTable"]):  # type: ignore[no-untype
 
 
 class UsageTable(Table):
-    """Entries; never updated after they are written."""
+    """Entries. They are never updated."""
 
     setting = "usage_table"
 
@@ -149,7 +55,7 @@ class TermsAttribute(MapAttribute[str, Any]):
 
 
 class PendingIndex(GlobalSecondaryIndex["UsageSummaryTable"]):  # type: ignore[no-untyped-call]
-    """The ledgers with something unsettled, by shard."""
+    """The ledgers with unsettled entries, by shard."""
 
     class Meta:
         index_name = "pending-index"
@@ -188,7 +94,7 @@ class UsageQuotaTable(Table):
 
     setting = "usage_quota_table"
     PLAN = "#plan"
-    """No usage type can be called this. It sorts before all of them."""
+    """Not a valid usage type. It sorts before all of them."""
 
     class Meta:
         table_name = ""
@@ -254,7 +160,7 @@ class SubscriptionTable(Table):
 
 
 class DraftIndex(GlobalSecondaryIndex["InvoiceTable"]):  # type: ignore[no-untyped-call]
-    """The drafts by the end of their period; an invoice leaves it when it is finalized."""
+    """Draft invoices by the end of their period. A final invoice is not in it."""
 
     class Meta:
         index_name = "draft-index"
@@ -265,7 +171,7 @@ class DraftIndex(GlobalSecondaryIndex["InvoiceTable"]):  # type: ignore[no-untyp
 
 
 class InvoiceTable(Table):
-    """Invoices: a draft that grows, then final."""
+    """Invoices. A draft grows until it is final."""
 
     setting = "invoice_table"
 
@@ -285,7 +191,7 @@ class InvoiceTable(Table):
 
 
 class CodeIndex(GlobalSecondaryIndex["DeadEventTable"]):  # type: ignore[no-untyped-call]
-    """The dead events by reason, in the order in which they died."""
+    """The dead events by code, in the order in which they died."""
 
     class Meta:
         index_name = "code-index"
@@ -296,7 +202,7 @@ class CodeIndex(GlobalSecondaryIndex["DeadEventTable"]):  # type: ignore[no-unty
 
 
 class DeadEventTable(Table):
-    """Accepted events that could not be recorded, and messages that hold none; kept until redriven or dropped."""
+    """Accepted events that could not be recorded, and unreadable messages. They are kept until redriven or dropped."""
 
     setting = "dead_event_table"
 
@@ -319,7 +225,7 @@ class DeadEventTable(Table):
 
 
 class BillingRunTable(Table):
-    """What billing runs did: a row for each invocation, and a partition that lists the runs, of keys alone."""
+    """The reports of billing runs: one row per invocation. One more partition lists the runs; it has only keys."""
 
     setting = "billing_run_table"
 
@@ -358,23 +264,13 @@ ALL: tuple[type[Table], ...] = (
 )
 
 
-def error_code(error: Exception) -> str | None:
-    """The code that DynamoDB answered; None where it gave no answer.
-
-    PynamoDB's own `cause_response_code` raises for a time-out, whose `response` is None.
-    """
-    answer = getattr(getattr(error, "cause", error), "response", None) or {}
-    code: str | None = answer.get("Error", {}).get("Code")
-    return code
-
-
 def connection() -> Connection:
-    """The connection transactions go through; it shares the client."""
+    """Return the connection for transactions. It uses the shared client."""
     return UsageTable._get_connection().connection
 
 
-@on_forget
+@on_clear
 def disconnect() -> None:
-    """Forget the tables' names and connections, so that the next call takes them from the settings again."""
+    """Drop the tables' names and connections, so that the next call reads them from the settings again."""
     for table in ALL:
         table._connection = None

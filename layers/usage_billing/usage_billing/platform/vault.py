@@ -1,4 +1,4 @@
-"""What Secrets Manager keeps, remembered by this process for some minutes."""
+"""Secrets from Secrets Manager, cached by this process for some minutes."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,36 +7,35 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from usage_billing.platform import aws
-from usage_billing.platform.memory import cached
+from usage_billing.platform.caches import cached
 from usage_billing.platform.renewal import Renewed
 
 CACHE_SECONDS = 300.0
 
-PATIENCE = Config(read_timeout=1, retries={"mode": "standard", "total_max_attempts": 2})
-"""Every request waits for this, and an old copy may be at hand."""
-
+SHORT_TIMEOUT = Config(read_timeout=1, retries={"mode": "standard", "total_max_attempts": 2})
+"""Requests wait for this call, and there may be a cached copy to use instead."""
 
 ValueT = TypeVar("ValueT")
 
 
 class SecretUnavailable(Exception):
-    """The secret could not be fetched, or does not hold what it should."""
+    """The secret could not be fetched, or its content is invalid."""
 
 
 class Vault:
-    """The secrets, each as it was when it was last fetched."""
+    """A cache of secrets."""
 
     def __init__(self) -> None:
-        self.client = aws.client("secretsmanager", PATIENCE)
+        self.client = aws.client("secretsmanager", SHORT_TIMEOUT)
         self.store: dict[str, Renewed[Any]] = {}
 
     def get(self, secret_id: str, parse: Callable[[str], ValueT], *, seconds: float = CACHE_SECONDS) -> ValueT:
-        """What `parse` makes of a secret's text as it was at most so many `seconds` ago.
+        """Return what `parse` returns for a secret's text that is at most `seconds` old.
 
-        A bounded time longer if the secret cannot be renewed: it is not answered, or `parse` raises ValueError for it.
+        If the secret cannot be fetched, or `parse` raises ValueError, the previous value is used for a limited time.
 
         Raises:
-            SecretUnavailable: there is nothing that may still be used.
+            SecretUnavailable: there is no value that may still be used.
         """
 
         def fetch() -> ValueT:
@@ -45,13 +44,13 @@ class Vault:
             except (ValueError, RecursionError) as error:
                 raise SecretUnavailable(secret_id) from error
 
-        kept: Renewed[ValueT] = self.store.setdefault(secret_id, Renewed(CACHE_SECONDS, SecretUnavailable))
-        return kept.get(fetch, lifespan=seconds)
+        cached_value: Renewed[ValueT] = self.store.setdefault(secret_id, Renewed(CACHE_SECONDS, SecretUnavailable))
+        return cached_value.get(fetch, lifespan=seconds)
 
     def _fetch(self, secret_id: str) -> str:
         try:
-            answer = self.client.get_secret_value(SecretId=secret_id, VersionStage="AWSCURRENT")
-            return str(answer["SecretString"])
+            response = self.client.get_secret_value(SecretId=secret_id, VersionStage="AWSCURRENT")
+            return str(response["SecretString"])
         except (BotoCoreError, ClientError, KeyError) as error:
             raise SecretUnavailable(secret_id) from error
 

@@ -13,7 +13,7 @@ from usage_billing.web.shapes import Page
 
 
 class UsageOfType(Strict):
-    """One ledger, or what one would begin with. Null is what is not known before the plan has a quota for it."""
+    """The usage of one type. Fields that depend on the quota are null until the plan has one."""
 
     usage_type: str
     unit_name: str | None
@@ -48,7 +48,7 @@ class UsageOfType(Strict):
 class SubscriptionUsage(Page):
     """The usage of a subscription in one period, by usage type.
 
-    In a period that has not ended, usage types of the plan that were not used are there with its current terms.
+    Until the period ends, unused usage types of the plan are listed too, with the plan's current terms.
     """
 
     subscription_id: str
@@ -73,9 +73,9 @@ class SubscriptionUsage(Page):
 
 
 class UserUsage(Page):
-    """The usage of a user in the current periods of their subscriptions, the first usage types of each.
+    """The usage of a user in the current period of each subscription.
 
-    Where a subscription has a `nextCursor` of its own, its list of usage types goes on at the subscription's endpoint.
+    Each subscription has its first 20 usage types. Send its own `nextCursor` to the subscription's endpoint for more.
     """
 
     user_id: str
@@ -83,7 +83,7 @@ class UserUsage(Page):
 
 
 class UsageRecord(Strict):
-    """One entry of a ledger. `invoiceItemId` names the item of `invoiceId` that charged its range, if one did."""
+    """A recorded event. `invoiceItemId` is the item of the invoice `invoiceId` that charged it, if there is one."""
 
     event_id: str
     user_id: str
@@ -129,13 +129,13 @@ class UsageRecords(Page):
 
 
 class RecordedEvent(UsageRecord):
-    """An event that was recorded: its entry, as in the list of records."""
+    """A recorded event, with the same fields as in the list of records."""
 
     status: Literal["recorded"] = "recorded"
 
 
 class UnrecordedEvent(Strict):
-    """An accepted event that could not be recorded, and why. It is not billed unless an operator redrives it."""
+    """An accepted event that could not be recorded, and the reason. It is not billed unless an operator redrives it."""
 
     status: Literal["dead"] = "dead"
     event_id: str

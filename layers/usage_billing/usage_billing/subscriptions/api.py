@@ -24,9 +24,9 @@ def _whole(value: object) -> object:
 
 
 class SubscriptionTerms(Request):
-    """A subscription. Its id stands in the path and may be repeated here.
+    """A subscription. Its id is in the path; the body may repeat it.
 
-    Left out, `status` and `billingAnchorDay` stay as they are; a new subscription is active and anchored on day 1.
+    If `status` or `billingAnchorDay` is left out, it stays as it is. A new subscription is active and has anchor day 1.
     """
 
     subscription_id: Identifier | None = None
@@ -53,17 +53,18 @@ class SubscriptionTerms(Request):
                 latest_cycle=MonthlyCycle(self.billing_anchor_day or 1),
             )
         if current.user_id != self.user_id:
-            raise SubscriptionUserFixed("A subscription keeps its user; cancel it and create one for the other user.")
+            raise SubscriptionUserFixed(
+                "The user of a subscription cannot be changed. Cancel it, and create another one for the other user."
+            )
         changed = replace(current, plan_id=self.plan_id, status=self.status or current.status)
         cycle = MonthlyCycle(self.billing_anchor_day) if self.billing_anchor_day else current.latest_cycle
         return changed.with_cycle(cycle, now)
 
 
 class Subscription(Strict):
-    """Only an active subscription takes new usage; what was recorded before is billed whatever the status.
+    """A subscription. Only an active one accepts new usage; recorded usage is billed whatever the status.
 
-    Periods that have begun never change: another anchor day holds from the end of the current period on, and what held
-    before is kept, so that an instant lies in the same period whenever it is asked for.
+    Periods that have begun never change: a new anchor day applies from the end of the current period.
     """
 
     subscription_id: Identifier

@@ -7,9 +7,10 @@ from pynamodb.exceptions import DoesNotExist, PutError
 from usage_billing.kernel.errors import DatabaseUnavailable, SubscriptionNotFound
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
+from usage_billing.platform.dynamodb import error_code
 from usage_billing.platform.recent import Recent
 from usage_billing.platform.retries import attempts
-from usage_billing.platform.tables import SubscriptionTable, SubscriptionUserIndex, error_code
+from usage_billing.platform.tables import SubscriptionTable, SubscriptionUserIndex
 from usage_billing.subscriptions.cycles import CYCLES
 from usage_billing.subscriptions.model import EarlierCycle, Subscription, SubscriptionStatus
 

@@ -12,7 +12,7 @@ from usage_billing.usage.api import BatchResult, BatchResults, ReportedUsage, Us
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.intake import Taken
 from usage_billing.usage.rejections import EventIds, ids_of
-from usage_billing.web.field_errors import field_names, invalid
+from usage_billing.web.field_errors import field_names, validation_failed
 
 MAX_FIELDS = 20
 """How many fields a report is looked at with: an event has eight, and each unknown one would be told."""
@@ -49,7 +49,7 @@ def _event(report: object) -> UsageEvent:
         return ReportedUsage.model_validate(report).event()
     except ValidationError as error:
         faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
-        raise invalid(faults, field_names(ReportedUsage)) from None
+        raise validation_failed(faults, field_names(ReportedUsage)) from None
 
 
 def _ids(report: object, event: UsageEvent | None, caller: Caller) -> EventIds:

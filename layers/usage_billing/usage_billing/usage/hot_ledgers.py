@@ -6,14 +6,14 @@ much to lose looks first whether others are still at it.
 
 from time import monotonic
 
-from usage_billing.platform.memory import remembered
+from usage_billing.platform.caches import register_cache
 from usage_billing.usage.ledger import LedgerKey
 
 HOT_SECONDS = 5.0
 SUSPECT_SECONDS = 60.0
 MAX_REMEMBERED = 10_000
 
-lost_at: dict[LedgerKey, float] = remembered({})
+lost_at: dict[LedgerKey, float] = register_cache({})
 
 
 def race_lost(key: LedgerKey) -> None:

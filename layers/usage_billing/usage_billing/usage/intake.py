@@ -97,7 +97,7 @@ class _Gate:
         """
         if subscription_id not in self.subscriptions:
             self._require_time()
-            found = self.caller.reach(lambda: subscription_store.recent_subscription(subscription_id))
+            found = self.caller.load_if_allowed(lambda: subscription_store.recent_subscription(subscription_id))
             self.subscriptions[subscription_id] = found
         return self.subscriptions[subscription_id]
 

@@ -250,7 +250,7 @@ class _Batch:
                     yield from self._replays(todo.pop(stored.event_id), stored, head)
             except HeadMoved:
                 count(LEDGER_RETRIES)
-                logger.debug(LogEvent.LEDGER_MOVED, ledger=key.ledger_id)
+                logger.debug(LogEvent.LEDGER_CONFLICT, ledger=key.ledger_id)
                 hot_ledgers.race_lost(key)
                 head, lost = None, lost + 1
             else:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from usage_billing.access.callers import Caller
 from usage_billing.kernel.identifiers import EVENT_ID_PATTERN, IDENTIFIER_PATTERN
 from usage_billing.platform.log_events import LogEvent
-from usage_billing.platform.observability import logger, rejected
+from usage_billing.platform.observability import count_rejected, logger
 
 MAX_EVENTS_PER_LINE = 100
 """Ids take at most 256 bytes an event, and CloudWatch cuts a line off at 256 KB."""
@@ -75,7 +75,7 @@ def note_request(code: str, body: object, caller: Caller | None, idempotency_key
 
 
 def _count(code: str, events: int, caller: Caller | None) -> None:
-    rejected(code, events, in_total=caller is None or not caller.is_customer)
+    count_rejected(code, events, in_total=caller is None or not caller.is_customer)
 
 
 def _log(code: str, events: Sequence[EventIds]) -> None:

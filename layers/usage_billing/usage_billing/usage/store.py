@@ -16,7 +16,7 @@ from usage_billing.platform.tables import (
     UsageSummaryTable,
     UsageTable,
 )
-from usage_billing.platform.transactions import cancellation, old_item, write
+from usage_billing.platform.transactions import cancellation_reasons, old_item, write
 from usage_billing.usage.ledger import Entry, Head, LedgerKey
 from usage_billing.usage.rows import entry_of, head_of, put_of, refused_head, row_of, terms_attribute
 
@@ -120,7 +120,7 @@ def append(seen: Head, new: Sequence[Entry], after: Head) -> None:
     try:
         write([put_of(each) for each in new], [row_of(after.key).change(actions, condition)])
     except TransactWriteError as error:
-        *entry_reasons, head_reason = cancellation(error)
+        *entry_reasons, head_reason = cancellation_reasons(error)
         stored = [entry_of(UsageTable.from_raw_data(item)) for item in map(old_item, entry_reasons) if item]
         if stored:
             raise EventsExist(stored) from None

@@ -3,7 +3,7 @@
 from usage_billing.kernel.errors import (
     TooManyUsageTypes,
 )
-from usage_billing.platform.memory import remembered
+from usage_billing.platform.caches import register_cache
 from usage_billing.usage import store
 from usage_billing.usage.ledger import LedgerKey
 
@@ -13,7 +13,7 @@ that puts an id into the usage type makes them without end. Whoever opens ledger
 many."""
 
 
-full: set[tuple[str, str]] = remembered(set())
+full: set[tuple[str, str]] = register_cache(set())
 """Subscriptions and periods that have all the ledgers they may; no ledger is ever closed again."""
 
 MAX_REMEMBERED = 10_000

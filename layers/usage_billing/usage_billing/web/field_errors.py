@@ -1,7 +1,7 @@
-"""Validation errors in our own words: which field, and what is allowed there. Pure.
+"""Messages of validation errors: which field is wrong, and what is allowed there. Pure.
 
-Pydantic reports what its validators found, in terms of Python and of regular expressions. Callers get neither: each
-type of error that our requests can have stands in a table here, and so does each pattern.
+Pydantic's own messages speak of Python types and regular expressions, which mean nothing to callers. So the tables here
+have a message for each type of error that our requests can have, and for each pattern.
 """
 
 import re
@@ -33,10 +33,10 @@ MAX_FIELD_ERRORS = 20
 """Maximum validation errors reported per request."""
 
 MAX_QUOTED = 200
-"""Characters of a caller's text that are quoted back."""
+"""Maximum characters of a caller's text that a response repeats."""
 
-MAX_MISTYPED = 40
-"""Characters of an unknown name that is compared with the known ones: no known one is nearly as long."""
+MAX_COMPARED = 40
+"""Maximum length of an unknown name to look for a similar known name. No known name is nearly as long."""
 
 PATTERNS = {
     IDENTIFIER_PATTERN: IDENTIFIER_RULE,
@@ -47,11 +47,11 @@ PATTERNS = {
     RUN_ID_PATTERN: RUN_ID_RULE,
     CODE_PATTERN: CODE_RULE,
 }
-"""What a pattern allows, in words."""
+"""The message for each pattern."""
 
 MESSAGES = {
     "missing": "is required",
-    "string_type": "must be text",
+    "string_type": "must be a string",
     "string_unicode": "must be valid Unicode text",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
@@ -75,91 +75,93 @@ MESSAGES = {
     "datetime_from_date_parsing": INSTANT_RULE,
     "timezone_aware": INSTANT_RULE,
 }
-"""By pydantic's name for an error. Braces hold what pydantic says of the limit."""
+"""The message for each type of pydantic's errors. The names in braces are pydantic's for the limits."""
 
-UNCLEAR = "has a value that is not allowed"
-"""For an error that the table does not know. A test keeps our requests from having one."""
+FALLBACK_MESSAGE = "has a value that is not allowed"
+"""The message for an error that is not in the tables. A test checks that our requests have no such error."""
 
-FaultT = TypeVar("FaultT")
+ErrorT = TypeVar("ErrorT")
 
 _EMPTY = {"string_too_short", "too_short"}
 
 
 def field_names(body: Any) -> list[str]:
-    """The names in JSON of the fields of a body: a model, or an optional one."""
+    """Return the JSON names of the fields of a body: a model, or an optional one."""
     models = [each for each in (body, *get_args(body)) if isinstance(each, type) and issubclass(each, BaseModel)]
     return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 
-def invalid(faults: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> ValidationFailed:
-    """What pydantic found wrong with a request, the first errors where there are many.
+def validation_failed(errors: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> ValidationFailed:
+    """Return the error for a request in which pydantic found `errors`, of which the first ones are reported.
 
-    `known` are the names of the request's fields: an unknown field is told the nearest of them.
+    `known` are the names of the request's fields, from which a similar one is suggested for an unknown field.
     """
     fields = tuple(known)
-    return _report(faults, lambda fault: field_error(fault, fields))
+    return _report(errors, lambda error: field_error(error, fields))
 
 
 def unknown_parameters(names: Sequence[str], known: Collection[str]) -> ValidationFailed:
-    """Query parameters that the endpoint does not have."""
+    """Return the error for query parameters that the endpoint does not have."""
     return _report(names, lambda name: _unknown(name, known, "is not a parameter of this endpoint"))
 
 
-def field_error(fault: Mapping[str, Any], known: Iterable[str] = ()) -> FieldError:
-    """One of pydantic's errors in our words."""
-    where, *location = map(str, fault["loc"])
-    # A path's parameters have Python names in the routes; everything else is named as the caller named it.
+def field_error(error: Mapping[str, Any], known: Iterable[str] = ()) -> FieldError:
+    """Return one of pydantic's errors with our message."""
+    where, *location = map(str, error["loc"])
+    # Path parameters have Python names in the routes. All other names are the caller's.
     field = ".".join(map(to_camel, location) if where == "path" else location) or where
-    if fault["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden":
         return _unknown(field, known, "is not a field of this request")
-    code: FieldCode = "missing" if fault["type"] == "missing" else "invalid"
-    return FieldError(legible(field), code, legible(_message(fault)))
+    code: FieldCode = "missing" if error["type"] == "missing" else "invalid"
+    return FieldError(safe_excerpt(field), code, safe_excerpt(_message(error)))
 
 
 def _unknown(name: str, known: Iterable[str], message: str) -> FieldError:
-    """The error for a field or parameter that does not exist, with the one that was probably meant."""
-    meant = _nearest(name, known)
-    return FieldError(legible(name), "unknown", f"{message}; did you mean {meant}?" if meant else message)
+    """Return the error for a field or parameter that does not exist, with a similar one if there is one."""
+    suggestion = _most_similar(name, known)
+    if suggestion:
+        message += f"; did you mean {suggestion}?"
+    return FieldError(safe_excerpt(name), "unknown", message)
 
 
-def _report(faults: Sequence[FaultT], explain: Callable[[FaultT], FieldError]) -> ValidationFailed:
-    told = [explain(fault) for fault in faults[:MAX_FIELD_ERRORS]]
-    if rest := len(faults) - len(told):
-        told.append(FieldError(told[0].field, "more", f"and {rest} more error{'s' if rest > 1 else ''}"))
-    return ValidationFailed(*told)
+def _report(errors: Sequence[ErrorT], explain: Callable[[ErrorT], FieldError]) -> ValidationFailed:
+    reported = [explain(error) for error in errors[:MAX_FIELD_ERRORS]]
+    if rest := len(errors) - len(reported):
+        reported.append(FieldError(reported[0].field, "more", f"and {rest} more error{'s' if rest > 1 else ''}"))
+    return ValidationFailed(*reported)
 
 
-def legible(text: str) -> str:
-    """`text` short enough and clean enough to be quoted back."""
+def safe_excerpt(text: str) -> str:
+    """Return the start of a caller's text in ASCII, so that a response can repeat it."""
     return text[:MAX_QUOTED].encode("ascii", "backslashreplace").decode()
 
 
-def _message(fault: Mapping[str, Any]) -> str:
-    kind, limits = str(fault["type"]), fault.get("ctx", {})
-    if kind == "value_error":  # raised by a validator of ours
-        return str(limits.get("error") or UNCLEAR)
+def _message(error: Mapping[str, Any]) -> str:
+    kind, limits = str(error["type"]), error.get("ctx", {})
+    if kind == "value_error":  # raised by one of our own validators
+        return str(limits.get("error") or FALLBACK_MESSAGE)
     if kind == "string_pattern_mismatch":
-        return PATTERNS.get(limits.get("pattern"), UNCLEAR)
+        return PATTERNS.get(limits.get("pattern"), FALLBACK_MESSAGE)
     if kind in ("enum", "literal_error"):
-        return f"must be {limits['expected']}".replace("'", "") if "expected" in limits else UNCLEAR
+        return f"must be {limits['expected']}".replace("'", "") if "expected" in limits else FALLBACK_MESSAGE
     if kind in _EMPTY and limits.get("min_length") == 1:
         return "must not be empty"
     try:
-        return MESSAGES.get(kind, UNCLEAR).format_map(limits)
+        return MESSAGES.get(kind, FALLBACK_MESSAGE).format_map(limits)
     except KeyError:
-        return UNCLEAR
+        return FALLBACK_MESSAGE
 
 
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is probably meant to be: another case, other separators, a slip of the finger."""
-    if len(name) > MAX_MISTYPED:
+def _most_similar(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that `name` resembles: with another case, other separators or a typing error."""
+    if len(name) > MAX_COMPARED:
         return None
-    from difflib import get_close_matches  # noqa: PLC0415 - only where somebody mistyped
+    from difflib import get_close_matches  # noqa: PLC0415 - only needed for a typing error
 
-    alike = {_bare(each): each for each in known}
-    found = get_close_matches(_bare(name), alike, n=1, cutoff=0.75)
-    return alike[found[0]] if found else None
+    by_letters = {_letters(each): each for each in known}
+    matches = get_close_matches(_letters(name), by_letters, n=1, cutoff=0.75)
+    return by_letters[matches[0]] if matches else None
 
 
-def _bare(name: str) -> str:
+def _letters(name: str) -> str:
     return re.sub(r"[_-]", "", name).lower()

@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP, and errors as problem details (RFC 9457)."""
+"""The table that maps errors to HTTP statuses, and error responses as problem details (RFC 9457)."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -43,7 +43,7 @@ STATUS: Mapping[type[BillingError], HTTPStatus] = {
     errors.QueueUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IdentityProviderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""How HTTP says what went wrong."""
+"""The HTTP status of each error."""
 
 RETRY_AFTER_SECONDS = 1
 
@@ -51,7 +51,7 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field of a request."""
+    """An error of one field of a request."""
 
     field: str
     code: str
@@ -59,7 +59,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """Problem details (RFC 9457). `code` is stable; `errors` names the fields that are wrong, or that conflict."""
+    """Problem details (RFC 9457). `code` is stable. `errors` lists the fields that are invalid or differ."""
 
     type: str = "about:blank"
     title: str
@@ -81,36 +81,34 @@ class Problem(BaseModel):
         )
 
 
-def problem_response(error: Exception, known: BillingError, **ids: Any) -> Response[str]:
-    """The one place where an error, which `known` says in billing words, becomes an answer. `ids` go into the log."""
-    problem = Problem.of(known)
+def problem_response(error: Exception, billing_error: BillingError, **ids: Any) -> Response[str]:
+    """Log `error`, and return the response for it. `billing_error` is its classification; `ids` are logged too."""
+    problem = Problem.of(billing_error)
     headers: dict[str, str] = {}
-    if isinstance(known, Unauthenticated):
+    if isinstance(billing_error, Unauthenticated):
         count(AUTHENTICATION_FAILURES)
         headers["WWW-Authenticate"] = 'Bearer realm="usage-billing"'
-        if not isinstance(known, errors.CredentialsMissing):
+        if not isinstance(billing_error, errors.CredentialsMissing):
             headers["WWW-Authenticate"] += ', error="invalid_token"'
-    if isinstance(known, errors.UnsupportedMediaType):
-        headers |= {"Accept-Encoding": "identity"}  # RFC 9110, 12.5.3: what a request may be encoded in
-    if isinstance(known, errors.MethodNotAllowed):
-        headers["Allow"] = ", ".join(known.allowed)
+    if isinstance(billing_error, errors.UnsupportedMediaType):
+        headers |= {"Accept-Encoding": "identity"}  # RFC 9110, 12.5.3: the encodings that a request may have
+    if isinstance(billing_error, errors.MethodNotAllowed):
+        headers["Allow"] = ", ".join(billing_error.allowed)
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        logger.error(LogEvent.REQUEST_FAILED, code=known.code, cause=repr(known.__cause__ or error), **ids)
-    elif isinstance(known, errors.InternalError):
-        # What failed while an event was recorded has its line already, without ids.
-        logger.error(LogEvent.INTERNAL_ERROR, exc_info=error if known is not error else None, **ids)
+        logger.error(
+            LogEvent.REQUEST_FAILED, code=billing_error.code, cause=repr(billing_error.__cause__ or error), **ids
+        )
+    elif isinstance(billing_error, errors.InternalError):
+        # An error while recording an event has been logged with its traceback already, but without ids.
+        logger.error(LogEvent.INTERNAL_ERROR, exc_info=error if billing_error is not error else None, **ids)
     else:
-        logger.warning(LogEvent.REQUEST_REFUSED, code=known.code, status=problem.status, **ids)
-    return _answer_problem(problem, headers)
+        logger.warning(LogEvent.REQUEST_REFUSED, code=billing_error.code, status=problem.status, **ids)
+    body = dumps(problem.model_dump(exclude_none=True))
+    return Response(status_code=problem.status, content_type=PROBLEM_JSON, body=body, headers=headers)
 
 
 def lambda_response(error: BillingError) -> dict[str, Any]:
-    """A Lambda handler's answer to what reached no route."""
-    problem = problem_response(error, error)
-    return {"statusCode": problem.status_code, "headers": problem.headers, "body": problem.body}
-
-
-def _answer_problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[str]:
-    body = dumps(problem.model_dump(exclude_none=True))
-    return Response(status_code=problem.status, content_type=PROBLEM_JSON, body=body, headers=dict(headers or {}))
+    """Return the error response of a Lambda handler without a resolver."""
+    response = problem_response(error, error)
+    return {"statusCode": response.status_code, "headers": response.headers, "body": response.body}

@@ -1,7 +1,7 @@
-"""HTTP for all endpoints: routes, the caller, validation, exact JSON.
+"""HTTP for all endpoints: routes, authentication, validation and exact JSON.
 
-A route is built with `app.get(path, allow=ROLES)`; without `allow` it cannot be built. Credentials are checked before
-anything else is looked at, then role and scope, then the request's shape. Only `allow=PUBLIC` lets everybody in.
+A route is defined with `app.get(path, allow=ROLES)`, and cannot be defined without `allow`. Credentials are checked
+first, then role and scope, then the request itself. Only `allow=PUBLIC` admits everybody.
 """
 
 import re
@@ -30,7 +30,7 @@ from usage_billing.kernel.exact_json import dumps
 from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.observability import logger, observed
 from usage_billing.web.bodies import JSON, MAX_BYTES, json_body
-from usage_billing.web.field_errors import field_names, invalid, unknown_parameters
+from usage_billing.web.field_errors import field_names, unknown_parameters, validation_failed
 from usage_billing.web.problems import problem_response
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -38,33 +38,33 @@ HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 
 OnRefusal = Callable[[str, Any, Caller | None, str | None], Mapping[str, Any]]
-"""Takes an error's code, the body as JSON (None where it was not read), the caller and the Idempotency-Key of a refused
-request. Returns what the request's line in the log says besides."""
+"""A function of a refused request: its error code, its JSON body (None if it was not read), its caller and its
+Idempotency-Key. It returns additional keys for the request's log line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What holds for a route besides its types: who may call, what it refuses for, how large a body it reads."""
+    """The rules of a route besides its types: its callers, its errors, and the maximum size of its body."""
 
     allow: Allowed
     scope: Scope
     raises: tuple[type[BillingError], ...]
     max_bytes: int
     on_refusal: OnRefusal | None
-    """Called with each refused request, except those without valid credentials, which anybody can send at will."""
+    """Called with each refused request, except those without valid credentials, which anybody can send at any time."""
 
 
 class Api(APIGatewayHttpResolver):
-    """A resolver that knows its caller, speaks exact JSON, and answers every error as a problem."""
+    """A resolver that authenticates callers, reads and writes exact JSON, and turns errors into problem details."""
 
     def __init__(self) -> None:
         super().__init__(enable_validation=True)
         self._contracts: dict[Callable[..., Any], Contract] = {}
-        # Powertools' own middlewares, with the caller's credentials checked first and without a second validation
-        # of answers that are validated models already.
-        self._request_validation_middleware = _Gate()  # type: ignore[no-untyped-call]
-        self._response_validation_middleware = _Renderer()  # type: ignore[assignment]
-        self.exception_handler(Exception)(self._refuse)
+        # These replace Powertools' own middlewares: credentials are checked before the request is validated, and
+        # responses, which are validated models already, are not validated again.
+        self._request_validation_middleware = _RequestMiddleware()  # type: ignore[no-untyped-call]
+        self._response_validation_middleware = _ResponseMiddleware()  # type: ignore[assignment]
+        self.exception_handler(Exception)(self._error_response)
 
     def get(self, rule: str, *, allow: Allowed, **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
         return self.route(rule, "GET", allow=allow, **kwargs)
@@ -87,34 +87,34 @@ class Api(APIGatewayHttpResolver):
         on_refusal: OnRefusal | None = None,
         **kwargs: Any,
     ) -> Callable[[HandlerT], HandlerT]:
-        """Build a route for callers of the roles in `allow` whose credentials are good for `scope`.
+        """Define a route for callers whose role is in `allow` and whose credentials include `scope`.
 
-        Without `scope` GET requires `read`, and everything else `operate`.
-        `raises` is what it refuses for besides what every route does; the API's description says so to callers.
+        Without `scope`, GET requires `read`, and any other method `operate`.
+        `raises` lists the errors of this route in addition to those of every route; they appear in the API reference.
         """
-        needed = scope or (Scope.READ if method == "GET" else Scope.OPERATE)
+        required_scope = scope or (Scope.READ if method == "GET" else Scope.OPERATE)
         if allow is not PUBLIC and not allow:
             raise ValueError(f"nobody could call {method} {rule}")
 
-        def built(function: HandlerT) -> HandlerT:
-            self._contracts[function] = Contract(allow, needed, tuple(raises), max_bytes, on_refusal)
-            named = {"operation_id": to_camel(function.__name__)} | kwargs
-            return super(Api, self).route(rule, method, **named)(function)
+        def register(function: HandlerT) -> HandlerT:
+            self._contracts[function] = Contract(allow, required_scope, tuple(raises), max_bytes, on_refusal)
+            options = {"operation_id": to_camel(function.__name__)} | kwargs
+            return super(Api, self).route(rule, method, **options)(function)
 
-        return built
+        return register
 
     def contract(self, function: Callable[..., Any]) -> Contract | None:
-        """What holds for the route that `function` answers; None if it answers none."""
+        """Return the contract of the route that `function` handles; None if it handles none."""
         return self._contracts.get(function)
 
     @property
     def caller(self) -> Caller:
-        """Who sent the current request."""
+        """The caller of the current request."""
         caller: Caller = self.context["caller"]
         return caller
 
-    def admit(self) -> None:
-        """Authenticate the current request's caller and check role and scope for its route; deny by default."""
+    def authorize(self) -> None:
+        """Authenticate the caller of the current request, and check role and scope. Without a contract, refuse."""
         contract = self.contract(self.context["_route"].func)
         allow: Allowed = contract.allow if contract else frozenset()
         if allow is PUBLIC:
@@ -129,26 +129,28 @@ class Api(APIGatewayHttpResolver):
 
     @staticmethod
     def _compile_regex(rule: str, base_regex: str = "^{}$") -> re.Pattern[str]:
-        """An event id at the end of a path may hold any character. API Gateway decodes a path before it hands it on,
-        so that it may hold `/` as well."""
+        """Let an event id at the end of a path contain any character, even `/`: API Gateway decodes a path before it
+        passes it on."""
         before, event_id, _ = rule.partition("<event_id>")
         pattern = APIGatewayHttpResolver._compile_regex(before, "{}").pattern
         return re.compile(base_regex.format(pattern + "(?P<event_id>.+)" if event_id else pattern))
 
-    def _refuse(self, error: Exception) -> Response[str]:
-        known = as_billing_error(error)
+    def _error_response(self, error: Exception) -> Response[str]:
+        billing_error = as_billing_error(error)
         contract = self.contract(self.context["_route"].func) if "_route" in self.context else None
-        if contract is None or contract.on_refusal is None or isinstance(known, Unauthenticated):
-            return problem_response(error, known)
-        if "body" not in self.context:  # a caller who may not record is refused before the body is looked at
+        if contract is None or contract.on_refusal is None or isinstance(billing_error, Unauthenticated):
+            return problem_response(error, billing_error)
+        if "body" not in self.context:  # a caller who may not record is refused before the body is read
             with suppress(BillingError):
                 self._request_validation_middleware._get_body(self)
         body, caller = self.context.get("body"), self.context.get("caller")
         idempotency_key = self.current_event.headers.get("idempotency-key")
-        return problem_response(error, known, **contract.on_refusal(known.code, body, caller, idempotency_key))
+        return problem_response(
+            error, billing_error, **contract.on_refusal(billing_error.code, body, caller, idempotency_key)
+        )
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
-        """The path's parameters, decoded: an id may hold characters that a path may not."""
+        """Return the decoded path parameters: an id may contain characters that a path may not."""
         return {name: unquote(value) for name, value in match.groupdict().items()}
 
     @cached_property
@@ -158,27 +160,27 @@ class Api(APIGatewayHttpResolver):
 
 
 def respond(body: ModelT, status: HTTPStatus = HTTPStatus.OK) -> "Response[ModelT]":
-    """An answer with a status of its own."""
+    """Return a response, for a route whose status is not always 200."""
     return Response(status_code=status, content_type=JSON, body=body)
 
 
 def response_doc(model: type[BaseModel], description: str) -> OpenAPIResponse:
-    """An answer for the API's description."""
+    """Describe a response for the API reference."""
     return {"description": description, "content": {JSON: {"model": model}}}
 
 
-class _Gate(OpenAPIRequestValidationMiddleware):
-    """Admits the caller, then parses and validates the request."""
+class _RequestMiddleware(OpenAPIRequestValidationMiddleware):
+    """Authorizes the caller, then parses and validates the request."""
 
     def handler(self, app: Api, next_middleware: NextMiddleware) -> Response[Any]:  # type: ignore[override]
-        app.admit()
+        app.authorize()
         dependant = app.context["_route"].dependant
         self._refuse_unknown_parameters(app, {each.alias for each in dependant.query_params})
         try:
             return super().handler(app, next_middleware)
         except RequestValidationError as error:
             known = [name for body in dependant.body_params for name in field_names(body.type_)]
-            raise invalid(error.errors(), known) from None
+            raise validation_failed(error.errors(), known) from None
 
     def _refuse_unknown_parameters(self, app: Api, known: set[str]) -> None:
         unknown = sorted(set(app.current_event.query_string_parameters) - known)
@@ -192,8 +194,8 @@ class _Gate(OpenAPIRequestValidationMiddleware):
         return body
 
 
-class _Renderer(BaseMiddlewareHandler[Api]):
-    """Writes a route's model as exact JSON; what is text already stays as it is."""
+class _ResponseMiddleware(BaseMiddlewareHandler[Api]):
+    """Writes a route's model as exact JSON, and leaves text as it is."""
 
     def handler(self, app: Api, next_middleware: NextMiddleware) -> Response[Any]:
         response = next_middleware(app)

@@ -1,4 +1,4 @@
-"""What the bodies of all requests and the pages of all lists have in common."""
+"""Base models of request bodies and of list pages."""
 
 from typing import Annotated
 
@@ -9,18 +9,19 @@ from usage_billing.kernel.fields import Strict
 
 
 class Request(Strict):
-    """A body: its fields have their JSON names only."""
+    """A request body. Its fields are set by their JSON names only."""
 
     model_config = ConfigDict(validate_by_name=False)
 
 
 def require_same(field: str, in_body: str | None, in_path: str) -> None:
+    """Raise ValidationFailed if the body repeats a value of the path, and the two differ."""
     if in_body not in (None, in_path):
         raise ValidationFailed(FieldError(field, "contradiction", "must be the same as in the path"))
 
 
 class Page(Strict):
-    """A part of a list. `nextCursor` is there if, and only if, there may be more."""
+    """A page of a list. It has `nextCursor` if and only if there may be more."""
 
     next_cursor: Annotated[
         str | None, Field(exclude_if=lambda cursor: cursor is None), WithJsonSchema({"type": "string"})

@@ -16,7 +16,7 @@ UNREADABLE = "unreadable"
 UNDELIVERED = "undelivered"
 """The code of an event whose message SQS moved aside, because no delivery of it was completed, if no other is known."""
 
-CODES = tuple(sorted({UNREADABLE, UNDELIVERED, *errors.codes()}))
+CODES = tuple(sorted({UNREADABLE, UNDELIVERED, *errors.error_codes()}))
 """All codes that a dead event can have."""
 
 NO_SUBSCRIPTION: Final = "#unreadable"

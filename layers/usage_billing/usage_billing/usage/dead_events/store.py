@@ -14,7 +14,8 @@ from pynamodb.expressions.condition import Condition
 
 from usage_billing.kernel import cursors, errors
 from usage_billing.kernel.instants import instant, iso, sortable
-from usage_billing.platform.tables import DeadEventTable, error_code
+from usage_billing.platform.dynamodb import error_code
+from usage_billing.platform.tables import DeadEventTable
 from usage_billing.usage.dead_events.model import CODES, UNDELIVERED, DeadEvent, DeadLetter, Position, Selection
 
 
