@@ -16,7 +16,7 @@ from usage_billing.platform import clock
 from usage_billing.platform.deadline import Deadline
 from usage_billing.usage import intake
 from usage_billing.usage.api import QueuedEvent, RecordedUsage, ReportedUsage
-from usage_billing.usage.intake import Queued
+from usage_billing.usage.outcomes import Queued
 from usage_billing.usage.rejections import note_request
 from usage_billing.web.parameters import IdempotencyKey, PrefersAsync
 from usage_billing.web.resolver import Api, Response, respond, response_doc

@@ -15,7 +15,7 @@ from usage_billing.plans import store as quota_store
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import store as ledger_store
-from usage_billing.usage.recording import Recorded
+from usage_billing.usage.outcomes import Recorded
 
 METADATA = {"reportId": "abc123", "source": "report-service", "pages": 12}
 

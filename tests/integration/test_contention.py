@@ -20,7 +20,8 @@ from usage_billing.usage import hot_ledgers, recording
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.ledger import LedgerKey
-from usage_billing.usage.recording import MANY_ENTRIES, Outcome, Recorded
+from usage_billing.usage.outcomes import Outcome, Recorded
+from usage_billing.usage.recording import MANY_ENTRIES
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEY = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "assessment")

@@ -39,7 +39,7 @@ from usage_billing.usage.dead_events.model import DeadEvent, DeadLetter, Positio
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.intake import take
 from usage_billing.usage.messages import event_json, events_in
-from usage_billing.usage.recording import Recorded
+from usage_billing.usage.outcomes import Recorded
 
 UNREADABLE = "{"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -214,7 +214,7 @@ def test_a_delivery_that_failed_anywhere_is_mended_by_another(when: When, error:
 
 
 def _body(*events: UsageEvent) -> str:
-    [message] = usage_queue._messages(enumerate(event_json(event, NOW) for event in events))
+    [message] = usage_queue._messages(event_json(event, NOW) for event in events)
     return message.body
 
 

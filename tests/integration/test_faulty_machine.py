@@ -47,8 +47,8 @@ from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import hot_ledgers
 from usage_billing.usage.dead_events import model, redriving
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.intake import Queued, Taken, take
-from usage_billing.usage.recording import Recorded
+from usage_billing.usage.intake import take
+from usage_billing.usage.outcomes import IntakeOutcome, Queued, Recorded
 
 TURN = datetime(2026, 12, 1, tzinfo=UTC)
 SERVICE = Caller("key:test", Role.INTERNAL)
@@ -152,7 +152,7 @@ class Faulty(RuleBasedStateMachine):
             for usage_type, quantity, occurred_at in contents
         ]
 
-        def send() -> list[Taken]:
+        def send() -> list[IntakeOutcome]:
             return take(events, SERVICE, self.now, respond_async=respond_async)
 
         for outcome in self.troubled(trouble, send) or []:
@@ -187,7 +187,7 @@ class Faulty(RuleBasedStateMachine):
         """Queue an event of a subscription that does not exist yet."""
         event = UsageEvent(f"event-{next(self.names)}", "user-1", self.late, "assessment", quantity)
 
-        def send() -> list[Taken]:
+        def send() -> list[IntakeOutcome]:
             return take([event], SERVICE, self.now, respond_async=True)
 
         self.troubled(trouble, send)

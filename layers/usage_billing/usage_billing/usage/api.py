@@ -13,9 +13,8 @@ from usage_billing.kernel.identifiers import (
     Identifier,
 )
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.intake import Queued, Taken
 from usage_billing.usage.metadata import Metadata
-from usage_billing.usage.recording import Recorded
+from usage_billing.usage.outcomes import IntakeOutcome, Queued, Recorded
 from usage_billing.web.problems import Problem
 from usage_billing.web.shapes import Request
 
@@ -140,13 +139,13 @@ class BatchResult(Strict):
     problem: Problem | None = None
 
     @classmethod
-    def of(cls, event_id: str | None, taken: Taken) -> "BatchResult":
-        if isinstance(taken, Queued):
+    def of(cls, event_id: str | None, outcome: IntakeOutcome) -> "BatchResult":
+        if isinstance(outcome, Queued):
             return cls(event_id=event_id, status="queued")
-        if isinstance(taken, BillingError):
-            return cls(event_id=event_id, status="rejected", problem=Problem.of(taken))
-        status: Literal["recorded", "replayed"] = "replayed" if taken.replayed else "recorded"
-        return cls(event_id=event_id, status=status, record=RecordedUsage.of(taken))
+        if isinstance(outcome, BillingError):
+            return cls(event_id=event_id, status="rejected", problem=Problem.of(outcome))
+        status: Literal["recorded", "replayed"] = "replayed" if outcome.replayed else "recorded"
+        return cls(event_id=event_id, status=status, record=RecordedUsage.of(outcome))
 
 
 class BatchTotals(Strict):

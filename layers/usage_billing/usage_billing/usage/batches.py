@@ -10,7 +10,6 @@ from usage_billing.platform.deadline import Deadline
 from usage_billing.usage import intake, rejections
 from usage_billing.usage.api import BatchResult, BatchResults, ReportedUsage, UsageBatch
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.intake import Taken
 from usage_billing.usage.rejections import EventIds, ids_of
 from usage_billing.web.field_errors import field_names, invalid
 
@@ -20,19 +19,22 @@ MAX_FIELDS = 20
 
 def take(batch: UsageBatch, caller: Caller, now: datetime, *, respond_async: bool, deadline: Deadline) -> BatchResults:
     """What became of each event of `batch`, in the order sent. A bad event never fails its neighbors."""
-    taken: dict[int, Taken] = {}
-    events: dict[int, UsageEvent] = {}
-    for number, report in enumerate(batch.events):
-        try:
-            events[number] = intake.named(_event(report), caller)
-        except ValidationFailed as fault:
-            taken[number] = fault
-    outcomes = intake.take(list(events.values()), caller, now, respond_async=respond_async, deadline=deadline)
-    taken |= dict(zip(events, outcomes, strict=True))
-    ids = [_ids(report, events.get(number), caller) for number, report in enumerate(batch.events)]
-    refused = {number: outcome for number, outcome in sorted(taken.items()) if isinstance(outcome, BillingError)}
-    rejections.note([(ids[number], error.code) for number, error in refused.items()], caller)
-    return BatchResults.of([BatchResult.of(each.event_id, taken[number]) for number, each in enumerate(ids)])
+    read = [_read(report, caller) for report in batch.events]
+    events = [each for each in read if isinstance(each, UsageEvent)]
+    taken = iter(intake.take(events, caller, now, respond_async=respond_async, deadline=deadline))
+    outcomes = [next(taken) if isinstance(each, UsageEvent) else each for each in read]
+    ids = [_ids(report, each, caller) for report, each in zip(batch.events, read, strict=True)]
+    answers = list(zip(ids, outcomes, strict=True))
+    rejections.note([(each, error.code) for each, error in answers if isinstance(error, BillingError)], caller)
+    return BatchResults.of([BatchResult.of(each.event_id, outcome) for each, outcome in answers])
+
+
+def _read(report: object, caller: Caller) -> UsageEvent | ValidationFailed:
+    """Return the event that one element of a batch reports, or why it reports none."""
+    try:
+        return intake.named(_event(report), caller)
+    except ValidationFailed as fault:
+        return fault
 
 
 def _event(report: object) -> UsageEvent:
@@ -52,6 +54,6 @@ def _event(report: object) -> UsageEvent:
         raise invalid(faults, field_names(ReportedUsage)) from None
 
 
-def _ids(report: object, event: UsageEvent | None, caller: Caller) -> EventIds:
+def _ids(report: object, read: UsageEvent | ValidationFailed, caller: Caller) -> EventIds:
     """Return the ids of an event, or those that a faulty report claims."""
-    return EventIds(event.event_id, event.subscription_id) if event else ids_of(report, caller)
+    return EventIds(read.event_id, read.subscription_id) if isinstance(read, UsageEvent) else ids_of(report, caller)

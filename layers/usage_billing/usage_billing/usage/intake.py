@@ -16,19 +16,9 @@ from usage_billing.platform.deadline import ENQUEUE_RESERVE, NEVER, RECORD_RESER
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.outcomes import IntakeOutcome, Queued
 from usage_billing.usage.queue import enqueue
-from usage_billing.usage.recording import Recorded, failed, record_all, require_timely
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """The event is in the queue and will be recorded."""
-
-    event: UsageEvent
-
-
-Taken = Recorded | Queued | BillingError
-"""What became of one event."""
+from usage_billing.usage.recording import failed, record_all, require_timely
 
 
 def named(event: UsageEvent, caller: Caller) -> UsageEvent:
@@ -43,7 +33,7 @@ def take(
     *,
     respond_async: bool = False,
     deadline: Deadline = NEVER,
-) -> list[Taken]:
+) -> list[IntakeOutcome]:
     """Record events, or queue those whose ledger is hot, or queue them all; what became of each, in the order given.
 
     What is not begun when time runs out goes to the queue too, if the caller is known to be allowed to send it.
@@ -52,30 +42,34 @@ def take(
     gate = _Gate(caller, recorded_by)
     if respond_async:
         return _queue_allowed(events, gate, now, deadline)
-    taken: list[Taken] = list(record_all(events, gate.find, now, admit=gate.admit, patient=False, deadline=recorded_by))
-    spilled = [number for number, outcome in enumerate(taken) if isinstance(outcome, LedgerBusy)]
-    if spilled:
-        queued = _queue_allowed([events[number] for number in spilled], gate, now, deadline)
-        for number, outcome in zip(spilled, queued, strict=True):
-            taken[number] = outcome
-    return taken
+    recorded = record_all(events, gate.find, now, admit=gate.admit, patient=False, deadline=recorded_by)
+    busy = [event for event, outcome in zip(events, recorded, strict=True) if isinstance(outcome, LedgerBusy)]
+    if not busy:
+        return list(recorded)
+    queued = iter(_queue_allowed(busy, gate, now, deadline))
+    return [next(queued) if isinstance(outcome, LedgerBusy) else outcome for outcome in recorded]
 
 
-def _queue_allowed(events: Sequence[UsageEvent], gate: "_Gate", now: datetime, deadline: Deadline) -> list[Taken]:
+def _queue_allowed(
+    events: Sequence[UsageEvent], gate: "_Gate", now: datetime, deadline: Deadline
+) -> list[IntakeOutcome]:
     """Queue what the caller may record. For services that is not looked up: they may report before a database is up."""
-    refused: dict[int, Taken] = {}
-    for number, event in enumerate(events):
-        try:
-            require_timely(event, now)
-            if gate.caller.is_customer:
-                gate.caller.require_user(event.user_id)
-                gate.admit(event, gate.find(event.subscription_id))
-        except Exception as error:
-            refused[number] = failed(error)
-    allowed = [number for number in range(len(events)) if number not in refused]
-    unsent = enqueue([events[number] for number in allowed], now, deadline.less(ENQUEUE_RESERVE))
-    queued = dict(zip(allowed, unsent, strict=True))
-    return [refused.get(number) or queued[number] or Queued(event) for number, event in enumerate(events)]
+    refusals = [_refusal(event, gate, now) for event in events]
+    allowed = [event for event, refusal in zip(events, refusals, strict=True) if not refusal]
+    failures = iter(enqueue(allowed, now, deadline.less(ENQUEUE_RESERVE)))
+    return [refusal or next(failures) or Queued(event) for event, refusal in zip(events, refusals, strict=True)]
+
+
+def _refusal(event: UsageEvent, gate: "_Gate", now: datetime) -> BillingError | None:
+    """Return why an event must not be queued."""
+    try:
+        require_timely(event, now)
+        if gate.caller.is_customer:
+            gate.caller.require_user(event.user_id)
+            gate.admit(event, gate.find(event.subscription_id))
+    except Exception as error:
+        return failed(error)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Events go ledger by ledger, up to 99 in one transaction with the head; one event is a ledger with one event.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,7 +38,8 @@ from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import hot_ledgers, store
 from usage_billing.usage.events import CLOCK_SKEW, MAX_AGE, UsageEvent, timely
-from usage_billing.usage.ledger import Entry, Head, LedgerKey, QuotaState
+from usage_billing.usage.ledger import Entry, Head, LedgerKey
+from usage_billing.usage.outcomes import Outcome, PendingEvent, Recorded
 from usage_billing.usage.store import MAX_ENTRIES, EventsExist, HeadMoved
 from usage_billing.usage.usage_types import require_room
 
@@ -60,24 +61,6 @@ LOOKS = 20
 """How often a patient caller looks at a head that others keep moving by many before it tries all the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """An entry and its ledger's head. The head may be ahead of the entry."""
-
-    entry: Entry
-    head: Head
-    replayed: bool
-
-    @property
-    def quota(self) -> QuotaState:
-        """The quota as it stood right after the entry, so that a replay answers what the first answer said."""
-        return QuotaState.of(self.entry.cumulative, self.head.terms)
-
-
-Outcome = Recorded | BillingError
-"""What became of one event: it stands in its ledger, or why it does not."""
-
-
 def record_all(
     events: Sequence[UsageEvent],
     find: Callable[[str], Subscription],
@@ -95,159 +78,160 @@ def record_all(
     nothing more is begun, and what was not is LedgerBusy. Without patience a ledger is that after few lost races, and
     at once if some were lost in the last seconds.
     """
-    batch = _Batch(events, find, admit, now, patient, deadline)
-    outcomes: dict[int, Outcome] = {}
+    batch = [PendingEvent(event) for event in events]
+    recorder = _Recorder(find, admit, now, patient, deadline)
     with ThreadPoolExecutor(THREADS) as pool:
-        each = pool.map if len(events) > 1 else map  # a single event needs no thread
-        groups = _by_subscription(events)
-        for start in range(0, len(groups), SUBSCRIPTIONS):
-            found = list(each(batch.sort, groups[start : start + SUBSCRIPTIONS]))
-            outcomes |= _merged(sorted_.refused for sorted_ in found)
-            outcomes |= _merged(each(batch.write, [share for sorted_ in found for share in sorted_.shares]))
-            outcomes |= each(batch.look_up, [late for sorted_ in found for late in sorted_.late])
-            outcomes |= {number: batch.copy(number, outcomes[first]) for s in found for number, first in s.copies}
-    return [outcomes[number] for number in range(len(events))]
+        each = pool.map if len(batch) > 1 else map  # a single event needs no thread
+        subscriptions = _by_subscription(batch)
+        for start in range(0, len(subscriptions), SUBSCRIPTIONS):
+            groups = list(each(recorder.group, subscriptions[start : start + SUBSCRIPTIONS]))
+            list(each(recorder.append, [ledger for group in groups for ledger in group.ledgers]))
+            list(each(recorder.refuse, [late for group in groups for late in group.late]))
+            for group in groups:
+                for pending, first in group.duplicates:
+                    recorder.resolve_duplicate(pending, first)
+    return [pending.outcome for pending in batch]
 
 
-def _by_subscription(events: Sequence[UsageEvent]) -> list[list[int]]:
-    """The numbers of the events, those of one subscription together."""
-    groups: dict[str, list[int]] = {}
-    for number, event in enumerate(events):
-        groups.setdefault(event.subscription_id, []).append(number)
+def _by_subscription(batch: Iterable[PendingEvent]) -> list[list[PendingEvent]]:
+    """The events of a batch, grouped by subscription."""
+    groups: dict[str, list[PendingEvent]] = {}
+    for pending in batch:
+        groups.setdefault(pending.event.subscription_id, []).append(pending)
     return list(groups.values())
 
 
-def _merged(parts: Iterable[dict[int, Outcome]]) -> dict[int, Outcome]:
-    return {number: outcome for part in parts for number, outcome in part.items()}
+@dataclass(frozen=True, slots=True)
+class _LedgerEvents:
+    """The events of a batch that go to one ledger. `unopened` is its head before the first entry."""
+
+    unopened: Head
+    events: list[PendingEvent]
 
 
 @dataclass(frozen=True, slots=True)
-class _Share:
-    """The events of a batch, by their numbers in it, that go to one ledger."""
+class _Groups:
+    """The events of one subscription that are not resolved yet, by what is to be done with them."""
 
-    opened: Head
-    numbers: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Sorted:
-    """The events of one subscription, by their numbers in the batch."""
-
-    refused: dict[int, Outcome] = field(default_factory=dict)
-    shares: list[_Share] = field(default_factory=list)
-    late: list[tuple[int, BillingError]] = field(default_factory=list)
-    """What is refused with this error, unless it was recorded before."""
-    copies: list[tuple[int, int]] = field(default_factory=list)
-    """What has the id of an event, the second number, that goes to another ledger."""
+    ledgers: list[_LedgerEvents] = field(default_factory=list)
+    late: list[tuple[PendingEvent, BillingError]] = field(default_factory=list)
+    """Events that are refused with this error, unless they were recorded before."""
+    duplicates: list[tuple[PendingEvent, PendingEvent]] = field(default_factory=list)
+    """Events with the id of an earlier event of the batch, the second one, that goes to another ledger."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    events: Sequence[UsageEvent]
+class _Recorder:
     find: Callable[[str], Subscription]
     admit: Callable[[UsageEvent, Subscription], None]
     now: datetime
     patient: bool
     deadline: Deadline
     entries: dict[tuple[str, str], tuple[Entry, Head | None]] = field(default_factory=dict)
-    """What event ids of subscriptions name, as far as this batch has seen it: copies need not ask again."""
+    """The entries of event ids of subscriptions that this batch has seen: copies need not be read again."""
 
-    def sort(self, numbers: Sequence[int]) -> _Sorted:
-        """Where the events of one subscription go."""
-        subscription_id = self.events[numbers[0]].subscription_id
+    def group(self, batch: Sequence[PendingEvent]) -> _Groups:
+        """Group the events of one subscription. Resolve those that are refused, whether they were recorded or not."""
+        groups = _Groups()
+        subscription_id = batch[0].event.subscription_id
         try:
             self._require_time()
             subscription = self.find(subscription_id)
             if not subscription.is_active:  # perhaps it is by now
                 subscription = subscription_store.subscription(subscription_id)
         except Exception as error:
-            return _Sorted(dict.fromkeys(numbers, failed(error)))
-        found = _Sorted()
-        shares: dict[LedgerKey, _Share] = {}
-        firsts: dict[str, tuple[int, LedgerKey]] = {}
-        for number in numbers:
-            event = self.events[number]
+            _resolve(batch, failed(error))
+            return groups
+        ledgers: dict[LedgerKey, _LedgerEvents] = {}
+        firsts: dict[str, tuple[PendingEvent, LedgerKey]] = {}
+        for pending in batch:
+            event = pending.event
             try:
                 _require_admitted(event, subscription, self.now)
                 self.admit(event, subscription)
-                opened = _unopened(event, subscription, self.now)
+                unopened = _unopened(event, subscription, self.now)
             except (SubscriptionInactive, ValidationFailed) as error:
-                found.late.append((number, error))
+                groups.late.append((pending, error))
                 continue
             except Exception as error:
-                found.refused[number] = failed(error)
+                pending.resolve(failed(error))
                 continue
-            first, key = firsts.setdefault(event.event_id, (number, opened.key))
-            if key == opened.key:
-                shares.setdefault(key, _Share(opened, [])).numbers.append(number)
+            first, key = firsts.setdefault(event.event_id, (pending, unopened.key))
+            if key == unopened.key:
+                ledgers.setdefault(key, _LedgerEvents(unopened, [])).events.append(pending)
             else:
-                found.copies.append((number, first))
-        found.shares.extend(shares.values())
-        return found
+                groups.duplicates.append((pending, first))
+        groups.ledgers.extend(ledgers.values())
+        return groups
 
-    def write(self, share: _Share) -> dict[int, Outcome]:
-        """What became of the events of one ledger."""
-        outcomes: dict[int, Outcome] = {}
+    def append(self, ledger: _LedgerEvents) -> None:
+        """Append the events of one ledger, and resolve all of them."""
         failure: BillingError
         try:
-            outcomes.update(self._append(share))
+            self._append(ledger)
         except TooManyUsageTypes as error:
-            late = [number for number in share.numbers if number not in outcomes]
-            return outcomes | dict(self.look_up((number, error)) for number in late)
+            for pending in ledger.events:
+                if not pending.is_resolved:
+                    self.refuse((pending, error))
+            return
         except Exception as error:
             failure = failed(error)
         else:
-            usage_type = share.opened.key.usage_type
+            usage_type = ledger.unopened.key.usage_type
             failure = LedgerBusy(f"Too many concurrent writes for usage type {usage_type} of this subscription.")
-        return dict.fromkeys(share.numbers, failure) | outcomes
+        _resolve([pending for pending in ledger.events if not pending.is_resolved], failure)
 
-    def look_up(self, late: tuple[int, BillingError]) -> tuple[int, Outcome]:
-        """What an event that is refused now was answered when it was recorded, if it was."""
-        number, refusal = late
-        event = self.events[number]
+    def refuse(self, late: tuple[PendingEvent, BillingError]) -> None:
+        """Refuse an event, unless it was recorded before: then it gets the answer that it got then."""
+        pending, refusal = late
+        event = pending.event
+        outcome: Outcome
         try:
             known = self.entries.get((event.subscription_id, event.event_id))
             if known is None:
                 self._require_time()
                 stored = store.entry(event.subscription_id, event.event_id)
                 known = (stored, None) if stored else None
-            return number, self._replay(event, *known) if known else refusal
+            outcome = self._replay(event, *known) if known else refusal
         except Exception as error:
-            return number, failed(error)
+            outcome = failed(error)
+        pending.resolve(outcome)
 
-    def copy(self, number: int, first: Outcome) -> Outcome:
-        """What becomes of an event whose id another one of the batch has, which goes to another ledger."""
-        event = self.events[number]
+    def resolve_duplicate(self, pending: PendingEvent, first: PendingEvent) -> None:
+        """Resolve an event whose id an earlier event of the batch has, which went to another ledger."""
+        event = pending.event
         known = self.entries.get((event.subscription_id, event.event_id))
+        outcome: Outcome
         try:
-            return self._replay(event, *known) if known else first
+            outcome = self._replay(event, *known) if known else first.outcome
         except Exception as error:
-            return failed(error)
+            outcome = failed(error)
+        pending.resolve(outcome)
 
     def _require_time(self) -> None:
         if self.deadline.has_passed:
             raise LedgerBusy("Ran out of time before recording.")
 
-    def _append(self, share: _Share) -> Iterator[tuple[int, Outcome]]:
-        """Append the events of one ledger; what became of each as soon as it is certain, until the tries are spent."""
-        key = share.opened.key
+    def _append(self, ledger: _LedgerEvents) -> None:
+        """Append the events of one ledger. Resolve each as soon as its outcome is certain."""
+        key = ledger.unopened.key
         if not self.patient and hot_ledgers.is_hot(key):
             return
-        todo = self._by_event_id(share.numbers)
+        todo = _by_event_id(ledger.events)
         most = MAX_ATTEMPTS if self.patient else FEW_ATTEMPTS
         head, lost = None, 0
         while todo and lost < most and not self.deadline.has_passed:
             if head is None:
-                head = self._calm_head(share.opened, lost, len(todo))
+                head = self._calm_head(ledger.unopened, lost, len(todo))
                 if head is None:
                     return
-            firsts = [self.events[numbers[0]] for numbers in islice(todo.values(), MAX_ENTRIES)]
+            firsts = [same_id[0].event for same_id in islice(todo.values(), MAX_ENTRIES)]
             entries, after = _prepared(head).append_all(firsts, self.now)
             try:
                 store.append(head, entries, after)
             except EventsExist as exist:
                 for stored in exist.stored:
-                    yield from self._replays(todo.pop(stored.event_id), stored, head)
+                    self._resolve_replays(todo.pop(stored.event_id), stored, head)
             except HeadMoved:
                 count(LEDGER_RETRIES)
                 logger.debug(LogEvent.LEDGER_MOVED, ledger=key.ledger_id)
@@ -258,16 +242,10 @@ class _Batch:
                 for entry in entries:
                     self.entries[key.subscription_id, entry.event_id] = entry, after
                     first, *copies = todo.pop(entry.event_id)
-                    yield first, Recorded(entry, after, replayed=False)
-                    yield from self._replays(copies, entry, after)
+                    first.resolve(Recorded(entry, after, replayed=False))
+                    self._resolve_replays(copies, entry, after)
                 # Who gets something done goes on: a long share would else be given up for races lost all along it.
                 head, lost = after, 0
-
-    def _by_event_id(self, numbers: Iterable[int]) -> dict[str, list[int]]:
-        groups: dict[str, list[int]] = {}
-        for number in numbers:
-            groups.setdefault(self.events[number].event_id, []).append(number)
-        return groups
 
     def _calm_head(self, opened: Head, lost: int, at_stake: int) -> Head | None:
         """A ledger's head, after a pause where races were lost: what a lost race itself says of it is old by then.
@@ -290,8 +268,9 @@ class _Batch:
                 return head
         return head if self.patient else None
 
-    def _replays(self, numbers: Iterable[int], stored: Entry, head: Head) -> Iterator[tuple[int, Outcome]]:
-        return ((number, self._replay(self.events[number], stored, head)) for number in numbers)
+    def _resolve_replays(self, events: Iterable[PendingEvent], stored: Entry, head: Head) -> None:
+        for pending in events:
+            pending.resolve(self._replay(pending.event, stored, head))
 
     def _replay(self, event: UsageEvent, stored: Entry, head: Head | None) -> Outcome:
         """What an event is answered whose id names `stored`. `head` is one that was read, perhaps another ledger's."""
@@ -307,6 +286,18 @@ class _Batch:
         self.entries[name] = stored, head
         count(EVENTS_REPLAYED)
         return Recorded(stored, head, replayed=True)
+
+
+def _resolve(events: Iterable[PendingEvent], outcome: Outcome) -> None:
+    for pending in events:
+        pending.resolve(outcome)
+
+
+def _by_event_id(events: Iterable[PendingEvent]) -> dict[str, list[PendingEvent]]:
+    groups: dict[str, list[PendingEvent]] = {}
+    for pending in events:
+        groups.setdefault(pending.event.event_id, []).append(pending)
+    return groups
 
 
 def failed(error: Exception) -> BillingError:
