@@ -16,12 +16,12 @@ from tests.recording import record
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.subscriptions import store as subscription_store
-from usage_billing.usage import hot_ledgers, recording
+from usage_billing.usage import appending, hot_ledgers, recording
 from usage_billing.usage import store as ledger_store
+from usage_billing.usage.appending import MANY_ENTRIES
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.ledger import LedgerKey
 from usage_billing.usage.outcomes import Outcome, Recorded
-from usage_billing.usage.recording import MANY_ENTRIES
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEY = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "assessment")
@@ -56,8 +56,8 @@ class Others:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: float, entries: int = MANY_ENTRIES) -> None:
         self.waited = 0
         self._names, self._times, self._entries = count(), times, entries
-        monkeypatch.setattr(recording, "pause", lambda lost: None)
-        monkeypatch.setattr(recording, "linger", self._write)
+        monkeypatch.setattr(appending, "pause", lambda lost: None)
+        monkeypatch.setattr(appending, "linger", self._write)
 
     def _write(self) -> None:
         self.waited += 1
@@ -107,8 +107,8 @@ def test_the_patient_try_all_the_same_when_the_others_never_end(monkeypatch: pyt
     with watched() as calls:
         lose_first(calls)
         assert recorded(record_many())
-    assert others.waited == recording.LOOKS
-    assert transactions(calls) == 2 + recording.LOOKS
+    assert others.waited == appending.LOOKS
+    assert transactions(calls) == 2 + appending.LOOKS
     ledgers.check()
 
 

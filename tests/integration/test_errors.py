@@ -170,8 +170,8 @@ class Failure:
 
 # One call that each handler cannot do without.
 FAILURES = {
-    "record_usage": Failure(intake, "take", lambda api: api.record()),
-    "record_batch": Failure(intake, "take", lambda api: api.post("/api/usage/batch", {"events": [
+    "record_usage": Failure(intake, "ingest", lambda api: api.record()),
+    "record_batch": Failure(intake, "ingest", lambda api: api.post("/api/usage/batch", {"events": [
         {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "report", "quantity": 1}]})),
     "get_openapi": Failure(get_openapi, "_text", lambda api: api.get("/openapi.json")),
     "get_index": Failure(get_index, "_index", lambda api: api.get("/")),

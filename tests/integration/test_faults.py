@@ -37,7 +37,7 @@ from usage_billing.usage.dead_events import store as dead_event_store
 from usage_billing.usage.dead_events.dead_lettering import dead_letter
 from usage_billing.usage.dead_events.model import DeadEvent, DeadLetter, Position, Selection
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.intake import take
+from usage_billing.usage.intake import ingest
 from usage_billing.usage.messages import event_json, events_in
 from usage_billing.usage.outcomes import Recorded
 
@@ -168,7 +168,7 @@ def test_a_batch_that_failed_anywhere_counts_once_when_sent_again(
     def flow(number: int) -> None:
         subscription_store.recent.clear()
         for event, taken in zip(
-            both(number), take(both(number), caller, NOW, respond_async=respond_async), strict=True
+            both(number), ingest(both(number), caller, NOW, respond_async=respond_async), strict=True
         ):
             if not isinstance(taken, BillingError):
                 accepted.add(event.event_id)
@@ -180,7 +180,7 @@ def test_a_batch_that_failed_anywhere_counts_once_when_sent_again(
     assert queue.deliver(queue.receive(), NOW) == []
     assert accepted <= {e["event_id"] for ledger in ledgers.check() for e in ledger.entries}, "what is accepted is kept"
     events = [event for number in range(1, tried + 2) for event in both(number)]
-    assert all(isinstance(taken, Recorded) for taken in take(events, caller, NOW))
+    assert all(isinstance(taken, Recorded) for taken in ingest(events, caller, NOW))
     settled({event.event_id for event in events})
     assert dead() == set()
 

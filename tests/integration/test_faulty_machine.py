@@ -47,7 +47,7 @@ from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import hot_ledgers
 from usage_billing.usage.dead_events import model, redriving
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.intake import take
+from usage_billing.usage.intake import ingest
 from usage_billing.usage.outcomes import IntakeOutcome, Queued, Recorded
 
 TURN = datetime(2026, 12, 1, tzinfo=UTC)
@@ -153,7 +153,7 @@ class Faulty(RuleBasedStateMachine):
         ]
 
         def send() -> list[IntakeOutcome]:
-            return take(events, SERVICE, self.now, respond_async=respond_async)
+            return ingest(events, SERVICE, self.now, respond_async=respond_async)
 
         for outcome in self.troubled(trouble, send) or []:
             assert isinstance(outcome, Recorded | Queued | DatabaseUnavailable | QueueUnavailable), outcome
@@ -172,12 +172,12 @@ class Faulty(RuleBasedStateMachine):
         event = self.accepted[data.draw(st.sampled_from(sorted(self.accepted)))]
         if event.reported_at:  # a job that is run again stamps another time
             event = replace(event, reported_at=self.now)
-        self.troubled(trouble, lambda: take([event], SERVICE, self.now))
-        [outcome] = take([event], SERVICE, self.now)
+        self.troubled(trouble, lambda: ingest([event], SERVICE, self.now))
+        [outcome] = ingest([event], SERVICE, self.now)
         assert not isinstance(outcome, BillingError)
         if not isinstance(outcome, Queued):
             other = UsageEvent(event.event_id, "user-1", self.name, event.usage_type, event.quantity + 1)
-            [outcome] = take([other], SERVICE, self.now)
+            [outcome] = ingest([other], SERVICE, self.now)
             assert isinstance(outcome, EventIdConflict | Queued)
             if isinstance(outcome, Queued):
                 self.take_back(other)
@@ -188,7 +188,7 @@ class Faulty(RuleBasedStateMachine):
         event = UsageEvent(f"event-{next(self.names)}", "user-1", self.late, "assessment", quantity)
 
         def send() -> list[IntakeOutcome]:
-            return take([event], SERVICE, self.now, respond_async=True)
+            return ingest([event], SERVICE, self.now, respond_async=True)
 
         self.troubled(trouble, send)
         [outcome] = send()
@@ -282,7 +282,7 @@ class Faulty(RuleBasedStateMachine):
 
         def record_another(_: object) -> None:
             event = self.event("assessment", Decimal(2))
-            [outcome] = take([event], SERVICE, self.now)
+            [outcome] = ingest([event], SERVICE, self.now)
             assert not isinstance(outcome, BillingError)
             self.accepted[event.event_id] = event
 

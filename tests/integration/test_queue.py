@@ -15,7 +15,7 @@ from tests.faults import transaction_conflict, watched
 from tests.integration.test_batch import event, send
 from tests.queue import dead
 from usage_billing.platform import queues
-from usage_billing.usage import hot_ledgers, queue, recording
+from usage_billing.usage import appending, hot_ledgers, queue
 from usage_billing.usage.ledger import LedgerKey
 
 ASYNC = {"prefer": "respond-async", "x-api-key": "test-key"}
@@ -209,9 +209,9 @@ def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(ready
     with watched() as calls:
         calls.fail_where(lambda params: "TransactItems" in params, lambda: transaction_conflict(2))
         assert ready.record("second").status == 202
-        assert calls.made.count("TransactWriteItems") == recording.FEW_ATTEMPTS
+        assert calls.made.count("TransactWriteItems") == appending.FEW_ATTEMPTS
         assert ready.record("third").status == 202
-        assert calls.made.count("TransactWriteItems") == recording.FEW_ATTEMPTS
+        assert calls.made.count("TransactWriteItems") == appending.FEW_ATTEMPTS
     hot_ledgers.lost_at.clear()
     assert ready.record("fourth").status == 201
     consume(received())

@@ -182,7 +182,7 @@ def test_a_batch_that_is_refused_whole_is_counted_and_logged_with_the_ids_that_a
 def test_a_batch_that_meets_a_bug_outside_its_events_is_counted_too(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(intake, "take", bug)
+    monkeypatch.setattr(intake, "ingest", bug)
     metrics()
     assert send(ready, event("a"), event("b")).status == 500
     assert metrics() == {"EventsRejected": 2, "EventsRejected.internal_error": 2, "InternalErrors": 1}
