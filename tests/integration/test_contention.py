@@ -107,8 +107,8 @@ def test_the_patient_try_all_the_same_when_the_others_never_end(monkeypatch: pyt
     with watched() as calls:
         lose_first(calls)
         assert recorded(record_many())
-    assert others.waited == appending.LOOKS
-    assert transactions(calls) == 2 + appending.LOOKS
+    assert others.waited == appending.MAX_HEAD_READS
+    assert transactions(calls) == 2 + appending.MAX_HEAD_READS
     ledgers.check()
 
 
@@ -152,14 +152,14 @@ def test_who_lost_here_lately_looks_before_the_first_try(monkeypatch: pytest.Mon
     clock = [100.0]
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: clock[0])
     others = Others(monkeypatch, 1)
-    hot_ledgers.race_lost(KEY)
+    hot_ledgers.note_lost_race(KEY)
     clock[0] += hot_ledgers.HOT_SECONDS
     with watched() as calls:
         assert busy(record_many(patient=False))
         assert (others.waited, transactions(calls)) == (1, 1), "only the others' transaction"
         assert recorded(record_many(patient=False)), "a look is no lost race: nobody is taken for hot by it"
         assert (others.waited, transactions(calls)) == (2, 2)
-        clock[0] += hot_ledgers.SUSPECT_SECONDS - hot_ledgers.HOT_SECONDS
+        clock[0] += hot_ledgers.CONTENDED_SECONDS - hot_ledgers.HOT_SECONDS
         assert all(outcome.replayed for outcome in record_many(patient=False))
         assert others.waited == 2, "a minute later nobody looks"
     ledgers.check()

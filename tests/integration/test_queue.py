@@ -209,9 +209,9 @@ def test_a_recorder_that_keeps_losing_leaves_it_to_the_queue_and_remembers(ready
     with watched() as calls:
         calls.fail_where(lambda params: "TransactItems" in params, lambda: transaction_conflict(2))
         assert ready.record("second").status == 202
-        assert calls.made.count("TransactWriteItems") == appending.FEW_ATTEMPTS
+        assert calls.made.count("TransactWriteItems") == appending.MAX_IMPATIENT_ATTEMPTS
         assert ready.record("third").status == 202
-        assert calls.made.count("TransactWriteItems") == appending.FEW_ATTEMPTS
+        assert calls.made.count("TransactWriteItems") == appending.MAX_IMPATIENT_ATTEMPTS
     hot_ledgers.lost_at.clear()
     assert ready.record("fourth").status == 201
     consume(received())
@@ -223,7 +223,7 @@ def test_a_ledger_is_hot_for_some_seconds_only(monkeypatch: pytest.MonkeyPatch) 
     key = LedgerKey("sub-1", "2026-11-01T00:00:00Z", "report")
     now = [100.0]
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: now[0])
-    hot_ledgers.race_lost(key)
+    hot_ledgers.note_lost_race(key)
     assert hot_ledgers.is_hot(key)
     now[0] += hot_ledgers.HOT_SECONDS
     assert not hot_ledgers.is_hot(key)

@@ -19,14 +19,14 @@ from usage_billing.usage.replays import Replays
 from usage_billing.usage.store import MAX_ENTRIES, EventsExist, HeadMoved
 from usage_billing.usage.usage_types import require_room
 
-FEW_ATTEMPTS = 2
+MAX_IMPATIENT_ATTEMPTS = 2
 """Lost races in a row after which an impatient caller leaves a ledger to the queue."""
 
 MANY_ENTRIES = 10
 """Entries from which losing a race costs more than reading the head a few times first. Callers that record single
 events usually move the head by fewer between two reads, so they are no reason to wait."""
 
-LOOKS = 20
+MAX_HEAD_READS = 20
 """Maximum reads of a head that others keep moving by many entries, before a patient caller tries anyway."""
 
 
@@ -70,7 +70,7 @@ class Appender:
         if not self.patient and hot_ledgers.is_hot(key):
             return
         waiting = _by_event_id(ledger.events)
-        max_lost = MAX_ATTEMPTS if self.patient else FEW_ATTEMPTS
+        max_lost = MAX_ATTEMPTS if self.patient else MAX_IMPATIENT_ATTEMPTS
         head, lost = None, 0
         while waiting and lost < max_lost and not self.deadline.has_passed:
             if head is None:
@@ -87,7 +87,7 @@ class Appender:
             except HeadMoved:
                 count(LEDGER_RETRIES)
                 logger.debug(LogEvent.LEDGER_MOVED, ledger=key.ledger_id)
-                hot_ledgers.race_lost(key)
+                hot_ledgers.note_lost_race(key)
                 head, lost = None, lost + 1
             else:
                 count(EVENTS_RECORDED, len(entries))
@@ -109,9 +109,9 @@ class Appender:
         key = empty.key
         pause(lost)
         head = store.head(key) or empty  # the head that a lost race returned is out of date after the pause
-        if events < MANY_ENTRIES or not hot_ledgers.is_suspect(key):
+        if events < MANY_ENTRIES or not hot_ledgers.is_contended(key):
             return head
-        for _ in range(LOOKS if self.patient else 1):
+        for _ in range(MAX_HEAD_READS if self.patient else 1):
             linger()
             if self.deadline.has_passed:
                 return None

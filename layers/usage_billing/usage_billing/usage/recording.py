@@ -23,7 +23,7 @@ from usage_billing.usage.replays import Replays
 THREADS = 8
 """Ledgers of one batch that are written at the same time."""
 
-SUBSCRIPTIONS = 100
+SUBSCRIPTIONS_PER_ROUND = 100
 """Subscriptions that are read before their events are written. So those that are read late in a long batch are not out
 of date, and a batch that is cut short has recorded some of its events."""
 
@@ -53,8 +53,8 @@ def record_all(
     with ThreadPoolExecutor(THREADS) as pool:
         each = pool.map if len(batch) > 1 else map  # a single event needs no thread
         subscriptions = _by_subscription(batch)
-        for start in range(0, len(subscriptions), SUBSCRIPTIONS):
-            groups = list(each(grouping.group, subscriptions[start : start + SUBSCRIPTIONS]))
+        for start in range(0, len(subscriptions), SUBSCRIPTIONS_PER_ROUND):
+            groups = list(each(grouping.group, subscriptions[start : start + SUBSCRIPTIONS_PER_ROUND]))
             list(each(appender.append, [ledger for group in groups for ledger in group.ledgers]))
             list(each(replays.resolve_refused, [refused for group in groups for refused in group.refused]))
             for group in groups:
