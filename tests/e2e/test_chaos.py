@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("account")
 @pytest.fixture(autouse=True)
 def redeliver_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliver failed messages again without a delay."""
-    monkeypatch.setattr(consumer, "SOONEST_SECONDS", 0)
+    monkeypatch.setattr(consumer, "MIN_DELAY_SECONDS", 0)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The queue of usage events that are recorded later.
 
-A message holds some events as JSON, each with the instant at which we took it. Every event in the queue is recorded
-once or becomes a dead event; being delivered again changes nothing.
+A message holds events as JSON, each with the time at which it was accepted. Every event in the queue is recorded once,
+or becomes a dead event, however often its message is delivered.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,10 +18,10 @@ from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.messages import body_of, event_json
 
 MAX_EVENTS = 99
-"""How many events a message may hold: as many as one transaction takes."""
+"""Maximum events in a message: as many as fit into one transaction."""
 
 MAX_BYTES = 200_000
-"""How large a call's messages may be together; SQS takes at least 256 KiB."""
+"""Maximum size of all messages of one call. SQS accepts at least 256 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def enqueue(events: Sequence[UsageEvent], now: datetime, deadline: Deadline = NE
 def requeue(contents: Sequence[tuple[str, bool]], deadline: Deadline = NEVER) -> list[QueueUnavailable | None]:
     """Put contents of former messages into the queue again. Return None for each that is in it, in the order given.
 
-    A content is an event's JSON, as `event_json` made it, or where the second value is false a message's whole body.
+    A content is an event's JSON, as `event_json` returned it, or if the second value is false the body of a message.
     """
     events = [text for text, is_event in contents if is_event]
     bodies = (_Message(text, 1) for text, is_event in contents if not is_event)
@@ -55,7 +55,7 @@ def requeue(contents: Sequence[tuple[str, bool]], deadline: Deadline = NEVER) ->
 
 
 def _messages(events: Iterable[str]) -> Iterator[_Message]:
-    """Pack events' JSON into messages, in order, each as full as it may be."""
+    """Pack events into messages, in order, as many as fit into each."""
     texts: list[str] = []
     room = MAX_BYTES
     for text in events:
@@ -69,7 +69,7 @@ def _messages(events: Iterable[str]) -> Iterator[_Message]:
 
 
 def _send(messages: Iterable[_Message], deadline: Deadline) -> list[QueueUnavailable | None]:
-    """Send messages. Return for each event in them None, or why the queue did not take it, in their order."""
+    """Send messages. Return for each event in them None, or why it was not sent, in their order."""
     failures: list[QueueUnavailable | None] = []
     for call in _calls(messages):
         if deadline.has_passed:
@@ -82,11 +82,11 @@ def _send(messages: Iterable[_Message], deadline: Deadline) -> list[QueueUnavail
 
 
 def _calls(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
-    """Messages in order, as many at a time as one call takes."""
+    """Group messages, in order, as many as one call may send."""
     call: list[_Message] = []
     room = MAX_BYTES
     for message in messages:
-        size = len(message.body.encode())  # ours are ASCII, but bodies from elsewhere are sent again too
+        size = len(message.body.encode())  # our messages are ASCII, but an unreadable body that is redriven may not be
         if call and (len(call) == queues.MAX_MESSAGES or size > room):
             yield call
             call, room = [], MAX_BYTES
