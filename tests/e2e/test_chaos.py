@@ -116,7 +116,7 @@ def redrive_until(over: Event) -> None:
 
 
 def redrive_all() -> None:
-    found, _ = redriving.chosen(model.Selection(subscription_id=LATE), None, None, datetime.now(UTC))
+    found, _ = redriving.select(model.Selection(subscription_id=LATE), None, None, datetime.now(UTC))
     redriving.redrive(found)
 
 

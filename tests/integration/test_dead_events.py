@@ -368,7 +368,7 @@ def test_two_who_redrive_the_same_at_once_lose_nothing(ready: Api) -> None:
     [slow] = dead_event_store.page(Selection("subscription_not_found"), 1, Position())[0]
     assert move(ready, "redrive", code="subscription_not_found").json["redriven"] == 1
     assert consume(received()) == []
-    assert redriving.redrive([slow]) == redriving.Moved(0, 1)
+    assert redriving.redrive([slow]) == redriving.Removal(0, 1)
     assert len(dead()) == 1
 
 

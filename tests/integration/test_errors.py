@@ -182,9 +182,9 @@ FAILURES = {
     "get_usage_record": Failure(ledger_store, "entry", lambda api: api.get("/api/usage/subscription/sub-1/records/e1")),
     "list_dead_events": Failure(dead_event_store, "_query", lambda api: api.get(
         "/api/usage/dead-events", headers=bearer(*ADMIN))),
-    "redrive_events": Failure(redriving, "chosen", lambda api: api.post(
+    "redrive_events": Failure(redriving, "select", lambda api: api.post(
         "/api/usage/dead-events/redrive", {"code": "undelivered"}, headers=bearer(*ADMIN))),
-    "drop_events": Failure(redriving, "chosen", lambda api: api.post(
+    "drop_events": Failure(redriving, "select", lambda api: api.post(
         "/api/usage/dead-events/drop", {"code": "undelivered"}, headers=bearer(*ADMIN))),
     "process_billing": Failure(runner, "ThreadPoolExecutor", lambda api: api.bill()),
     "get_billing_run": Failure(report_store, "report", lambda api: api.get("/api/billing/runs/nothing")),

@@ -279,7 +279,7 @@ def test_a_redrive_that_failed_anywhere_loses_nothing_and_doubles_nothing(
         calls.fail(number, when, error)
         with suppress(Killed, PynamoDBException, ClientError, BotoCoreError):
             for selection in [Selection()] if by_id else [Selection("internal_error"), Selection("unreadable")]:
-                found, rest = redriving.chosen(selection, ids if by_id else None, None, NOW)
+                found, rest = redriving.select(selection, ids if by_id else None, None, NOW)
                 assert rest is None
                 redriving.redrive(found)
         calls.calm()

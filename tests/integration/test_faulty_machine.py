@@ -202,7 +202,7 @@ class Faulty(RuleBasedStateMachine):
 
     def redrive_all(self) -> None:
         try:
-            found, _ = redriving.chosen(model.Selection(subscription_id=self.late), None, None, self.now)
+            found, _ = redriving.select(model.Selection(subscription_id=self.late), None, None, self.now)
         except QueryError as error:
             raise DatabaseUnavailable("no answer") from error
         redriving.redrive(found)
