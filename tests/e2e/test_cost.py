@@ -123,7 +123,7 @@ def test_the_cost_of_a_run_report_does_not_depend_on_the_number_of_ledgers(chang
     assert meter.calls["PutItem"] == 3
     assert meter.calls["Query"] == kernel_shards.SHARDS + 1
     with metered() as saving:
-        report_store.enlist("run", NOW)
+        report_store.add_to_list("run", NOW)
     assert (saving.write_units, saving.calls) == (1, {"PutItem": 1})
 
 

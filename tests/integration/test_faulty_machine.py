@@ -374,7 +374,7 @@ class Faulty(RuleBasedStateMachine):
 
 def test_anything_may_fail_and_nothing_is_lost(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
-    monkeypatch.setattr(invocation, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(invocation, "SAVE_INTERVAL_SECONDS", 0)
     # What this process remembers for some seconds or a minute, it remembers until the machine says otherwise.
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: 0.0)
     monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: 0.0))

@@ -20,7 +20,7 @@ from tests.ledgers import check, rows, unsettled
 from usage_billing.billing import invocation as billing_invocation
 from usage_billing.billing import report_store, reports, runner
 from usage_billing.billing import store as settlement_store
-from usage_billing.billing.model import MAX_NAMED, Failure, RunTotals, UnratedLedger
+from usage_billing.billing.model import MAX_REPORTED, Failure, RunTotals, UnratedLedger
 from usage_billing.billing.reports import Attempt, RunStatus
 from usage_billing.kernel import shards
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable, RunNotFound
@@ -195,12 +195,12 @@ def test_runs_are_listed_newest_first_and_page_by_page(ready: Api, at: Callable[
 def test_a_list_reads_nothing_that_it_does_not_show(ready: Api) -> None:
     """Each row of a run may name two hundred ledgers."""
     key = LedgerKey("s" * 128, "2026-11-01T00:00:00Z", "t" * 128)
-    unrated, failed = [UnratedLedger(key, "p" * 128)] * MAX_NAMED, [Failure("ledger_busy", key)] * MAX_NAMED
+    unrated, failed = [UnratedLedger(key, "p" * 128)] * MAX_REPORTED, [Failure("ledger_busy", key)] * MAX_REPORTED
     for number in range(100):
         run_id = f"{number:032x}"
         totals = RunTotals(run_id, settled=1, unrated_ledgers=unrated, failed=failed, amounts={"USD": Decimal(1)})
         report_store.save(replace(an_attempt(ended=True, totals=totals), run_id=run_id))
-        report_store.enlist(run_id, NOW)
+        report_store.add_to_list(run_id, NOW)
     read: list[int] = []
     with hooked(lambda **_: None, lambda parsed, **_: read.append(len(str(parsed["Items"])))):
         answer = ready.get("/api/billing/runs", query={"limit": "100"})
@@ -208,14 +208,14 @@ def test_a_list_reads_nothing_that_it_does_not_show(ready: Api) -> None:
     assert (len(read), len(answer.text) < 100_000) == (101, True)
     assert sum(read) < 200_000
     shown = report(ready, run_id)
-    assert len(shown["failedLedgers"]) == len(shown["unratedLedgers"]) == MAX_NAMED
+    assert len(shown["failedLedgers"]) == len(shown["unratedLedgers"]) == MAX_REPORTED
 
 
 def test_a_page_of_runs_ends_when_time_runs_out_and_is_continued(ready: Api) -> None:
     for number in range(3):
         report_store.save(replace(an_attempt(ended=True), run_id=f"{number:032x}"))
-        report_store.enlist(f"{number:032x}", NOW)
-    report_store.enlist(f"{3:032x}", NOW)  # cut off before its first row was written
+        report_store.add_to_list(f"{number:032x}", NOW)
+    report_store.add_to_list(f"{3:032x}", NOW)  # cut off before its first row was written
     pages: list[list[str]] = []
     query: dict[str, str] = {}
     while len(pages) < 10:
@@ -283,7 +283,7 @@ def test_a_run_in_which_any_call_failed_is_reported_without_counting_anything_tw
 ) -> None:
     """Whatever fails, the report never says more than was charged; clean retries complete it."""
     monkeypatch.setattr(runner, "IN_FLIGHT", 1)
-    monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(billing_invocation, "SAVE_INTERVAL_SECONDS", 0)
     monkeypatch.setattr(shards, "SHARDS", 2)
     for number in itertools.count(1):
         for name in range(2):
@@ -352,7 +352,7 @@ def test_a_run_that_could_not_be_listed_when_it_began_is_listed_when_it_ends(man
 
 def test_progress_is_saved_while_a_run_is_under_way(many: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """An invocation that is cut off loses only what it did since."""
-    monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(billing_invocation, "SAVE_INTERVAL_SECONDS", 0)
     saved: list[tuple[int, bool]] = []
     save = report_store.save
 
@@ -402,8 +402,8 @@ def test_everything_that_is_saved_reads_back(aws: None) -> None:
         failures=300,
         handed_over=["x", "y"],
         amounts={"USD": Decimal("10.00"), "JPY": Decimal(7), "EUR": Decimal("123456789012345678901234567890.12")},
-        failed=[Failure("ledger_busy", key), Failure("queue_unavailable", shard="3")] * (MAX_NAMED // 2),
-        unrated_ledgers=[UnratedLedger(key, "p" * 128)] * MAX_NAMED,
+        failed=[Failure("ledger_busy", key), Failure("queue_unavailable", shard="3")] * (MAX_REPORTED // 2),
+        unrated_ledgers=[UnratedLedger(key, "p" * 128)] * MAX_REPORTED,
     )
     attempt = an_attempt(totals=totals, subscription_id="sub")
     report_store.save(attempt)
@@ -436,7 +436,7 @@ def test_everything_that_is_saved_reads_back(aws: None) -> None:
 def test_the_status_of_a_run(
     attempts: list[Attempt], hours: float, status: str, under_way: int, interruptions: int
 ) -> None:
-    found = reports.composed(attempts, NOW + timedelta(hours=hours))
+    found = reports.compose(attempts, NOW + timedelta(hours=hours))
     assert (found.status, found.segments_under_way, found.interruptions) == (status, under_way, interruptions)
 
 
@@ -447,5 +447,5 @@ def test_counts_sum_over_attempts_but_what_is_left_is_what_the_last_one_found() 
         name="b", ended=True, started_at=NOW + timedelta(hours=1), totals=RunTotals("run", settled=2, unrated=1)
     )
     cut_off = an_attempt(name="c", started_at=NOW + timedelta(hours=2), totals=RunTotals("run", settled=1, failures=9))
-    found = reports.composed([again, cut_off, first], NOW)
+    found = reports.compose([again, cut_off, first], NOW)
     assert (found.settled, found.failures, found.unrated, found.failed) == (6, 0, 1, [])
