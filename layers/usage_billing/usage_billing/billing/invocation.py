@@ -99,7 +99,7 @@ class _Reporter:
     def __init__(self, segment: RunSegment, run_started_at: datetime | None) -> None:
         self._segment = segment
         self._run_started_at = run_started_at
-        """When the run started. None if it is in the list of runs already."""
+        """The start of the run, until the run is added to the list of runs. Then None."""
         self._attempt_id = uuid4().hex
         self._started_at = clock.now()
         self._revision = 0

@@ -73,7 +73,7 @@ class QueuedEvent(Strict):
 
 
 class QuotaUse(Strict):
-    """How much of the quota is used, right after the event. Limits are null while the plan has no quota for it."""
+    """The use of the quota right after the event. Limits are null while the plan has no quota for the usage type."""
 
     limit: Total | None
     used: Total

@@ -14,7 +14,7 @@ CONTENDED_SECONDS = 60.0
 MAX_REMEMBERED = 10_000
 
 lost_at: dict[LedgerKey, float] = remembered({})
-"""When the last race for each ledger was lost, by the monotonic clock."""
+"""The time of the last lost race for each ledger, by the monotonic clock."""
 
 
 def note_lost_race(key: LedgerKey) -> None:

@@ -82,7 +82,7 @@ def _refusal(event: UsageEvent, permissions: "_Permissions", now: datetime) -> B
 
 @dataclass(frozen=True, slots=True)
 class _Permissions:
-    """What the caller may record. Each subscription and quota is read once, and none after the deadline."""
+    """The subscriptions and usage types that a caller may record, each looked up once and before the deadline."""
 
     caller: Caller
     deadline: Deadline
