@@ -16,16 +16,16 @@ app = Api()
 def list_billing_runs(limit: PageSize = 10, cursor: Cursor = None) -> BillingRuns:
     now, deadline = clock.now(), Deadline.of(app.lambda_context).less(LIST_RESERVE)
     before = cursors.start_after(cursor)
-    places = report_store.newest(before, limit + 1)
+    positions = report_store.newest(before, limit + 1)
     runs: list[BillingRunSummary] = []
     last = None
-    for place in places[:limit]:
+    for position in positions[:limit]:
         if last and deadline.has_passed:
             break
-        last = place
-        if report := report_store.listed(place, now):
+        last = position
+        if report := report_store.report_at(position, now):
             runs.append(BillingRunSummary.of(report))
-    return BillingRuns(runs=runs, next_cursor=cursors.encode(last) if last and last != places[-1] else None)
+    return BillingRuns(runs=runs, next_cursor=cursors.encode(last) if last and last != positions[-1] else None)
 
 
 handler = app.handler

@@ -29,7 +29,7 @@ app = Api()
 )
 def record_batch(batch: UsageBatch, respond_async: PrefersAsync = False) -> Response[BatchResults]:
     deadline = Deadline.of(app.lambda_context)
-    results = batches.take(batch, app.caller, clock.now(), respond_async=respond_async, deadline=deadline)
+    results = batches.ingest(batch, app.caller, clock.now(), respond_async=respond_async, deadline=deadline)
     return respond(results, HTTPStatus.ACCEPTED if results.totals.queued else HTTPStatus.OK)
 
 

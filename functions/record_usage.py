@@ -16,7 +16,7 @@ from usage_billing.platform import clock
 from usage_billing.platform.deadline import Deadline
 from usage_billing.usage import intake
 from usage_billing.usage.api import QueuedEvent, RecordedUsage, ReportedUsage
-from usage_billing.usage.intake import Queued
+from usage_billing.usage.outcomes import Queued
 from usage_billing.usage.rejections import note_request
 from usage_billing.web.parameters import IdempotencyKey, PrefersAsync
 from usage_billing.web.resolver import Api, Response, respond, response_doc
@@ -48,19 +48,19 @@ def record_usage(
     idempotency_key: IdempotencyKey = None,
     respond_async: PrefersAsync = False,
 ) -> Response[RecordedUsage | QueuedEvent]:
-    event = intake.named(report.event(idempotency_key), app.caller)
-    [taken] = intake.take(
+    event = intake.with_recorded_id(report.event(idempotency_key), app.caller)
+    [outcome] = intake.ingest(
         [event],
         app.caller,
         clock.now(),
         respond_async=respond_async,
         deadline=Deadline.of(app.lambda_context),
     )
-    if isinstance(taken, BillingError):
-        raise taken
-    if isinstance(taken, Queued):
+    if isinstance(outcome, BillingError):
+        raise outcome
+    if isinstance(outcome, Queued):
         return respond(QueuedEvent(event_id=event.event_id), HTTPStatus.ACCEPTED)
-    return respond(RecordedUsage.of(taken), HTTPStatus.OK if taken.replayed else HTTPStatus.CREATED)
+    return respond(RecordedUsage.of(outcome), HTTPStatus.OK if outcome.replayed else HTTPStatus.CREATED)
 
 
 handler = app.handler

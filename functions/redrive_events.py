@@ -15,9 +15,9 @@ app = Api()
 def redrive_events(body: DeadEventSelection) -> RedrivenEvents:
     deadline = Deadline.of(app.lambda_context).less(MOVE_RESERVE)
     selection = Selection(body.code, body.subscription_id, body.event_id)
-    found, next_cursor = redriving.chosen(selection, body.ids, body.cursor, clock.now())
-    moved = redriving.redrive(found, deadline)
-    return RedrivenEvents.of(moved, next_cursor)
+    found, next_cursor = redriving.select(selection, body.ids, body.cursor, clock.now())
+    removal = redriving.redrive(found, deadline)
+    return RedrivenEvents.of(removal, next_cursor)
 
 
 handler = app.handler

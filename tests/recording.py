@@ -5,7 +5,8 @@ from datetime import datetime
 from usage_billing.kernel.errors import BillingError
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.recording import Recorded, record_all
+from usage_billing.usage.outcomes import Recorded
+from usage_billing.usage.recording import record_all
 
 
 def record(event: UsageEvent, subscription: Subscription, now: datetime) -> Recorded:

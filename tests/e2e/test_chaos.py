@@ -27,7 +27,7 @@ from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, Queue
 from usage_billing.usage import consumer
 from usage_billing.usage.dead_events import model, redriving
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.intake import take
+from usage_billing.usage.intake import ingest
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 LATE = "late"
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("account")
 @pytest.fixture(autouse=True)
 def redeliver_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliver failed messages again without a delay."""
-    monkeypatch.setattr(consumer, "SOONEST_SECONDS", 0)
+    monkeypatch.setattr(consumer, "MIN_DELAY_SECONDS", 0)
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def report_all(recorder: int) -> list[UsageEvent]:
         todo = group
         while todo:
             try:
-                outcomes = take(todo, SERVICE, NOW)
+                outcomes = ingest(todo, SERVICE, NOW)
             except Killed:
                 continue
             temporary = (DatabaseUnavailable, QueueUnavailable)
@@ -102,7 +102,7 @@ def report_early(recorder: int) -> list[UsageEvent]:
         accepted = False
         while not accepted:
             with suppress(Killed):
-                [outcome] = take([each], SERVICE, NOW, respond_async=True)
+                [outcome] = ingest([each], SERVICE, NOW, respond_async=True)
                 accepted = not isinstance(outcome, BillingError)
     return events
 
@@ -116,7 +116,7 @@ def redrive_until(over: Event) -> None:
 
 
 def redrive_all() -> None:
-    found, _ = redriving.chosen(model.Selection(subscription_id=LATE), None, None, datetime.now(UTC))
+    found, _ = redriving.select(model.Selection(subscription_id=LATE), None, None, datetime.now(UTC))
     redriving.redrive(found)
 
 

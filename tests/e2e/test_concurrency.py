@@ -15,7 +15,7 @@ from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel.errors import LedgerBusy, PlanCurrencyMismatch
 from usage_billing.plans import store as quota_store
 from usage_billing.subscriptions.model import Subscription
-from usage_billing.usage.recording import Recorded
+from usage_billing.usage.outcomes import Recorded
 
 THREADS = 16
 

@@ -15,7 +15,7 @@ from usage_billing.plans import store as quota_store
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import store as ledger_store
-from usage_billing.usage.recording import Recorded
+from usage_billing.usage.outcomes import Recorded
 
 METADATA = {"reportId": "abc123", "source": "report-service", "pages": 12}
 
@@ -123,7 +123,7 @@ def test_the_cost_of_a_run_report_does_not_depend_on_the_number_of_ledgers(chang
     assert meter.calls["PutItem"] == 3
     assert meter.calls["Query"] == kernel_shards.SHARDS + 1
     with metered() as saving:
-        report_store.enlist("run", NOW)
+        report_store.add_to_list("run", NOW)
     assert (saving.write_units, saving.calls) == (1, {"PutItem": 1})
 
 

@@ -174,8 +174,8 @@ class Failure:
 
 # A function that each handler calls for every request.
 FAILURES = {
-    "record_usage": Failure(intake, "take", lambda api: api.record()),
-    "record_batch": Failure(intake, "take", lambda api: api.post("/api/usage/batch", {"events": [
+    "record_usage": Failure(intake, "ingest", lambda api: api.record()),
+    "record_batch": Failure(intake, "ingest", lambda api: api.post("/api/usage/batch", {"events": [
         {"userId": "user-1", "subscriptionId": "sub-1", "usageType": "report", "quantity": 1}]})),
     "get_openapi": Failure(get_openapi, "_text", lambda api: api.get("/openapi.json")),
     "get_index": Failure(get_index, "_index", lambda api: api.get("/")),
@@ -186,9 +186,9 @@ FAILURES = {
     "get_usage_record": Failure(ledger_store, "entry", lambda api: api.get("/api/usage/subscription/sub-1/records/e1")),
     "list_dead_events": Failure(dead_event_store, "_query", lambda api: api.get(
         "/api/usage/dead-events", headers=bearer(*ADMIN))),
-    "redrive_events": Failure(redriving, "chosen", lambda api: api.post(
+    "redrive_events": Failure(redriving, "select", lambda api: api.post(
         "/api/usage/dead-events/redrive", {"code": "undelivered"}, headers=bearer(*ADMIN))),
-    "drop_events": Failure(redriving, "chosen", lambda api: api.post(
+    "drop_events": Failure(redriving, "select", lambda api: api.post(
         "/api/usage/dead-events/drop", {"code": "undelivered"}, headers=bearer(*ADMIN))),
     "process_billing": Failure(runner, "ThreadPoolExecutor", lambda api: api.bill()),
     "get_billing_run": Failure(report_store, "report", lambda api: api.get("/api/billing/runs/nothing")),

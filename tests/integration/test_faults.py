@@ -36,10 +36,10 @@ from usage_billing.usage.dead_events import store as dead_event_store
 from usage_billing.usage.dead_events.dead_lettering import dead_letter
 from usage_billing.usage.dead_events.model import DeadEvent, DeadLetter, Position, Selection
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.intake import take
+from usage_billing.usage.intake import ingest
 from usage_billing.usage.ledger import Head
 from usage_billing.usage.messages import event_json, events_in
-from usage_billing.usage.recording import Recorded
+from usage_billing.usage.outcomes import Recorded
 
 UNREADABLE = "{"
 SUBSCRIPTION = make_subscription()
@@ -162,7 +162,7 @@ def test_a_batch_that_failed_at_any_call_counts_once_when_sent_again(
         subscription_store.recent.clear()
         for event, taken in zip(
             events_of_two_ledgers(number),
-            take(events_of_two_ledgers(number), caller, NOW, respond_async=respond_async),
+            ingest(events_of_two_ledgers(number), caller, NOW, respond_async=respond_async),
             strict=True,
         ):
             if not isinstance(taken, BillingError):
@@ -177,7 +177,7 @@ def test_a_batch_that_failed_at_any_call_counts_once_when_sent_again(
         "accepted events are recorded"
     )
     events = [event for number in range(1, tried + 2) for event in events_of_two_ledgers(number)]
-    assert all(isinstance(taken, Recorded) for taken in take(events, caller, NOW))
+    assert all(isinstance(taken, Recorded) for taken in ingest(events, caller, NOW))
     check_all_settled({event.event_id for event in events})
     assert dead_contents() == set()
 
@@ -218,7 +218,7 @@ def test_a_delivery_that_failed_at_any_call_is_completed_by_the_next(
 
 
 def _message_body(*events: UsageEvent) -> str:
-    [message] = usage_queue._messages(enumerate(event_json(event, NOW) for event in events))
+    [message] = usage_queue._messages(event_json(event, NOW) for event in events)
     return message.body
 
 
@@ -283,7 +283,7 @@ def test_a_redrive_that_failed_at_any_call_neither_loses_nor_duplicates_events(
         calls.fail(number, when, error)
         with suppress(Killed, PynamoDBException, ClientError, BotoCoreError):
             for selection in [Selection()] if by_id else [Selection("internal_error"), Selection("unreadable")]:
-                found, rest = redriving.chosen(selection, ids if by_id else None, None, NOW)
+                found, rest = redriving.select(selection, ids if by_id else None, None, NOW)
                 assert rest is None
                 redriving.redrive(found)
         calls.calm()

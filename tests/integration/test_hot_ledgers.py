@@ -15,10 +15,11 @@ from tests.recording import record
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.subscriptions import store as subscription_store
-from usage_billing.usage import hot_ledgers, recording
+from usage_billing.usage import appending, hot_ledgers, recording
 from usage_billing.usage import store as ledger_store
+from usage_billing.usage.appending import MANY_ENTRIES
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.recording import MANY_ENTRIES, Outcome, Recorded
+from usage_billing.usage.outcomes import Outcome, Recorded
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +51,8 @@ class Others:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: float, entries: int = MANY_ENTRIES) -> None:
         self.waited = 0
         self._names, self._times, self._entries = count(), times, entries
-        monkeypatch.setattr(recording, "pause", lambda lost: None)
-        monkeypatch.setattr(recording, "linger", self._write)
+        monkeypatch.setattr(appending, "pause", lambda lost: None)
+        monkeypatch.setattr(appending, "linger", self._write)
 
     def _write(self) -> None:
         self.waited += 1
@@ -101,8 +102,8 @@ def test_a_patient_writer_tries_anyway_if_the_others_never_stop(monkeypatch: pyt
     with watched() as calls:
         lose_first(calls)
         assert recorded(record_many())
-    assert others.waited == recording.LOOKS
-    assert transactions(calls) == 2 + recording.LOOKS
+    assert others.waited == appending.MAX_HEAD_READS
+    assert transactions(calls) == 2 + appending.MAX_HEAD_READS
     ledgers.check()
 
 
@@ -146,14 +147,14 @@ def test_after_a_lost_race_the_ledger_is_checked_before_the_first_attempt(monkey
     clock = [100.0]
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: clock[0])
     others = Others(monkeypatch, 1)
-    hot_ledgers.race_lost(KEY)
+    hot_ledgers.note_lost_race(KEY)
     clock[0] += hot_ledgers.HOT_SECONDS
     with watched() as calls:
         assert busy(record_many(patient=False))
         assert (others.waited, transactions(calls)) == (1, 1), "only the others' transaction"
         assert recorded(record_many(patient=False)), "checking the ledger does not count as a lost race"
         assert (others.waited, transactions(calls)) == (2, 2)
-        clock[0] += hot_ledgers.SUSPECT_SECONDS - hot_ledgers.HOT_SECONDS
+        clock[0] += hot_ledgers.CONTENDED_SECONDS - hot_ledgers.HOT_SECONDS
         assert all(isinstance(outcome, Recorded) and outcome.replayed for outcome in record_many(patient=False))
         assert others.waited == 2, "after a minute the ledger is not checked any more"
     ledgers.check()

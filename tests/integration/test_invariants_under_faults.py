@@ -45,8 +45,8 @@ from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage import hot_ledgers
 from usage_billing.usage.dead_events import model, redriving
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.intake import Queued, Taken, take
-from usage_billing.usage.recording import Recorded
+from usage_billing.usage.intake import ingest
+from usage_billing.usage.outcomes import IntakeOutcome, Queued, Recorded
 
 TURN = datetime(2026, 12, 1, tzinfo=UTC)
 TYPES = ("report", "assessment", "analysis")
@@ -147,8 +147,8 @@ class BillingUnderFaults(RuleBasedStateMachine):
             for usage_type, quantity, occurred_at in contents
         ]
 
-        def send() -> list[Taken]:
-            return take(events, SERVICE, self.now, respond_async=respond_async)
+        def send() -> list[IntakeOutcome]:
+            return ingest(events, SERVICE, self.now, respond_async=respond_async)
 
         for outcome in self.with_fault(fault, send) or []:
             assert isinstance(outcome, Recorded | Queued | DatabaseUnavailable | QueueUnavailable), outcome
@@ -167,14 +167,14 @@ class BillingUnderFaults(RuleBasedStateMachine):
         event = self.accepted[data.draw(st.sampled_from(sorted(self.accepted)))]
         if event.reported_at:  # a job that is run again sends another time
             event = replace(event, reported_at=self.now)
-        self.with_fault(fault, lambda: take([event], SERVICE, self.now))
-        [outcome] = take([event], SERVICE, self.now)
+        self.with_fault(fault, lambda: ingest([event], SERVICE, self.now))
+        [outcome] = ingest([event], SERVICE, self.now)
         assert not isinstance(outcome, BillingError)
         if not isinstance(outcome, Queued):
             other = make_event(
                 event.event_id, event.quantity + 1, subscription_id=self.name, usage_type=event.usage_type
             )
-            [outcome] = take([other], SERVICE, self.now)
+            [outcome] = ingest([other], SERVICE, self.now)
             assert isinstance(outcome, EventIdConflict | Queued)
             if isinstance(outcome, Queued):
                 self.discard(other)
@@ -184,8 +184,8 @@ class BillingUnderFaults(RuleBasedStateMachine):
         """Queue an event of a subscription that does not exist yet."""
         event = make_event(f"event-{next(self.names)}", quantity, subscription_id=self.late)
 
-        def send() -> list[Taken]:
-            return take([event], SERVICE, self.now, respond_async=True)
+        def send() -> list[IntakeOutcome]:
+            return ingest([event], SERVICE, self.now, respond_async=True)
 
         self.with_fault(fault, send)
         [outcome] = send()
@@ -199,7 +199,7 @@ class BillingUnderFaults(RuleBasedStateMachine):
 
     def redrive_all(self) -> None:
         try:
-            found, _ = redriving.chosen(model.Selection(subscription_id=self.late), None, None, self.now)
+            found, _ = redriving.select(model.Selection(subscription_id=self.late), None, None, self.now)
         except QueryError as error:
             raise DatabaseUnavailable("no answer") from error
         redriving.redrive(found)
@@ -283,7 +283,7 @@ class BillingUnderFaults(RuleBasedStateMachine):
 
         def record_another(_: object) -> None:
             event = self.event("assessment", Decimal(2))
-            [outcome] = take([event], SERVICE, self.now)
+            [outcome] = ingest([event], SERVICE, self.now)
             assert not isinstance(outcome, BillingError)
             self.accepted[event.event_id] = event
 
@@ -373,7 +373,7 @@ class BillingUnderFaults(RuleBasedStateMachine):
 
 def test_nothing_is_lost_whatever_fails(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
-    monkeypatch.setattr(invocation, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(invocation, "SAVE_INTERVAL_SECONDS", 0)
     # Stop the clock of the caches, so that only the state machine clears them.
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: 0.0)
     monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: 0.0))

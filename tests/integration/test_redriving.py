@@ -61,7 +61,7 @@ def test_when_two_callers_redrive_the_same_event_nothing_is_lost(ready: Api) -> 
     [slow] = dead_event_store.page(Selection("subscription_not_found"), 1, Position())[0]
     assert move(ready, "redrive", code="subscription_not_found").json["redriven"] == 1
     assert consume(take_messages()) == []
-    assert redriving.redrive([slow]) == redriving.Moved(0, 1)
+    assert redriving.redrive([slow]) == redriving.Removal(0, 1)
     assert len(dead()) == 1
 
 

@@ -171,7 +171,7 @@ def test_a_batch_that_is_rejected_completely_is_counted_and_logged_with_the_know
 def test_a_batch_that_fails_because_of_a_bug_is_counted(
     ready: Api, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(intake, "take", bug)
+    monkeypatch.setattr(intake, "ingest", bug)
     metrics()
     assert send_batch(ready, event_body("a"), event_body("b")).status == 500
     assert metrics() == {"EventsRejected": 2, "EventsRejected.internal_error": 2, "InternalErrors": 1}

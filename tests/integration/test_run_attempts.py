@@ -8,7 +8,7 @@ import pytest
 from tests.ledgers import rows
 from tests.runs import STARTED_AT, make_attempt
 from usage_billing.billing import report_store, reports
-from usage_billing.billing.model import MAX_NAMED, Failure, RunTotals, UnratedLedger
+from usage_billing.billing.model import MAX_REPORTED, Failure, RunTotals, UnratedLedger
 from usage_billing.billing.reports import Attempt, RunStatus
 from usage_billing.platform.tables import BillingRunTable
 from usage_billing.usage.ledger import LedgerKey
@@ -32,8 +32,8 @@ def test_an_attempt_reads_back_as_it_was_saved(aws: None) -> None:
         failures=300,
         handed_over=["x", "y"],
         amounts={"USD": Decimal("10.00"), "JPY": Decimal(7), "EUR": Decimal("123456789012345678901234567890.12")},
-        failed=[Failure("ledger_busy", key), Failure("queue_unavailable", shard="3")] * (MAX_NAMED // 2),
-        unrated_ledgers=[UnratedLedger(key, "p" * 128)] * MAX_NAMED,
+        failed=[Failure("ledger_busy", key), Failure("queue_unavailable", shard="3")] * (MAX_REPORTED // 2),
+        unrated_ledgers=[UnratedLedger(key, "p" * 128)] * MAX_REPORTED,
     )
     attempt = make_attempt(totals=totals, subscription_id="sub")
     report_store.save(attempt)
@@ -85,7 +85,7 @@ def test_an_attempt_reads_back_as_it_was_saved(aws: None) -> None:
 def test_the_status_of_a_run(
     attempts: list[Attempt], hours: float, status: str, under_way: int, interruptions: int
 ) -> None:
-    found = reports.composed(attempts, STARTED_AT + timedelta(hours=hours))
+    found = reports.compose(attempts, STARTED_AT + timedelta(hours=hours))
     assert (found.status, found.segments_under_way, found.interruptions) == (status, under_way, interruptions)
 
 
@@ -98,5 +98,5 @@ def test_settled_ledgers_add_up_over_attempts_and_failures_are_those_of_the_last
     cut_off = make_attempt(
         name="c", started_at=STARTED_AT + timedelta(hours=2), totals=RunTotals("run", settled=1, failures=9)
     )
-    found = reports.composed([again, cut_off, first], STARTED_AT)
+    found = reports.compose([again, cut_off, first], STARTED_AT)
     assert (found.settled, found.failures, found.unrated, found.failed) == (6, 0, 1, [])

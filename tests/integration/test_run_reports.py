@@ -20,7 +20,7 @@ from tests.runs import LEDGERS, SCHEDULED, STARTED_AT, make_attempt, sqs_event, 
 from usage_billing.billing import invocation as billing_invocation
 from usage_billing.billing import report_store, reports, runner
 from usage_billing.billing import store as settlement_store
-from usage_billing.billing.model import MAX_NAMED, Failure, RunTotals, UnratedLedger
+from usage_billing.billing.model import MAX_REPORTED, Failure, RunTotals, UnratedLedger
 from usage_billing.billing.reports import Attempt, RunStatus
 from usage_billing.kernel import shards
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable, RunNotFound
@@ -180,12 +180,12 @@ def test_runs_are_listed_newest_first_in_pages(ready: Api, at: At) -> None:
 def test_the_list_of_runs_does_not_read_the_ledgers_that_they_name(ready: Api) -> None:
     """Each row of a run may name 200 ledgers."""
     key = LedgerKey("s" * 128, "2026-11-01T00:00:00Z", "t" * 128)
-    unrated, failed = [UnratedLedger(key, "p" * 128)] * MAX_NAMED, [Failure("ledger_busy", key)] * MAX_NAMED
+    unrated, failed = [UnratedLedger(key, "p" * 128)] * MAX_REPORTED, [Failure("ledger_busy", key)] * MAX_REPORTED
     for number in range(100):
         run_id = f"{number:032x}"
         totals = RunTotals(run_id, settled=1, unrated_ledgers=unrated, failed=failed, amounts={"USD": Decimal(1)})
         report_store.save(replace(make_attempt(ended=True, totals=totals), run_id=run_id))
-        report_store.enlist(run_id, STARTED_AT)
+        report_store.add_to_list(run_id, STARTED_AT)
     read: list[int] = []
     with hooked(lambda **_: None, lambda parsed, **_: read.append(len(str(parsed["Items"])))):
         answer = ready.get("/api/billing/runs", query={"limit": "100"})
@@ -193,14 +193,14 @@ def test_the_list_of_runs_does_not_read_the_ledgers_that_they_name(ready: Api) -
     assert (len(read), len(answer.text) < 100_000) == (101, True)
     assert sum(read) < 200_000
     shown = report(ready, run_id)
-    assert len(shown["failedLedgers"]) == len(shown["unratedLedgers"]) == MAX_NAMED
+    assert len(shown["failedLedgers"]) == len(shown["unratedLedgers"]) == MAX_REPORTED
 
 
 def test_a_page_of_runs_ends_early_when_time_runs_out(ready: Api) -> None:
     for number in range(3):
         report_store.save(replace(make_attempt(ended=True), run_id=f"{number:032x}"))
-        report_store.enlist(f"{number:032x}", STARTED_AT)
-    report_store.enlist(f"{3:032x}", STARTED_AT)  # crashed before it wrote its first row
+        report_store.add_to_list(f"{number:032x}", STARTED_AT)
+    report_store.add_to_list(f"{3:032x}", STARTED_AT)  # crashed before it wrote its first row
     pages: list[list[str]] = []
     query: dict[str, str] = {}
     while len(pages) < 10:
@@ -261,7 +261,7 @@ def test_a_run_that_failed_at_any_call_is_reported_without_counting_anything_twi
 ) -> None:
     """The report never exceeds what was charged, and retries complete it."""
     monkeypatch.setattr(runner, "IN_FLIGHT", 1)
-    monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(billing_invocation, "SAVE_INTERVAL_SECONDS", 0)
     monkeypatch.setattr(shards, "SHARDS", 2)
     for number in itertools.count(1):
         for name in range(2):

@@ -63,7 +63,7 @@ def test_the_codes_are_those_of_errors_and_of_messages() -> None:
     ],
 )
 def test_a_selection_includes_events_that_meet_all_its_conditions(selection: dict[str, str], included: bool) -> None:
-    assert Selection(**selection).takes(DEAD) is included
+    assert Selection(**selection).matches(DEAD) is included
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_selection_includes_events_that_meet_all_its_conditions(selection: dic
     ],
 )
 def test_a_list_leaves_out_events_that_were_dead_lettered_after_it_started(before: str, included: bool) -> None:
-    assert Position(before=before).takes(DEAD) is included
+    assert Position(before=before).includes(DEAD) is included
 
 
 HERE = Position(
@@ -185,5 +185,5 @@ def test_sortable_text_of_instants_is_in_their_order(earlier: str, later: str) -
     first, second = instant(earlier), instant(later)
     assert sortable(first) < sortable(second)
     assert (instant(sortable(first)), instant(sortable(second))) == (first, second)
-    assert Position(before=sortable(second)).takes(replace(DEAD, dead_at=first))
-    assert not Position(before=sortable(first)).takes(replace(DEAD, dead_at=second))
+    assert Position(before=sortable(second)).includes(replace(DEAD, dead_at=first))
+    assert not Position(before=sortable(first)).includes(replace(DEAD, dead_at=second))

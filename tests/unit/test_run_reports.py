@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import make_key
 from usage_billing.billing.model import FIRST_SEGMENT, Failure, RunTotals, UnratedLedger
-from usage_billing.billing.reports import Attempt, RunReport, RunStatus, composed, snapshot
+from usage_billing.billing.reports import Attempt, RunReport, RunStatus, compose, snapshot
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -33,7 +33,7 @@ def attempt(segment: str = FIRST_SEGMENT, minute: int = 0, *, ended: bool = True
 
 def report(*attempts: Attempt, after: timedelta = timedelta(0)) -> RunReport:
     """The report of these attempts, `after` the last update of any of them."""
-    return composed(attempts, max(each.updated_at for each in attempts) + after)
+    return compose(attempts, max(each.updated_at for each in attempts) + after)
 
 
 def failure(number: int) -> Failure:

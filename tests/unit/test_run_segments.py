@@ -21,7 +21,7 @@ def test_every_ledger_is_in_a_shard_of_a_whole_run() -> None:
 
 
 def test_a_segment_reads_back_from_its_message() -> None:
-    for segment in [*whole_run(), *whole_run("sub-1"), shard("3").behind(key(5)).as_new()]:
+    for segment in [*whole_run(), *whole_run("sub-1"), shard("3").starting_after(key(5)).with_new_id()]:
         for text in (segment.model_dump_json(), segment.model_dump_json(by_alias=True, exclude_none=True)):
             assert RunSegment.model_validate_json(text) == segment
 
@@ -46,11 +46,11 @@ def test_a_run_gets_a_new_id_unless_one_is_given(subscription_id: str | None) ->
 
 def test_a_segment_can_continue_after_a_ledger() -> None:
     segment = RunSegment(run_id="run-1", shard="3")
-    assert segment.behind(KEY) == RunSegment(run_id="run-1", shard="3", after=("sub-1", KEY.sort_key))
+    assert segment.starting_after(KEY) == RunSegment(run_id="run-1", shard="3", after=("sub-1", KEY.sort_key))
 
 
 def test_a_new_segment_differs_only_in_its_id() -> None:
     segment = RunSegment(run_id="run-1", shard="3", after=("sub-1", KEY.sort_key))
-    new = segment.as_new()
-    assert new.segment_id not in (segment.segment_id, segment.as_new().segment_id)
+    new = segment.with_new_id()
+    assert new.segment_id not in (segment.segment_id, segment.with_new_id().segment_id)
     assert new.model_copy(update={"segment_id": segment.segment_id}) == segment

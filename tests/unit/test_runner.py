@@ -11,7 +11,7 @@ from tests.deadlines import stopped
 from tests.faults import timed_out
 from tests.unit.fake_ledgers import FailingListing, FakeLedgers, key, settlement, shard
 from usage_billing.billing import store as settlement_store
-from usage_billing.billing.model import MAX_NAMED, Failure, RunSegment, RunTotals, Unrated, UnratedLedger, whole_run
+from usage_billing.billing.model import MAX_REPORTED, Failure, RunSegment, RunTotals, Unrated, UnratedLedger, whole_run
 from usage_billing.billing.runner import IN_FLIGHT, MAX_LISTINGS, run
 from usage_billing.billing.settlement import Settlement
 from usage_billing.kernel.errors import InvoiceNotDraft
@@ -90,11 +90,11 @@ def test_all_failures_are_counted_and_the_first_ones_are_named_with_their_code(
     def fail(ledger: LedgerKey) -> Settlement:
         raise error()
 
-    ledgers.pending = {"0": [key(n) for n in range(MAX_NAMED + 3)]}
+    ledgers.pending = {"0": [key(n) for n in range(MAX_REPORTED + 3)]}
     ledgers.outcome = fail
     totals = ledgers.run([shard("0")]).totals
-    assert totals.failures == MAX_NAMED + 3
-    assert totals.failed == [Failure(code, key(n)) for n in range(MAX_NAMED)]
+    assert totals.failures == MAX_REPORTED + 3
+    assert totals.failed == [Failure(code, key(n)) for n in range(MAX_REPORTED)]
 
 
 def test_a_shard_that_can_never_be_listed_is_one_failure_and_does_not_stop_the_others(

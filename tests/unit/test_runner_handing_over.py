@@ -23,7 +23,7 @@ def test_a_shard_whose_listing_failed_is_handed_over_when_time_runs_out(
     monkeypatch.setattr(settlement_store, "pending", FailingListing(ledgers, failures=1, progress=True))
     ledgers.pending = {"0": [key(n) for n in range(4)], "1": [key(9000 + n) for n in range(IN_FLIGHT)]}
     outcome = ledgers.run([shard("0"), shard("1")], seconds=lambda: 0)
-    assert shard("0").behind(key(0)) in outcome.handed_over
+    assert shard("0").starting_after(key(0)) in outcome.handed_over
     assert outcome.totals.failures == 0
 
 
@@ -56,7 +56,7 @@ def test_a_hanging_listing_does_not_prevent_a_run_from_handing_over(
     segments = [shard(name) for name in "0123"]
     totals = run(segments, now=lambda: NOW, deadline=scripted(seconds_left), hand_over=hand_over)
     assert in_time == [True]
-    assert with_first_id(rest) == [shard("2").behind(key(200 + ledger_store.READ_TOGETHER - 1)), shard("3")]
+    assert with_first_id(rest) == [shard("2").starting_after(key(200 + ledger_store.READ_TOGETHER - 1)), shard("3")]
     assert (totals.settled, totals.failures) == (2 + ledger_store.READ_TOGETHER, 0)
 
 
@@ -149,7 +149,7 @@ def test_hanging_reads_of_heads_do_not_prevent_a_run_from_handing_over(
         handed_over.set()
 
     totals = run([shard("0"), shard("1")], now=lambda: NOW, deadline=scripted(seconds_left), hand_over=hand_over)
-    assert with_first_id(rest) == [shard("0").behind(key(3)), shard("1")]
+    assert with_first_id(rest) == [shard("0").starting_after(key(3)), shard("1")]
     assert in_time
     assert all(in_time)
     assert totals.settled == 4, "not every ledger was settled without its head"

@@ -1,4 +1,4 @@
-"""A billing run in its surroundings: the clock, the time there is, the queue, the report, the log and the metrics."""
+"""Billing runs in a Lambda invocation: start or resume one, within its time, with its report, logs and metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -8,10 +8,9 @@ from uuid import UUID, uuid4
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from usage_billing.billing import report_store, reports
+from usage_billing.billing import report_store, reports, runner
 from usage_billing.billing.model import RunSegment, RunTotals, whole_run
 from usage_billing.billing.reports import Attempt, RunStatus
-from usage_billing.billing.runner import run
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.numbers import as_text
 from usage_billing.platform import clock
@@ -34,58 +33,58 @@ from usage_billing.platform.observability import (
 from usage_billing.platform.queues import send
 from usage_billing.platform.retries import attempts
 
-SAVING_SECONDS = 10.0
-"""How often an invocation saves its progress: what is missing in a report if it is cut off."""
+SAVE_INTERVAL_SECONDS = 10.0
+"""Seconds between two saves of an invocation's progress. A report can miss as much if the invocation is cut off."""
 
-SAVING_ATTEMPTS = 2
-"""How often the end is saved, each time with the retries of the SDK."""
+MAX_SAVE_ATTEMPTS = 2
+"""Maximum attempts to save the final state, each with the retries of the SDK."""
 
 
 def start(subscription_id: str | None, context: LambdaContext) -> RunTotals:
-    """Run billing over everything, or over one subscription; otherwise like `resume`."""
-    return _work(whole_run(subscription_id), context, clock.now())
+    """Run billing for all ledgers, or for one subscription. Raises the same errors as `resume`."""
+    return _run(whole_run(subscription_id), context, clock.now())
 
 
 def start_scheduled(event: Mapping[str, Any], context: LambdaContext) -> RunTotals:
-    """Run billing over everything. The same event delivered again, as after a crash, continues the same run."""
+    """Run billing for all ledgers. If the same event is delivered again, after a crash, it continues the same run."""
     try:
         run_id, started_at = UUID(event["id"]).hex, instant(event["time"])
     except (KeyError, TypeError, ValueError, AttributeError):
-        run_id, started_at = uuid4().hex, clock.now()  # an operator invoked the function
-    return _work(whole_run(run_id=run_id), context, started_at)
+        run_id, started_at = uuid4().hex, clock.now()  # not the schedule: an operator invoked the function
+    return _run(whole_run(run_id=run_id), context, started_at)
 
 
 def resume(segment: RunSegment, context: LambdaContext) -> RunTotals:
-    """Run billing over a segment, in the time this invocation has; the rest goes to the queue.
+    """Run billing for a segment, as far as this invocation has time. The rest is sent to the queue.
 
     Raises:
-        QueueUnavailable: some of the rest did not get there; what was settled stays settled.
-        DatabaseUnavailable: the report could not be saved; what was settled stays settled.
+        QueueUnavailable: some of the rest could not be sent. Ledgers that were settled stay settled.
+        DatabaseUnavailable: the report could not be saved. Ledgers that were settled stay settled.
     """
-    return _work([segment], context, None)
+    return _run([segment], context, None)
 
 
-def _work(segments: Sequence[RunSegment], context: LambdaContext, listed_at: datetime | None) -> RunTotals:
+def _run(segments: Sequence[RunSegment], context: LambdaContext, run_started_at: datetime | None) -> RunTotals:
     started = monotonic()
-    reporter = _Reporter(segments[0], listed_at)
+    reporter = _Reporter(segments[0], run_started_at)
     reporter.begin()
-    totals = run(
+    totals = runner.run(
         segments,
         now=clock.now,
         deadline=Deadline.of(context),
         hand_over=_enqueue,
         progress=reporter.progress,
     )
-    _tell(totals, segments[0], monotonic() - started)
+    _log_totals(totals, segments[0], monotonic() - started)
     try:
         reporter.end(totals)
-        _finish(totals)
+        _log_status(totals)
     except Exception as error:
         failure = as_billing_error(error)
         logger.exception(LogEvent.RUN_REPORT_NOT_SAVED, run_id=totals.run_id, code=failure.code)
         raise failure from failure.__cause__
-    if totals.stranded:
-        raise totals.stranded
+    if totals.hand_over_error:
+        raise totals.hand_over_error
     return totals
 
 
@@ -95,19 +94,19 @@ def _enqueue(segment: RunSegment) -> None:
 
 
 class _Reporter:
-    """Keeps the row of this invocation in the run's report."""
+    """Saves the row of this invocation in the run's report."""
 
-    def __init__(self, segment: RunSegment, listed_at: datetime | None) -> None:
+    def __init__(self, segment: RunSegment, run_started_at: datetime | None) -> None:
         self._segment = segment
-        self._listed_at = listed_at
-        """When the run is listed to have started; None once it is listed."""
+        self._run_started_at = run_started_at
+        """The start of the run, until the run is added to the list of runs. Then None."""
         self._attempt_id = uuid4().hex
         self._started_at = clock.now()
         self._revision = 0
         self._saved = monotonic()
 
     def begin(self) -> None:
-        """Say that the invocation has begun. A report that cannot be saved now keeps nobody from being billed."""
+        """Save that the invocation has begun. If that fails, billing goes on all the same."""
         attempt = self._attempt(RunTotals(self._segment.run_id), ended=False)
         try:
             self._save(attempt)
@@ -115,8 +114,8 @@ class _Reporter:
             self._not_saved(error)
 
     def progress(self, totals: RunTotals) -> Callable[[], None] | None:
-        """Return what saves the progress, if it is time for that."""
-        if monotonic() - self._saved < SAVING_SECONDS:
+        """Return a function that saves the progress, if it is time to save it."""
+        if monotonic() - self._saved < SAVE_INTERVAL_SECONDS:
             return None
         self._saved = monotonic()
         attempt = self._attempt(reports.snapshot(totals), ended=False)
@@ -130,20 +129,20 @@ class _Reporter:
         return save
 
     def end(self, totals: RunTotals) -> None:
-        """Say what the invocation did. Raises what PynamoDB raises if that cannot be saved."""
+        """Save the final totals of the invocation. Raises PynamoDB's exception if that fails."""
         attempt = self._attempt(totals, ended=True)
-        for number in attempts(SAVING_ATTEMPTS):
+        for number in attempts(MAX_SAVE_ATTEMPTS):
             try:
                 return self._save(attempt)
             except Exception:
-                if number == SAVING_ATTEMPTS:
+                if number == MAX_SAVE_ATTEMPTS:
                     raise
         raise AssertionError
 
     def _save(self, attempt: Attempt) -> None:
-        if self._listed_at is not None:
-            report_store.enlist(self._segment.run_id, self._listed_at)
-            self._listed_at = None
+        if self._run_started_at is not None:
+            report_store.add_to_list(self._segment.run_id, self._run_started_at)
+            self._run_started_at = None
         report_store.save(attempt)
 
     def _attempt(self, totals: RunTotals, *, ended: bool) -> Attempt:
@@ -165,8 +164,8 @@ class _Reporter:
         logger.warning(LogEvent.RUN_PROGRESS_NOT_SAVED, run_id=self._segment.run_id, code=code, cause=repr(error))
 
 
-def _tell(totals: RunTotals, segment: RunSegment, duration: float) -> None:
-    """Log and count what this invocation did."""
+def _log_totals(totals: RunTotals, segment: RunSegment, duration: float) -> None:
+    """Log and count the totals of this invocation."""
     count(LEDGERS_SETTLED, totals.settled)
     count(INVOICE_ITEMS, totals.items)
     count(BILLING_FAILURES, totals.failures)
@@ -187,13 +186,13 @@ def _tell(totals: RunTotals, segment: RunSegment, duration: float) -> None:
         ledgers_unrated=totals.unrated,
         failures=totals.failures,
         handed_over=len(totals.handed_over),
-        totals=_texts(totals.amounts),
+        totals=_as_texts(totals.amounts),
         seconds=round(duration, 3),
     )
 
 
-def _finish(totals: RunTotals) -> None:
-    """Log how the run stands, and count it once nothing of it is under way and nothing of it failed."""
+def _log_status(totals: RunTotals) -> None:
+    """Log the status of the run. Count the run once all its segments are completed and nothing failed."""
     if totals.handed_over:
         logger.info(LogEvent.RUN_CONTINUES, run_id=totals.run_id, handed_over=len(totals.handed_over))
         return
@@ -201,7 +200,7 @@ def _finish(totals: RunTotals) -> None:
     if report.status != RunStatus.COMPLETED:
         logger.info(LogEvent.RUN_CONTINUES, run_id=totals.run_id, segments_under_way=report.segments_under_way)
         return
-    # Two segments that end together may both find the run completed. The alarm asks whether there was one.
+    # Two segments that end at once may both count the run. That does no harm: the alarm is active if there was none.
     if report.is_clean and report.subscription_id is None:
         count(BILLING_RUNS)
     logger.info(
@@ -212,9 +211,9 @@ def _finish(totals: RunTotals) -> None:
         ledgers_unrated=report.unrated,
         failures=report.failures,
         interruptions=report.interruptions,
-        totals=_texts(report.amounts),
+        totals=_as_texts(report.amounts),
     )
 
 
-def _texts(amounts: Mapping[str, Any]) -> dict[str, str]:
+def _as_texts(amounts: Mapping[str, Any]) -> dict[str, str]:
     return {currency: as_text(amount) for currency, amount in sorted(amounts.items())}

@@ -1,4 +1,4 @@
-"""Billing runs: their segments and totals. Pure."""
+"""Billing runs: the segments that they are divided into, and the totals of an invocation. Pure."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from usage_billing.usage.ledger import LedgerKey
 
 
 class Unrated(Exception):
-    """A ledger cannot be billed yet: the plan of its subscription has no quota for it."""
+    """The ledger cannot be billed yet: its subscription's plan has no quota for its usage type."""
 
     def __init__(self, plan_id: str, usage_type: str) -> None:
         super().__init__(f"the plan {plan_id} has no quota for {usage_type}")
@@ -22,16 +22,16 @@ class Unrated(Exception):
         self.usage_type = usage_type
 
 
-MAX_NAMED = 100
-"""How many failures and how many unrated ledgers are named; all are counted."""
+MAX_REPORTED = 100
+"""Maximum failures, and maximum unrated ledgers, that totals list. All are counted."""
 
 FIRST_SEGMENT = "first"
 
 
 class RunSegment(Strict):
-    """A part of a run: the ledgers of one shard, or of one subscription, beginning behind `after`.
+    """A part of a run: the ledgers of one shard, or of one subscription, that come after `after`.
 
-    All shards of a new run are one segment; each that is handed over is one of its own.
+    All shards of a new run share one segment id. Each part that is handed over gets an id of its own.
     """
 
     run_id: str
@@ -39,18 +39,19 @@ class RunSegment(Strict):
     shard: str | None = None
     subscription_id: str | None = None
     after: tuple[str, str] | None = None
-    """Subscription id and sort key of the last ledger that was taken care of."""
+    """Subscription id and sort key of the last ledger that is done."""
 
-    def behind(self, key: LedgerKey) -> "RunSegment":
+    def starting_after(self, key: LedgerKey) -> "RunSegment":
+        """Return the rest of this segment after a ledger."""
         return self.model_copy(update={"after": (key.subscription_id, key.sort_key)})
 
-    def as_new(self) -> "RunSegment":
-        """Return the same part under an id of its own."""
+    def with_new_id(self) -> "RunSegment":
+        """Return the same ledgers as a segment of its own."""
         return self.model_copy(update={"segment_id": uuid4().hex})
 
 
 def whole_run(subscription_id: str | None = None, run_id: str | None = None) -> list[RunSegment]:
-    """Return the first segment of a new run over everything, or over one subscription."""
+    """Return all parts of a new run: one for each shard, or one for a single subscription."""
     run_id = run_id or uuid4().hex
     if subscription_id is not None:
         return [RunSegment(run_id=run_id, subscription_id=subscription_id)]
@@ -59,7 +60,7 @@ def whole_run(subscription_id: str | None = None, run_id: str | None = None) -> 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What was not done, and why: a ledger, or without `key` all ledgers of a shard or subscription that were left."""
+    """A ledger that was not settled, or without `key` all ledgers left of a shard or subscription, and the error."""
 
     code: str
     key: LedgerKey | None = None
@@ -69,7 +70,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class UnratedLedger:
-    """A ledger that waits for a quota of the plan."""
+    """A ledger that waits for its plan to get a quota."""
 
     key: LedgerKey
     plan_id: str
@@ -77,10 +78,10 @@ class UnratedLedger:
 
 @dataclass(slots=True)
 class RunTotals:
-    """What one invocation did. `unrated` ledgers wait for a quota; the segments `handed_over` go on in the queue.
+    """Totals of one invocation of a run. `unrated` counts the ledgers that wait for a quota.
 
-    `failed` and `unrated_ledgers` name the first ones. `stranded` is why a segment could not be handed over: its
-    ledgers stay pending for the next run.
+    `handed_over` has the ids of the segments that were sent to the queue. `hand_over_error` is set if a segment could
+    not be sent: its ledgers stay pending for the next run. `failed` and `unrated_ledgers` list the first ones only.
     """
 
     run_id: str
@@ -91,10 +92,10 @@ class RunTotals:
     handed_over: list[str] = field(default_factory=list)
     amounts: dict[str, Decimal] = field(default_factory=dict)
     quotas_missing: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How many ledgers wait for the quota of a plan and usage type."""
+    """The number of ledgers that wait for the quota of a plan and usage type."""
     failed: list[Failure] = field(default_factory=list)
     unrated_ledgers: list[UnratedLedger] = field(default_factory=list)
-    stranded: QueueUnavailable | None = None
+    hand_over_error: QueueUnavailable | None = None
 
     def add(self, settlement: Settlement) -> None:
         self.settled += 1
@@ -104,11 +105,11 @@ class RunTotals:
 
     def add_failure(self, failure: Failure) -> None:
         self.failures += 1
-        if len(self.failed) < MAX_NAMED:
+        if len(self.failed) < MAX_REPORTED:
             self.failed.append(failure)
 
     def add_unrated(self, key: LedgerKey, unrated: Unrated) -> None:
         self.unrated += 1
         self.quotas_missing[unrated.plan_id, unrated.usage_type] += 1
-        if len(self.unrated_ledgers) < MAX_NAMED:
+        if len(self.unrated_ledgers) < MAX_REPORTED:
             self.unrated_ledgers.append(UnratedLedger(key, unrated.plan_id))

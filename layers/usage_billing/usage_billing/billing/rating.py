@@ -1,7 +1,7 @@
-"""Terms for unrated ledgers in a billing run: a quota that is missing is looked up once, not for each of its ledgers.
+"""Terms for unrated ledgers in a billing run. A missing quota is looked up once, not once per ledger.
 
-Only what is missing is remembered. Terms hold for a whole period, so plan and quota are read afresh for each ledger
-that gets them; a ledger that is left unrated for what was remembered is rated by the next run.
+Only missing quotas are remembered. Terms hold for a whole period, so each ledger that gets terms has its plan and quota
+read again. If a quota is added after it was found missing, the next run rates its ledgers.
 """
 
 from concurrent.futures import Future
@@ -14,7 +14,7 @@ from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage.ledger import Head
 
 MAX_PLANS = 100_000
-"""How many subscriptions' plans are remembered before all are forgotten: some ten megabytes."""
+"""Maximum subscriptions whose plan is remembered, about ten megabytes. Then all are forgotten."""
 
 
 class Rating:
@@ -23,15 +23,15 @@ class Rating:
     def __init__(self) -> None:
         self._lock = Lock()
         self._plans: dict[str, str] = {}
-        self._looks: dict[tuple[str, str], Future[bool]] = {}
-        """For each plan and usage type whether the quota is missing, or is being looked up."""
+        self._lookups: dict[tuple[str, str], Future[bool]] = {}
+        """For each plan and usage type, whether its quota is missing. The first thread that asks looks it up."""
 
     def rated(self, head: Head) -> Head:
-        """Return an unrated head with the terms that its subscription's plan has by now.
+        """Return an unrated head with the current terms of its subscription's plan.
 
         Raises:
-            Unrated: there are none.
-            SubscriptionNotFound: its subscription is gone.
+            Unrated: the plan has no quota for its usage type.
+            SubscriptionNotFound: its subscription does not exist.
         """
         subscription_id, usage_type = head.key.subscription_id, head.key.usage_type
         plan_id = self._plans.get(subscription_id)
@@ -50,24 +50,24 @@ class Rating:
             self._plans[subscription_id] = plan_id
 
     def _is_missing(self, plan_id: str, usage_type: str) -> bool:
-        look = self._looks.get((plan_id, usage_type))
-        return look is not None and look.result()
+        lookup = self._lookups.get((plan_id, usage_type))
+        return lookup is not None and lookup.result()
 
     def _terms(self, plan_id: str, usage_type: str) -> Terms | None:
-        """Look up terms; None where they are missing. While one looks for the first time, the others wait for it."""
+        """Look up terms; None if they are missing. During the first lookup, other threads wait for its result."""
         name = plan_id, usage_type
         with self._lock:
-            look = self._looks.get(name)
-            if look is None:
-                self._looks[name] = mine = Future[bool]()
-        if look is not None:
-            return None if look.result() else quota_store.terms(*name)
-        terms, answered = None, False
+            lookup = self._lookups.get(name)
+            if lookup is None:
+                self._lookups[name] = own = Future[bool]()
+        if lookup is not None:
+            return None if lookup.result() else quota_store.terms(*name)
+        terms, found_out = None, False
         try:
-            terms, answered = quota_store.terms(*name), True
+            terms, found_out = quota_store.terms(*name), True
         finally:
-            if not answered:
+            if not found_out:
                 with self._lock:
-                    del self._looks[name]
-            mine.set_result(answered and terms is None)
+                    del self._lookups[name]
+            own.set_result(found_out and terms is None)
         return terms

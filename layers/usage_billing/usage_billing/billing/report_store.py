@@ -1,4 +1,4 @@
-"""Load and save what billing runs did: a row for each invocation, from which a run's report is composed."""
+"""Load and save the attempts of billing runs, one row for each, and load the reports composed of them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from typing import Any
 from pynamodb.exceptions import PutError
 
 from usage_billing.billing.model import Failure, RunTotals, UnratedLedger
-from usage_billing.billing.reports import Attempt, RunReport, RunStatus, composed
+from usage_billing.billing.reports import Attempt, RunReport, RunStatus, compose
 from usage_billing.kernel.errors import RunNotFound
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
@@ -17,26 +17,26 @@ from usage_billing.platform.dynamodb import error_code
 from usage_billing.platform.tables import BillingRunTable
 from usage_billing.usage.ledger import LedgerKey
 
-KEPT = timedelta(days=400)
+RETENTION = timedelta(days=400)
 
 _LIST = "runs"
-"""The partition that lists the runs by their start. No run has this id."""
+"""The partition that lists all runs by their start. No run has this id."""
 
 
 def report(run_id: str, now: datetime) -> RunReport:
-    """Return what a run has done so far, read consistently.
+    """Return the report of a run, read consistently.
 
     Raises:
-        RunNotFound: there is none of that id, or it is older than 400 days.
+        RunNotFound: no run has that id, or it is older than 400 days.
     """
     attempts = _attempts(run_id) if run_id != _LIST else []
     if not attempts:
         raise RunNotFound(f"There is no billing run {run_id}.")
-    return composed(attempts, now)
+    return compose(attempts, now)
 
 
 def save(attempt: Attempt) -> None:
-    """Write what an attempt has done so far, unless what is there knows more already."""
+    """Save an attempt, unless a higher revision of it is saved already."""
     totals, table = attempt.totals, BillingRunTable
     row = BillingRunTable(
         attempt.run_id,
@@ -65,38 +65,38 @@ def save(attempt: Attempt) -> None:
             raise
 
 
-def enlist(run_id: str, started_at: datetime) -> None:
-    """List a run among all runs. Doing it again with the same values changes nothing."""
-    BillingRunTable(_LIST, _place(run_id, started_at), expires_at=_expiry(started_at)).save()
+def add_to_list(run_id: str, started_at: datetime) -> None:
+    """Add a run to the list of all runs. Repeating it with the same values changes nothing."""
+    BillingRunTable(_LIST, _position(run_id, started_at), expires_at=_expiry(started_at)).save()
 
 
 def newest(before: str | None, limit: int) -> list[str]:
-    """Return the places in the list of up to `limit` runs, the newest first, beginning behind the place `before`."""
+    """Return the positions in the list of up to `limit` runs, the newest first, after the position `before`."""
     earlier = BillingRunTable.part < before if before else None
     rows = BillingRunTable.query(_LIST, earlier, consistent_read=True, scan_index_forward=False, limit=limit)
     return [row.part for row in rows]
 
 
-def listed(place: str, now: datetime) -> RunReport | None:
-    """Return the report of the run at this place of the list, without the ledgers that failed or are unrated.
+def report_at(position: str, now: datetime) -> RunReport | None:
+    """Return the report of the run at a position of the list, without the ledgers that failed or are unrated.
 
-    None where the run was cut off before its first row was written.
+    Return None if the run was cut off before its first row was saved.
     """
     shown = [name for name in BillingRunTable.get_attributes() if name not in ("failed", "unrated_ledgers")]
-    attempts = _attempts(place.rpartition("#")[2], shown)
-    return composed(attempts, now) if attempts else None
+    attempts = _attempts(position.rpartition("#")[2], shown)
+    return compose(attempts, now) if attempts else None
 
 
-def _place(run_id: str, started_at: datetime) -> str:
+def _position(run_id: str, started_at: datetime) -> str:
     return f"{started_at.isoformat(timespec='milliseconds')}#{run_id}"
 
 
 def _expiry(started_at: datetime) -> int:
-    return int((started_at + KEPT).timestamp())
+    return int((started_at + RETENTION).timestamp())
 
 
 def _attempts(run_id: str, attributes: Sequence[str] | None = None) -> list[Attempt]:
-    """Return the attempts of a run, of each these attributes only."""
+    """Return the attempts of a run. Read only `attributes` of each, if given."""
     rows = BillingRunTable.query(run_id, consistent_read=True, attributes_to_get=attributes)
     return [_attempt(row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""What a run has done, composed of what its attempts say. Pure."""
+"""The report of a billing run, composed of the attempts of all its segments. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from usage_billing.billing.model import FIRST_SEGMENT, MAX_NAMED, Failure, RunTotals, UnratedLedger
+from usage_billing.billing.model import FIRST_SEGMENT, MAX_REPORTED, Failure, RunTotals, UnratedLedger
 from usage_billing.kernel.numbers import EXACT
 
 STALLED_AFTER = timedelta(hours=5)
-"""A message of the queue is delivered three times in that time, and is a dead letter then."""
+"""Within this time the queue delivers a message three times, and then moves it to the dead-letter queue."""
 
 
 class RunStatus(StrEnum):
@@ -21,7 +21,7 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One invocation that works on a run segment, and what it has done so far. A later `revision` knows more."""
+    """One invocation that works on a run segment, and its totals so far. A higher `revision` is more recent."""
 
     run_id: str
     segment_id: str
@@ -36,11 +36,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run has done so far.
+    """The results of a run so far.
 
-    `settled`, `items` and `amounts` sum over all attempts; `failures` and `unrated` are those of each segment's last
-    one, because it looked at all that was left. The `interruptions` are attempts that were cut off: what they settled
-    after they last saved their progress is on the invoices, but not counted here.
+    `settled`, `items` and `amounts` are sums over all attempts. `failures` and `unrated` come from the last attempt of
+    each segment, because it tried all ledgers that were left. `interruptions` counts the attempts that were cut off.
+    What they settled after they last saved their progress is on the invoices, but not counted here.
     """
 
     run_id: str
@@ -64,15 +64,15 @@ class RunReport:
         return self.status == RunStatus.COMPLETED and not self.failures
 
 
-def composed(attempts: Sequence[Attempt], now: datetime) -> RunReport:
-    """Return the report of a run's attempts, of which there is at least one."""
+def compose(attempts: Sequence[Attempt], now: datetime) -> RunReport:
+    """Compose the report of a run from its attempts. There must be at least one."""
     segments: dict[str, list[Attempt]] = {}
     for attempt in sorted(attempts, key=lambda each: (each.started_at, each.attempt_id)):
         segments.setdefault(attempt.segment_id, []).append(attempt)
-    # Without the row of the first segment nobody knows what else there is.
+    # Always expect the first segment: without its attempt, the other segments are unknown.
     known = {FIRST_SEGMENT} | segments.keys() | {name for attempt in attempts for name in attempt.totals.handed_over}
-    completed = {name for name, tried in segments.items() if any(attempt.ended for attempt in tried)}
-    latest = [_latest(tried) for tried in segments.values()]
+    completed = {name for name, tries in segments.items() if any(attempt.ended for attempt in tries)}
+    latest = [_latest(tries) for tries in segments.values()]
     updated_at = max(attempt.updated_at for attempt in attempts)
     status = RunStatus.COMPLETED
     if known - completed:
@@ -97,14 +97,14 @@ def composed(attempts: Sequence[Attempt], now: datetime) -> RunReport:
         segments_completed=len(completed),
         segments_under_way=len(known - completed),
         interruptions=len(interruptions),
-        failed=[each for attempt in latest for each in attempt.totals.failed][:MAX_NAMED],
-        unrated_ledgers=[each for attempt in latest for each in attempt.totals.unrated_ledgers][:MAX_NAMED],
+        failed=[each for attempt in latest for each in attempt.totals.failed][:MAX_REPORTED],
+        unrated_ledgers=[each for attempt in latest for each in attempt.totals.unrated_ledgers][:MAX_REPORTED],
     )
 
 
-def _latest(tried: Sequence[Attempt]) -> Attempt:
-    """Return the last attempt that ended, or where none did the last one."""
-    return next((attempt for attempt in reversed(tried) if attempt.ended), tried[-1])
+def _latest(attempts: Sequence[Attempt]) -> Attempt:
+    """Return the last attempt that ended, or the last attempt if none did."""
+    return next((attempt for attempt in reversed(attempts) if attempt.ended), attempts[-1])
 
 
 def _sum(amounts: Iterable[dict[str, Decimal]]) -> dict[str, Decimal]:
@@ -116,7 +116,7 @@ def _sum(amounts: Iterable[dict[str, Decimal]]) -> dict[str, Decimal]:
 
 
 def snapshot(totals: RunTotals) -> RunTotals:
-    """Return totals that do not change when `totals` do."""
+    """Return a copy of totals that does not change when `totals` does."""
     return replace(
         totals,
         handed_over=list(totals.handed_over),

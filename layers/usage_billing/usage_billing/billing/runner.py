@@ -1,7 +1,7 @@
-"""The billing run: which ledgers, in what order, what if one fails, what if time runs short.
+"""The billing run: the order in which ledgers are settled, and what happens if one fails or time runs short.
 
-A run goes over the sixteen shards of ledgers with something unsettled. It holds no state of its own: every ledger is
-settled in one transaction or not at all, so runs may overlap, be cut at any point and be started again.
+A run settles the pending ledgers of all sixteen shards. It keeps no state of its own: each ledger is settled in one
+transaction or not at all. So runs may overlap, be cut off at any point, and be started again.
 """
 
 from collections import deque
@@ -28,16 +28,16 @@ from usage_billing.usage.ledger import Head, LedgerKey
 THREADS = 16
 IN_FLIGHT = 4 * THREADS
 GRACE_SECONDS = 2.0
-"""How long an invocation waits for its first ledgers even if it has no more time than the reserve."""
+"""Seconds that an invocation waits for its first ledgers, even if it has no time left but the reserve."""
 
 MAX_LISTINGS = 3
-"""How often a run segment is listed, if listing fails, before its ledgers are left to the next run."""
+"""Maximum attempts to list the ledgers of a run segment before they are left to the next run."""
 
 Progress = Callable[["RunTotals"], Callable[[], None] | None]
-"""Says what is to be done about the progress, if anything. The pool does it, so that a run does not wait for it."""
+"""Returns a function that saves the progress, or None. A thread of the pool calls it, so the run does not wait."""
 
 Heads = Mapping[LedgerKey, Head]
-"""Heads that were read with one call; what could not be read is missing."""
+"""Heads that were read with one call. Those that could not be read are missing."""
 
 
 def run(
@@ -48,52 +48,52 @@ def run(
     hand_over: Callable[[RunSegment], None],
     progress: Progress = lambda _: None,
 ) -> RunTotals:
-    """Settle the ledgers of `segments` and hand over what there is no time for.
+    """Settle the ledgers of segments, and hand over those for which there is no time.
 
-    At least `IN_FLIGHT` ledgers are taken on before the time is looked at, so a run that is handed over always moves,
-    unless the first of them cannot even be listed. `progress` is asked after each ledger.
+    The first `IN_FLIGHT` ledgers are started whatever the time. So a run that is handed over always makes progress,
+    unless its first ledgers cannot be listed. `progress` is called after each ledger.
     """
     totals = RunTotals(run_id=segments[0].run_id)
     rest = deque((segment, 1) for segment in segments)
     with ThreadPoolExecutor(THREADS) as pool:
-        work = _Work(totals, pool, now, deadline.less(BILL_RESERVE), progress)
+        settler = _Settler(totals, pool, now, deadline.less(BILL_RESERVE), progress)
         while rest:
-            begun, listings = rest.popleft()
-            segment = begun
+            start, listings = rest.popleft()
+            segment = start
             try:
-                for key, heads in work.with_heads(segment):
-                    work.take_on(key, heads)
-                    segment = segment.behind(key)
+                for key, heads in settler.with_heads(segment):
+                    settler.start(key, heads)
+                    segment = segment.starting_after(key)
             except _OutOfTime:
                 rest.appendleft((segment, listings))
                 break
-            except _NotListed as failed:
-                listings = listings if segment == begun else 1
-                if not _given_up(segment, listings, failed.cause, totals):
-                    # The others first: what failed for a moment has passed by then.
+            except _ListingFailed as failed:
+                listings = listings if segment == start else 1
+                if not _give_up(segment, listings, failed.cause, totals):
+                    # Continue with the other segments: the failure may be over by then.
                     rest.append((segment, listings + 1))
                     pause(listings)
-        # The queue first: what is in flight may take long, and the invocation may be cut off meanwhile.
+        # Hand over before waiting: ledgers in flight may take long, and the invocation may be cut off meanwhile.
         for segment, _ in rest:
-            _hand_over(segment.as_new(), hand_over, totals)
-        work.finish()
+            _hand_over(segment.with_new_id(), hand_over, totals)
+        settler.finish()
     return totals
 
 
 class _OutOfTime(Exception):
-    """The reserve has begun."""
+    """Only the reserve of time is left."""
 
 
-class _NotListed(Exception):
-    """The ledgers of a segment could not be listed, or not all of them."""
+class _ListingFailed(Exception):
+    """Not all ledgers of a segment could be listed."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__()
         self.cause = cause
 
 
-class _Work:
-    """The ledgers that an invocation has taken on. Only the threads of `pool` wait for AWS; this one never does."""
+class _Settler:
+    """Settles the ledgers of an invocation. Only the threads of `pool` wait for AWS; the calling thread never does."""
 
     def __init__(
         self,
@@ -107,19 +107,19 @@ class _Work:
         self._deadline, self._progress = deadline, progress
         self._rating = Rating()
         self._in_flight: deque[tuple[LedgerKey, Future[Settlement | None]]] = deque()
-        """Ledgers that are being settled, the oldest first."""
-        self._taken = 0
+        """Ledgers that are being settled, in the order in which they were started."""
+        self._ledgers_started = 0
         self._started = monotonic()
 
     def with_heads(self, segment: RunSegment) -> Iterator[tuple[LedgerKey, Future[Heads]]]:
-        """Return the ledgers of a segment, each with the heads that are read with one call, its own among them.
+        """Return the ledgers of a segment, each with the heads that are read in the same call, its own among them.
 
-        Both are read ahead: while some are settled, the pool lists the next and reads their heads. It takes work in
-        order, so what waits for heads never keeps them from being read.
+        Both are read ahead: while some ledgers are settled, the pool lists the next ones and reads their heads. The
+        pool works in order, so ledgers that wait for heads never keep those heads from being read.
 
         Raises:
             _OutOfTime: the reserve began before the next ledgers were listed.
-            _NotListed: they could not be listed. All that were are returned before.
+            _ListingFailed: they could not be listed. Those that were listed are returned first.
         """
         keys = _pending_of(segment)
         listing = self._pool.submit(_next_of, keys)
@@ -142,24 +142,24 @@ class _Work:
             if not more:
                 yield from ready
                 if failure is not None:
-                    raise _NotListed(failure)
+                    raise _ListingFailed(failure)
                 return
 
     def _wait_for(self, listing: "Future[tuple[list[LedgerKey], Exception | None]]") -> None:
-        patience = self._deadline.left()
-        if self._taken < IN_FLIGHT:
-            patience = max(patience, GRACE_SECONDS - (monotonic() - self._started))
-        wait([listing], max(0, patience))
+        seconds = self._deadline.left()
+        if self._ledgers_started < IN_FLIGHT:
+            seconds = max(seconds, GRACE_SECONDS - (monotonic() - self._started))
+        wait([listing], max(0, seconds))
         if not listing.done():
             raise _OutOfTime
 
-    def take_on(self, key: LedgerKey, heads: "Future[Heads]") -> None:
-        """Settle one more ledger; the oldest is waited for no longer than until the reserve begins.
+    def start(self, key: LedgerKey, heads: "Future[Heads]") -> None:
+        """Start to settle a ledger. If too many are in flight, wait for the oldest until the reserve begins.
 
         Raises:
-            _OutOfTime: it was not taken on.
+            _OutOfTime: it was not started.
         """
-        if self._taken >= IN_FLIGHT and self._deadline.left() < 0:
+        if self._ledgers_started >= IN_FLIGHT and self._deadline.left() < 0:
             raise _OutOfTime
         if len(self._in_flight) >= IN_FLIGHT:
             wait([self._in_flight[0][1]], max(0, self._deadline.left()))
@@ -167,15 +167,15 @@ class _Work:
                 raise _OutOfTime
             self._collect(*self._in_flight.popleft())
         self._in_flight.append((key, self._pool.submit(self._settle, key, heads)))
-        self._taken += 1
+        self._ledgers_started += 1
 
     def finish(self) -> None:
-        """Wait for all that is in flight."""
+        """Wait for all ledgers in flight."""
         while self._in_flight:
             self._collect(*self._in_flight.popleft())
 
     def _settle(self, key: LedgerKey, heads: "Future[Heads]") -> Settlement | None:
-        """Settle one of many ledgers. One whose head could not be read together with others' is read by itself."""
+        """Settle a ledger. Its head is read again by itself if it is missing in `heads`."""
         return settling.settle_ledger(key, self._totals.run_id, self._now, heads.result().get(key), self._rating)
 
     def _collect(self, key: LedgerKey, future: "Future[Settlement | None]") -> None:
@@ -202,15 +202,15 @@ def _pending_of(segment: RunSegment) -> Iterator[LedgerKey]:
     elif segment.subscription_id is not None:
         yield from store.pending_of(segment.subscription_id, after)
     else:
-        raise ValueError("a run segment is a shard's or a subscription's")
+        raise ValueError("a run segment has a shard or a subscription")
 
 
 def _next_of(keys: Iterator[LedgerKey]) -> tuple[list[LedgerKey], Exception | None]:
-    """Return the next ledgers of a list, and why there are no more of them, if that failed."""
+    """Return the next ledgers of a list, and the error if not all of them could be listed."""
     found: list[LedgerKey] = []
     try:
         for key in islice(keys, ledger_store.READ_TOGETHER):
-            found.append(key)  # noqa: PERF402 - what was listed before a failure is kept
+            found.append(key)  # noqa: PERF402 - keep the ledgers listed before a failure
     except Exception as error:
         return found, error
     return found, None
@@ -224,8 +224,8 @@ def _heads_of(keys: Sequence[LedgerKey]) -> Heads:
         return {}
 
 
-def _given_up(segment: RunSegment, listings: int, cause: Exception, totals: RunTotals) -> bool:
-    """Return whether a segment was listed so often in vain that it counts as failed."""
+def _give_up(segment: RunSegment, listings: int, cause: Exception, totals: RunTotals) -> bool:
+    """Log that a segment could not be listed. Return whether it counts as failed, after too many attempts."""
     code = as_billing_error(cause).code
     about: dict[str, Any] = {"run_id": segment.run_id, "shard": segment.shard, "code": code, "exc_info": cause}
     if listings < MAX_LISTINGS:
@@ -241,7 +241,7 @@ def _hand_over(segment: RunSegment, hand_over: Callable[[RunSegment], None], tot
         hand_over(segment)
     except QueueUnavailable as error:
         totals.add_failure(Failure(error.code, shard=segment.shard, subscription_id=segment.subscription_id))
-        totals.stranded = error
+        totals.hand_over_error = error
         logger.exception(LogEvent.RUN_SEGMENT_NOT_ENQUEUED, run_id=segment.run_id, shard=segment.shard)
     else:
         totals.handed_over.append(segment.segment_id)

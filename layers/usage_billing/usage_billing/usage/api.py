@@ -8,14 +8,10 @@ from pydantic import Field
 
 from usage_billing.kernel.errors import BillingError, FieldError, ValidationFailed
 from usage_billing.kernel.fields import Instant, Quantity, Strict, Total
-from usage_billing.kernel.identifiers import (
-    EventId,
-    Identifier,
-)
+from usage_billing.kernel.identifiers import EventId, Identifier
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.intake import Queued, Taken
 from usage_billing.usage.metadata import Metadata
-from usage_billing.usage.recording import Recorded
+from usage_billing.usage.outcomes import IntakeOutcome, Queued, Recorded
 from usage_billing.web.problems import Problem
 from usage_billing.web.shapes import Request
 
@@ -24,12 +20,11 @@ MAX_BATCH_BYTES = 1024 * 1024
 
 
 class ReportedUsage(Request):
-    """A usage event as a service sends it.
+    """A usage event as a caller reports it.
 
-    `eventId` makes the report safe to send again; the header Idempotency-Key serves as well. Without either the event
-    gets a new id, and sent twice it counts twice. Without `occurredAt` it occurred at `reportedAt`, but at the
-    latest when it arrives. `reportedAt` may be another one each time the report is sent; `occurredAt` has to stay the
-    same.
+    With an `eventId`, or the header Idempotency-Key, the report can be sent again safely. Without either, the event
+    gets a new id, and counts twice if it is sent twice. Without `occurredAt`, it occurred at `reportedAt`, or when it
+    arrives if that is earlier. When a report is sent again, `reportedAt` may change, but `occurredAt` must not.
     """
 
     event_id: EventId | None = None
@@ -61,24 +56,24 @@ class ReportedUsage(Request):
         )
 
 
-AnyReport = Annotated[Any, Field(description="shaped like ReportedUsage; what is not is rejected, and it alone")]
+AnyReport = Annotated[Any, Field(description="a ReportedUsage; one that is invalid is rejected, and only that one")]
 
 
 class UsageBatch(Request):
-    """Usage events, each validated and recorded on its own: one that is no event at all does not fail the others."""
+    """Usage events, each validated and recorded on its own. An invalid event does not fail the others."""
 
     events: Annotated[list[AnyReport], Field(min_length=1, max_length=MAX_EVENTS_IN_BATCH)]
 
 
 class QueuedEvent(Strict):
-    """The event is accepted and will be recorded; an event id sent again finds it there."""
+    """The event is accepted and will be recorded. It can be sent again safely with this event id."""
 
     queued: Literal[True] = True
     event_id: str
 
 
 class QuotaUse(Strict):
-    """The ledger right after the event, held against the plan. Null where the plan has no quota for it yet."""
+    """The use of the quota right after the event. Limits are null while the plan has no quota for the usage type."""
 
     limit: Total | None
     used: Total
@@ -90,7 +85,7 @@ class QuotaUse(Strict):
 
 
 class RecordedUsage(Strict):
-    """A recorded usage event: `billableQuantity` of its `quantity` lies beyond the plan."""
+    """A recorded usage event. `billableQuantity` is the part of its `quantity` that is overage."""
 
     event_id: str
     user_id: str
@@ -132,7 +127,7 @@ class RecordedUsage(Strict):
 
 
 class BatchResult(Strict):
-    """What became of one event of a batch; `record` or `problem` says more."""
+    """The result of one event of a batch, with the `record` if it is recorded, or the `problem` if it is rejected."""
 
     event_id: str | None
     status: Literal["recorded", "replayed", "queued", "rejected"]
@@ -140,13 +135,13 @@ class BatchResult(Strict):
     problem: Problem | None = None
 
     @classmethod
-    def of(cls, event_id: str | None, taken: Taken) -> "BatchResult":
-        if isinstance(taken, Queued):
+    def of(cls, event_id: str | None, outcome: IntakeOutcome) -> "BatchResult":
+        if isinstance(outcome, Queued):
             return cls(event_id=event_id, status="queued")
-        if isinstance(taken, BillingError):
-            return cls(event_id=event_id, status="rejected", problem=Problem.of(taken))
-        status: Literal["recorded", "replayed"] = "replayed" if taken.replayed else "recorded"
-        return cls(event_id=event_id, status=status, record=RecordedUsage.of(taken))
+        if isinstance(outcome, BillingError):
+            return cls(event_id=event_id, status="rejected", problem=Problem.of(outcome))
+        status: Literal["recorded", "replayed"] = "replayed" if outcome.replayed else "recorded"
+        return cls(event_id=event_id, status=status, record=RecordedUsage.of(outcome))
 
 
 class BatchTotals(Strict):
@@ -157,7 +152,7 @@ class BatchTotals(Strict):
 
 
 class BatchResults(Strict):
-    """One result an event, in the order sent."""
+    """One result per event, in the order sent."""
 
     results: list[BatchResult]
     totals: BatchTotals

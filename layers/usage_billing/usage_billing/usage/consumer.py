@@ -1,4 +1,4 @@
-"""Recording what waited in the queue, and dead-lettering what cannot be recorded."""
+"""The consumer of the event queue: record the events of its messages, and dead-letter those that cannot be recorded."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,19 +19,20 @@ from usage_billing.usage.messages import events_in
 from usage_billing.usage.recording import record_all
 
 TEMPORARY = (LedgerBusy, DatabaseUnavailable, InternalError)
-"""What may go well when it is tried again; everything else is final."""
+"""Errors that may go away when the event is tried again. All others are final."""
 
 MAX_RECEIVES = 16
-"""How often a message is delivered before the queue itself moves it away, without a reason."""
+"""Deliveries of a message before SQS itself moves it to the dead-letter queue, without a reason."""
 
-SOONEST_SECONDS = 15
-LATEST_SECONDS = 3600
-"""When a message comes again: soon after its first delivery, later each time, for eight hours in all."""
+MIN_DELAY_SECONDS = 15
+MAX_DELAY_SECONDS = 3600
+"""The delay before a message is delivered again: short after its first delivery, then twice as long each time. All
+deliveries together span eight hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it was delivered: `receives` is how often it has been by now, `receipt` names this delivery."""
+    """A message as delivered: `receives` counts its deliveries so far, `receipt` identifies this one."""
 
     message_id: str
     body: str
@@ -39,83 +40,84 @@ class Message:
     receives: int = 1
 
     @property
-    def is_last_chance(self) -> bool:
+    def is_last_delivery(self) -> bool:
         return self.receives >= MAX_RECEIVES
 
     @property
     def delay(self) -> int:
-        """In how many seconds it is to come again."""
-        return min(LATEST_SECONDS, SOONEST_SECONDS << (self.receives - 1))
+        """Seconds until it is delivered again."""
+        return min(MAX_DELAY_SECONDS, MIN_DELAY_SECONDS << (self.receives - 1))
 
 
 def consume(messages: Sequence[Message], now: datetime, deadline: Deadline = NEVER) -> list[str]:
-    """Record the events of `messages`, those of one ledger together; the ids of the messages to deliver again.
+    """Record the events of messages. Return the ids of the messages to deliver again.
 
-    These come again after a delay of their own, not after the queue's visibility time-out.
-    Events that cannot be recorded are dead-lettered once their message has no other that may still be: it would bring
-    them along each time. On a message's last delivery all that is not recorded is dead-lettered.
+    These are delivered again after a delay of their own, not after the queue's visibility timeout.
+    An event that cannot be recorded is dead-lettered once no other event of its message may still be recorded: until
+    then, each delivery brings it again. On a message's last delivery, all events that are not recorded are
+    dead-lettered.
     """
-    reports, dead = _opened(messages)
+    events, dead = _read(messages)
     outcomes = record_all(
-        [event for _, event in reports],
+        [event for _, event in events],
         subscription_store.recent_subscription,
         now,
         deadline=deadline.less(CONSUME_RESERVE),
     )
     failed = [
         (message, event, outcome)
-        for (message, event), outcome in zip(reports, outcomes, strict=True)
+        for (message, event), outcome in zip(events, outcomes, strict=True)
         if isinstance(outcome, BillingError)
     ]
-    waiting = [
-        (message.message_id, reason)
-        for message, _, reason in failed
-        if isinstance(reason, TEMPORARY) and not message.is_last_chance
+    postponed = [
+        (message.message_id, error)
+        for message, _, error in failed
+        if isinstance(error, TEMPORARY) and not message.is_last_delivery
     ]
-    for code, events in Counter(reason.code for _, reason in waiting).items():
-        count(EVENTS_DELAYED, events)
-        logger.warning(LogEvent.EVENTS_POSTPONED, code=code, events=events)
-    again = {message_id for message_id, _ in waiting}
+    for code, number in Counter(error.code for _, error in postponed).items():
+        count(EVENTS_DELAYED, number)
+        logger.warning(LogEvent.EVENTS_POSTPONED, code=code, events=number)
+    again = {message_id for message_id, _ in postponed}
     dead += [
-        DeadLetter(message.message_id, reason.code, reason.message, event)
-        for message, event, reason in failed
+        DeadLetter(message.message_id, error.code, error.message, event)
+        for message, event, error in failed
         if message.message_id not in again
     ]
-    kept_by = deadline.less(DEAD_LETTER_RESERVE)
-    again |= _not_kept(dead, now, kept_by)
+    dead_letter_by = deadline.less(DEAD_LETTER_RESERVE)
+    again |= _dead_letter(dead, now, dead_letter_by)
     queues.postpone(
         settings().usage_queue_url,
         [(each.receipt, each.delay) for each in messages if each.message_id in again],
-        kept_by,
+        dead_letter_by,
     )
     return sorted(again)
 
 
-def keep_undelivered(messages: Sequence[Message], now: datetime, deadline: Deadline = NEVER) -> list[str]:
-    """Keep what SQS itself moved aside, without a reason, as dead events; the ids of the messages to deliver again.
+def dead_letter_undelivered(messages: Sequence[Message], now: datetime, deadline: Deadline = NEVER) -> list[str]:
+    """Dead-letter the events of messages that SQS moved to the dead-letter queue. Return the ids to deliver again.
 
-    What is recorded already is not kept, and what is dead already keeps its reason: one event that could not be
-    dead-lettered is enough for a whole message to be moved aside.
+    SQS moves a whole message, even if only one of its events could not be dead-lettered. So events that are recorded
+    are left out, and events that are dead already keep their reason.
     """
-    reports, dead = _opened(messages)
-    detail = f"SQS moved its message aside: none of {MAX_RECEIVES} deliveries was completed."
-    dead += [DeadLetter(message.message_id, UNDELIVERED, detail, event) for message, event in reports]
-    return sorted(_not_kept(dead, now, deadline.less(DEAD_LETTER_RESERVE)))
+    events, dead = _read(messages)
+    detail = f"SQS moved the message to the dead-letter queue: none of {MAX_RECEIVES} deliveries completed."
+    dead += [DeadLetter(message.message_id, UNDELIVERED, detail, event) for message, event in events]
+    return sorted(_dead_letter(dead, now, deadline.less(DEAD_LETTER_RESERVE)))
 
 
-def _opened(messages: Sequence[Message]) -> tuple[list[tuple[Message, UsageEvent]], list[DeadLetter]]:
-    """The events of messages, and the messages that hold none of ours."""
-    reports: list[tuple[Message, UsageEvent]] = []
+def _read(messages: Sequence[Message]) -> tuple[list[tuple[Message, UsageEvent]], list[DeadLetter]]:
+    """Return the events of messages, and the messages that cannot be read."""
+    events: list[tuple[Message, UsageEvent]] = []
     unreadable: list[DeadLetter] = []
     for message in messages:
         try:
-            reports += [(message, event) for event in events_in(message.body)]
+            events += [(message, event) for event in events_in(message.body)]
         except ValueError as error:
             unreadable.append(DeadLetter(message.message_id, UNREADABLE, str(error), body=message.body))
-    return reports, unreadable
+    return events, unreadable
 
 
-def _not_kept(dead: Sequence[DeadLetter], now: datetime, deadline: Deadline) -> set[str]:
-    """Keep dead events; the ids of the messages with one that could not be kept."""
-    refused = dead_letter(dead, now, deadline)
-    return {each.message_id for each, failure in zip(dead, refused, strict=True) if failure}
+def _dead_letter(dead: Sequence[DeadLetter], now: datetime, deadline: Deadline) -> set[str]:
+    """Save dead events. Return the ids of the messages of which one could not be saved."""
+    failures = dead_letter(dead, now, deadline)
+    return {each.message_id for each, failure in zip(dead, failures, strict=True) if failure}

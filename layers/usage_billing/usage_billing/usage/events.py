@@ -1,4 +1,4 @@
-"""Usage events, and how old one may be. Pure."""
+"""Usage events, and the age at which they are still accepted. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ from typing import Any
 from usage_billing.kernel.identifiers import CUSTOMER_PREFIX
 
 MAX_AGE = timedelta(days=366)
-"""How long after it occurred an event can still be recorded."""
+"""Maximum age of an event that is accepted."""
 
 CLOCK_SKEW = timedelta(minutes=15)
-"""How far a caller's clock may run ahead of ours."""
+"""Maximum by which a caller's clock may be ahead of ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageEvent:
-    """What a service reports.
+    """A usage event as reported.
 
-    `reported_at` is when its sender made the report, `accepted_at` when we took it, if it waited in the queue since.
-    An event without `occurred_at` occurred at the earlier of these.
+    `reported_at` is when the sender made the report. `accepted_at` is when we accepted an event that then waited in the
+    queue. An event without `occurred_at` occurred at the earlier of these.
     """
 
     event_id: str
@@ -35,22 +35,22 @@ class UsageEvent:
 
     @property
     def reported_by_customer(self) -> bool:
-        """Whether a customer reported it: nobody else's ids have their prefix."""
+        """Return whether a customer reported it: only ids of customers' events have this prefix."""
         return self.event_id.startswith(CUSTOMER_PREFIX)
 
     def accepted(self, now: datetime) -> datetime:
-        """When we took it; `now` if it comes straight from its caller."""
+        """Return when we accepted it: `now` if it comes directly from its caller."""
         return self.accepted_at or now
 
     def when(self, now: datetime) -> datetime:
-        """When it occurred, as its caller says, or else when it was reported, but no later than when we took it.
+        """Return when it occurred: as its caller says, or when it was reported, but not after we accepted it.
 
-        A report cannot be made after it arrived: its sender's clock is fast, and must not open the next period.
+        A report that seems to be made after it arrived comes from a fast clock. It must not open the next period.
         """
         accepted = self.accepted(now)
         return self.occurred_at or min(self.reported_at or accepted, accepted)
 
 
 def timely(occurred_at: datetime, now: datetime) -> bool:
-    """Whether an event of `occurred_at` may be recorded at `now`."""
+    """Return whether an event of `occurred_at` may be accepted at `now`."""
     return now - MAX_AGE <= occurred_at <= now + CLOCK_SKEW

@@ -1,8 +1,8 @@
-"""Taking in usage events: into their ledgers at once, or into the queue when a caller prefers or a ledger is hot.
+"""Take in usage events: record them at once, or queue them where the caller prefers that or the ledger is hot.
 
-A ledger that many write to at the same time costs each of them lost races. Its events spill over into the queue, whose
-consumer writes up to 99 of them in one transaction, and that ends the contention. No event is refused because others
-are busy.
+Callers that write to one ledger at the same time lose races, which cost all of them. So the events of a hot ledger go
+to the queue. Its consumer writes up to 99 of them in one transaction, which ends the contention. No event is refused
+because other callers are busy.
 """
 
 from collections.abc import Sequence
@@ -15,106 +15,108 @@ from usage_billing.plans import store as quota_store
 from usage_billing.platform.deadline import ENQUEUE_RESERVE, NEVER, RECORD_RESERVE, Deadline
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage.admission import require_timely
 from usage_billing.usage.events import UsageEvent
+from usage_billing.usage.failures import as_outcome
+from usage_billing.usage.outcomes import IntakeOutcome, Queued
 from usage_billing.usage.queue import enqueue
-from usage_billing.usage.recording import Recorded, failed, record_all, require_timely
+from usage_billing.usage.recording import record_all
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """The event is in the queue and will be recorded."""
-
-    event: UsageEvent
-
-
-Taken = Recorded | Queued | BillingError
-"""What became of one event."""
-
-
-def named(event: UsageEvent, caller: Caller) -> UsageEvent:
-    """The event under the id that it is recorded with, which is not what a customer calls it."""
+def with_recorded_id(event: UsageEvent, caller: Caller) -> UsageEvent:
+    """Return the event under the id that it is recorded under. A customer's event is recorded under a longer id."""
     return replace(event, event_id=caller.event_id(event.event_id))
 
 
-def take(
+def ingest(
     events: Sequence[UsageEvent],
     caller: Caller,
     now: datetime,
     *,
     respond_async: bool = False,
     deadline: Deadline = NEVER,
-) -> list[Taken]:
-    """Record events, or queue those whose ledger is hot, or queue them all; what became of each, in the order given.
+) -> list[IntakeOutcome]:
+    """Record events, and queue those of hot ledgers; or queue all of them. Return their outcomes in the order given.
 
-    What is not begun when time runs out goes to the queue too, if the caller is known to be allowed to send it.
+    Events that are not begun when time runs out go to the queue too, if the caller is known to be allowed to send them.
     """
     recorded_by = deadline.less(RECORD_RESERVE)
-    gate = _Gate(caller, recorded_by)
+    permissions = _Permissions(caller, recorded_by)
     if respond_async:
-        return _queue_allowed(events, gate, now, deadline)
-    taken: list[Taken] = list(record_all(events, gate.find, now, admit=gate.admit, patient=False, deadline=recorded_by))
-    spilled = [number for number, outcome in enumerate(taken) if isinstance(outcome, LedgerBusy)]
-    if spilled:
-        queued = _queue_allowed([events[number] for number in spilled], gate, now, deadline)
-        for number, outcome in zip(spilled, queued, strict=True):
-            taken[number] = outcome
-    return taken
+        return _queue_allowed(events, permissions, now, deadline)
+    outcomes = record_all(
+        events, permissions.subscription, now, check=permissions.require_usage_type, patient=False, deadline=recorded_by
+    )
+    busy = [event for event, outcome in zip(events, outcomes, strict=True) if isinstance(outcome, LedgerBusy)]
+    if not busy:
+        return list(outcomes)
+    queued = iter(_queue_allowed(busy, permissions, now, deadline))
+    return [next(queued) if isinstance(outcome, LedgerBusy) else outcome for outcome in outcomes]
 
 
-def _queue_allowed(events: Sequence[UsageEvent], gate: "_Gate", now: datetime, deadline: Deadline) -> list[Taken]:
-    """Queue what the caller may record. For services that is not looked up: they may report before a database is up."""
-    refused: dict[int, Taken] = {}
-    for number, event in enumerate(events):
-        try:
-            require_timely(event, now)
-            if gate.caller.is_customer:
-                gate.caller.require_user(event.user_id)
-                gate.admit(event, gate.find(event.subscription_id))
-        except Exception as error:
-            refused[number] = failed(error)
-    allowed = [number for number in range(len(events)) if number not in refused]
-    unsent = enqueue([events[number] for number in allowed], now, deadline.less(ENQUEUE_RESERVE))
-    queued = dict(zip(allowed, unsent, strict=True))
-    return [refused.get(number) or queued[number] or Queued(event) for number, event in enumerate(events)]
+def _queue_allowed(
+    events: Sequence[UsageEvent], permissions: "_Permissions", now: datetime, deadline: Deadline
+) -> list[IntakeOutcome]:
+    """Queue the events that the caller may record. Return all outcomes in the order given.
+
+    For services nothing is looked up: they can report usage while the database does not answer.
+    """
+    refusals = [_refusal(event, permissions, now) for event in events]
+    allowed = [event for event, refusal in zip(events, refusals, strict=True) if not refusal]
+    failures = iter(enqueue(allowed, now, deadline.less(ENQUEUE_RESERVE)))
+    return [refusal or next(failures) or Queued(event) for event, refusal in zip(events, refusals, strict=True)]
+
+
+def _refusal(event: UsageEvent, permissions: "_Permissions", now: datetime) -> BillingError | None:
+    """Return the reason why an event must not be queued."""
+    caller = permissions.caller
+    try:
+        require_timely(event, now)
+        if caller.is_customer:
+            caller.require_user(event.user_id)
+            permissions.require_usage_type(event, permissions.subscription(event.subscription_id))
+    except Exception as error:
+        return as_outcome(error)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Gate:
-    """What the caller may record. Everything is looked up once, and nothing when no time is left."""
+class _Permissions:
+    """The subscriptions and usage types that a caller may record, each looked up once and before the deadline."""
 
     caller: Caller
     deadline: Deadline
-    subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    in_plan: dict[tuple[str, str], bool] = field(default_factory=dict)
-    """Whether a plan has a quota for a usage type."""
+    _subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    _in_plan: dict[tuple[str, str], bool] = field(default_factory=dict)
+    """For each plan and usage type, whether the plan has a quota for it."""
 
-    def find(self, subscription_id: str) -> Subscription:
-        """A subscription that the caller may use.
+    def subscription(self, subscription_id: str) -> Subscription:
+        """Return a subscription that the caller may use.
 
         Raises:
             Forbidden, SubscriptionNotFound: there is none.
-            DatabaseUnavailable: there was no time to look.
+            DatabaseUnavailable: there was no time to read it.
         """
-        if subscription_id not in self.subscriptions:
+        if subscription_id not in self._subscriptions:
             self._require_time()
             found = self.caller.load_if_allowed(lambda: subscription_store.recent_subscription(subscription_id))
-            self.subscriptions[subscription_id] = found
-        return self.subscriptions[subscription_id]
+            self._subscriptions[subscription_id] = found
+        return self._subscriptions[subscription_id]
 
-    def admit(self, event: UsageEvent, subscription: Subscription) -> None:
-        """Let services record any usage type, and customers those of their plan: others would open unrated ledgers.
+    def require_usage_type(self, event: UsageEvent, subscription: Subscription) -> None:
+        """Require that a customer's event is of a usage type of the plan. Services may open unrated ledgers.
 
         Raises:
             ValidationFailed: a customer reports another usage type.
-            DatabaseUnavailable: there was no time to look.
+            DatabaseUnavailable: there was no time to read the quota.
         """
         if not self.caller.is_customer:
             return
         name = subscription.plan_id, event.usage_type
-        if name not in self.in_plan:
+        if name not in self._in_plan:
             self._require_time()
-            self.in_plan[name] = quota_store.terms(*name) is not None
-        if not self.in_plan[name]:
+            self._in_plan[name] = quota_store.terms(*name) is not None
+        if not self._in_plan[name]:
             raise ValidationFailed(FieldError("usageType", "not_in_plan", "must be a usage type of the plan"))
 
     def _require_time(self) -> None:

@@ -1,7 +1,6 @@
-"""The messages of the event queue: some accepted events as JSON, in a format of their own.
+"""The format of the messages of the event queue: accepted events as JSON. Dead events are kept in the same form.
 
-A message may wait for days and be read by a later version of this code, so the format changes only with its version.
-Dead events keep the same JSON of an event. Pure.
+A message may wait for days and be read by a later release, so any change to the format needs a new version. Pure.
 """
 
 from collections.abc import Iterable
@@ -18,11 +17,11 @@ from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.metadata import Metadata
 
 VERSION: Final = 1
-"""Of the format that is written. A message without a version is of version 1, too."""
+"""The version of the format that is written. A message without a version has version 1."""
 
 
 class _QueuedEvent(Strict):
-    """An event in a message: as it was accepted, under the id that it will be recorded under."""
+    """An event in a message: as it was accepted, with the id under which it will be recorded."""
 
     model_config = ConfigDict(validate_by_name=False)
 
@@ -58,10 +57,10 @@ class _Message(Strict):
 
 
 def events_in(body: str) -> list[UsageEvent]:
-    """The events of a message.
+    """Return the events of a message.
 
     Raises:
-        ValueError: it is not a message of ours. What it says goes to logs and holds nothing of the message's content.
+        ValueError: the message is not in this format. The error's text is logged, so it contains none of the content.
     """
     try:
         parsed = loads(body)
@@ -76,22 +75,22 @@ def events_in(body: str) -> list[UsageEvent]:
 
 
 MAX_ERRORS = 5
-"""How many faults of an unreadable message are named."""
+"""Maximum validation errors reported for an unreadable message."""
 
 
 def _without_content(error: ValidationError) -> str:
-    """Where the faults are and of which kind. The name of an unknown field is content too, so it is left out."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    named = []
-    for fault in faults[:MAX_ERRORS]:
-        location = fault["loc"][:-1] if fault["type"] == "extra_forbidden" else fault["loc"]
-        named.append(f"{'.'.join(map(str, location)) or 'the message'}: {fault['type']}")
-    more = len(faults) - MAX_ERRORS
-    return "; ".join([*named, f"and {more} more"] if more > 0 else named)
+    """Return where the errors are, and their types. The name of an unknown field is content, so it is left out."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    reported = []
+    for each in errors[:MAX_ERRORS]:
+        location = each["loc"][:-1] if each["type"] == "extra_forbidden" else each["loc"]
+        reported.append(f"{'.'.join(map(str, location)) or 'the message'}: {each['type']}")
+    more = len(errors) - MAX_ERRORS
+    return "; ".join([*reported, f"and {more} more"] if more > 0 else reported)
 
 
 def event_json(event: UsageEvent, now: datetime) -> str:
-    """An event as the queue's messages and dead events hold it; taken `now`, unless it was taken before."""
+    """Return an event as JSON, for a message or a dead event. It was accepted `now`, unless it was accepted before."""
     fields = {
         "eventId": event.event_id,
         "userId": event.user_id,
@@ -103,10 +102,10 @@ def event_json(event: UsageEvent, now: datetime) -> str:
         "metadata": event.metadata,
         "acceptedAt": iso(event.accepted(now)),
     }
-    # ASCII: SQS refuses U+FFFE and U+FFFF, and a length in characters is one in bytes.
+    # ASCII: SQS rejects U+FFFE and U+FFFF, and the length in characters is also the length in bytes.
     return dumps({name: value for name, value in fields.items() if value}, ascii_only=True)
 
 
 def body_of(events: Iterable[str]) -> str:
-    """The body of a message that holds events' JSON."""
+    """Return the body of a message with these events, each as `event_json` returned it."""
     return f'{{"version":{VERSION},"events":[{",".join(events)}]}}'

@@ -16,7 +16,7 @@ MAX_DEPTH = 3
 
 
 def _deeper_than(levels: int, value: object) -> bool:
-    """Whether objects and lists are nested more than `levels` deep. Looks no deeper, so no depth can overflow it."""
+    """Return whether objects and lists are nested deeper than `levels`. It stops there, so no depth is too much."""
     if not isinstance(value, dict | list):
         return False
     children = value.values() if isinstance(value, dict) else value
@@ -30,7 +30,7 @@ def _count_keys(value: object) -> int:
 
 
 def _digits(value: object) -> int:
-    """At least how many digits the numbers take when they are written out. Counts no further than `METADATA_BYTES`."""
+    """Return a lower bound for the digits of all numbers when written out. Stop counting beyond `MAX_BYTES`."""
     if isinstance(value, Decimal):
         return abs(value.adjusted())
     if not isinstance(value, dict | list):
@@ -48,7 +48,7 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"must not be nested deeper than {MAX_DEPTH} levels")
     if _count_keys(value) > MAX_KEYS:
         raise ValueError(f"must have at most {MAX_KEYS} keys")
-    if _digits(value) > MAX_BYTES:  # looked at before anything is written out: 1e4299 is five characters
+    if _digits(value) > MAX_BYTES:  # checked before the numbers are written out: 1e4299 is short, but has 4300 digits
         raise ValueError(f"must take at most {MAX_BYTES} bytes as JSON")
     try:
         size = len(dumps(value).encode())
@@ -71,4 +71,4 @@ Metadata = Annotated[
         }
     ),
 ]
-"""Anything a service wants to remember about an event: at most 2 KB of JSON, 50 keys, 3 levels."""
+"""Data that a service attaches to an event: at most 2 KB of JSON, 50 keys and 3 levels."""

@@ -1,7 +1,7 @@
 """The queue of usage events that are recorded later.
 
-A message holds some events as JSON, each with the instant at which we took it. Every event in the queue is recorded
-once or becomes a dead event; being delivered again changes nothing.
+A message holds events as JSON, each with the time at which it was accepted. Every event in the queue is recorded once,
+or becomes a dead event, however often its message is delivered.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,75 +18,75 @@ from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.messages import body_of, event_json
 
 MAX_EVENTS = 99
-"""How many events a message may hold: as many as one transaction takes."""
+"""Maximum events in a message: as many as fit into one transaction."""
 
 MAX_BYTES = 200_000
-"""How large a call's messages may be together; SQS takes at least 256 KiB."""
+"""Maximum size of all messages of one call. SQS accepts at least 256 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """A message to send, and the numbers of the events in it."""
+    """A message to send, and the number of events in it."""
 
-    numbers: Sequence[int]
     body: str
+    events: int
 
 
 def enqueue(events: Sequence[UsageEvent], now: datetime, deadline: Deadline = NEVER) -> list[QueueUnavailable | None]:
-    """Put events into the queue; None for each that is in it, in the order given.
+    """Put events into the queue. Return None for each that is in it, else the error, in the order given.
 
     Once the deadline has passed, nothing more is sent.
     """
-    failed = _post(_messages(enumerate(event_json(event, now) for event in events)), deadline)
-    count(EVENTS_QUEUED, len(events) - len(failed))
-    return [failed.get(number) for number in range(len(events))]
+    failures = _send(_messages(event_json(event, now) for event in events), deadline)
+    count(EVENTS_QUEUED, failures.count(None))
+    return failures
 
 
 def requeue(contents: Sequence[tuple[str, bool]], deadline: Deadline = NEVER) -> list[QueueUnavailable | None]:
-    """Put what was in the queue before into it again; None for each that is in it, in the order given.
+    """Put contents of former messages into the queue again. Return None for each that is in it, in the order given.
 
-    A content is an event's JSON, as `event_json` made it, or where the second value is false a message's whole body.
+    A content is an event's JSON, as `event_json` returned it, or if the second value is false the body of a message.
     """
-    events = _messages((number, text) for number, (text, is_event) in enumerate(contents) if is_event)
-    bodies = (_Message([number], text) for number, (text, is_event) in enumerate(contents) if not is_event)
-    failed = _post(chain(events, bodies), deadline)
-    return [failed.get(number) for number in range(len(contents))]
+    events = [text for text, is_event in contents if is_event]
+    bodies = (_Message(text, 1) for text, is_event in contents if not is_event)
+    failures = _send(chain(_messages(events), bodies), deadline)
+    of_events, of_bodies = iter(failures[: len(events)]), iter(failures[len(events) :])
+    return [next(of_events if is_event else of_bodies) for _, is_event in contents]
 
 
-def _messages(events: Iterable[tuple[int, str]]) -> Iterator[_Message]:
-    """The messages for numbered events' JSON, in order, each as full as it may be."""
-    numbers: list[int] = []
+def _messages(events: Iterable[str]) -> Iterator[_Message]:
+    """Pack events into messages, in order, as many as fit into each."""
     texts: list[str] = []
     room = MAX_BYTES
-    for number, text in events:
+    for text in events:
         if texts and (len(texts) == MAX_EVENTS or len(text) > room):
-            yield _Message(numbers, body_of(texts))
-            numbers, texts, room = [], [], MAX_BYTES
-        numbers.append(number)
+            yield _Message(body_of(texts), len(texts))
+            texts, room = [], MAX_BYTES
         texts.append(text)
         room -= len(text)
     if texts:
-        yield _Message(numbers, body_of(texts))
+        yield _Message(body_of(texts), len(texts))
 
 
-def _post(messages: Iterable[_Message], deadline: Deadline) -> dict[int, QueueUnavailable]:
-    """Send messages; the numbers of the events that the queue did not take, and why."""
-    failed: dict[int, QueueUnavailable] = {}
+def _send(messages: Iterable[_Message], deadline: Deadline) -> list[QueueUnavailable | None]:
+    """Send messages. Return for each event in them None, or why it was not sent, in their order."""
+    failures: list[QueueUnavailable | None] = []
     for call in _calls(messages):
         if deadline.has_passed:
             refused = dict.fromkeys(range(len(call)), queues.unavailable(None))
         else:
             refused = queues.send_batch(settings().usage_queue_url, [{"MessageBody": each.body} for each in call])
-        failed |= {number: error for place, error in refused.items() for number in call[place].numbers}
-    return failed
+        for place, message in enumerate(call):
+            failures += [refused.get(place)] * message.events
+    return failures
 
 
 def _calls(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
-    """Messages in order, as many at a time as one call takes."""
+    """Group messages, in order, as many as one call may send."""
     call: list[_Message] = []
     room = MAX_BYTES
     for message in messages:
-        size = len(message.body.encode())  # ours are ASCII, but bodies from elsewhere are sent again too
+        size = len(message.body.encode())  # our messages are ASCII, but an unreadable body that is redriven may not be
         if call and (len(call) == queues.MAX_MESSAGES or size > room):
             yield call
             call, room = [], MAX_BYTES

@@ -1,7 +1,7 @@
-"""Refused events, made visible: counted in total and by code, and logged with their ids, never with their content.
+"""Count and log rejected events: in total and by code, with their ids, and never with their content.
 
-Those of customers are counted by code only. The total has an alarm, which means that a service loses usage: whoever
-has a token could keep it active, and what is refused to a customer is answered to whoever can correct it.
+Customers' events are counted by code only. An alarm watches the total, because it means that a service loses usage. A
+customer could keep that alarm active, and sees the rejection anyway.
 """
 
 import re
@@ -14,10 +14,10 @@ from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import count_rejected, logger
 
 MAX_EVENTS_PER_LINE = 100
-"""Ids take at most 256 bytes an event, and CloudWatch cuts a line off at 256 KB."""
+"""Maximum events in a line of the log. Ids take up to 256 bytes per event, and CloudWatch truncates at 256 KB."""
 
 MAX_EVENTS_LOGGED = 1000
-"""Maximum events with one code that a request logs. A batch has half as many, unless it is refused for its size."""
+"""Maximum events with one code that a request logs. A batch has fewer, unless it is rejected for its size."""
 
 _EVENT_ID = re.compile(EVENT_ID_PATTERN)
 _IDENTIFIER = re.compile(IDENTIFIER_PATTERN)
@@ -25,7 +25,7 @@ _IDENTIFIER = re.compile(IDENTIFIER_PATTERN)
 
 @dataclass(frozen=True, slots=True)
 class EventIds:
-    """The ids of a report, each None unless it is a valid id. `event_id` is the one that it is recorded under."""
+    """The ids in a report, each None unless it is valid. `event_id` is the id under which the event is recorded."""
 
     event_id: str | None
     subscription_id: str | None
@@ -35,12 +35,12 @@ NO_IDS = EventIds(None, None)
 
 
 def ids_of(report: object, caller: Caller | None, idempotency_key: str | None = None) -> EventIds:
-    """Return the ids that a report claims, whatever else is wrong with it. Valid ids are short and legible."""
-    claims = report if isinstance(report, dict) else {}
-    event_id = _valid(_EVENT_ID, claims.get("eventId")) or _valid(_EVENT_ID, idempotency_key)
+    """Return the valid ids in a report, whatever else is wrong with it. Valid ids are short and printable."""
+    fields = report if isinstance(report, dict) else {}
+    event_id = _valid(_EVENT_ID, fields.get("eventId")) or _valid(_EVENT_ID, idempotency_key)
     if event_id and caller:
         event_id = caller.event_id(event_id)
-    return EventIds(event_id, _valid(_IDENTIFIER, claims.get("subscriptionId")))
+    return EventIds(event_id, _valid(_IDENTIFIER, fields.get("subscriptionId")))
 
 
 def _valid(pattern: re.Pattern[str], value: object) -> str | None:
@@ -48,11 +48,11 @@ def _valid(pattern: re.Pattern[str], value: object) -> str | None:
 
 
 def note(rejections: Iterable[tuple[EventIds, str]], caller: Caller | None) -> None:
-    """Count the rejected events of a batch, and log them by their codes: their ids, on few lines."""
-    alike: dict[str, list[EventIds]] = {}
+    """Count the rejected events of a batch, and log their ids, grouped by code."""
+    by_code: dict[str, list[EventIds]] = {}
     for ids, code in rejections:
-        alike.setdefault(code, []).append(ids)
-    for code, events in alike.items():
+        by_code.setdefault(code, []).append(ids)
+    for code, events in by_code.items():
         _count(code, len(events), caller)
         logged = events[:MAX_EVENTS_LOGGED]
         for start in range(0, len(logged), MAX_EVENTS_PER_LINE):
@@ -62,9 +62,9 @@ def note(rejections: Iterable[tuple[EventIds, str]], caller: Caller | None) -> N
 
 
 def note_request(code: str, body: object, caller: Caller | None, idempotency_key: str | None) -> dict[str, str | None]:
-    """Count the events of a request that is refused whole. Return the ids for the request's own line in the log.
+    """Count the events of a request that is rejected as a whole. Return the ids for the log line of the request.
 
-    `body` is a report or a batch, or None where it was not read. The events of a batch are logged here.
+    `body` is a report or a batch, or None if it was not read. The events of a batch are logged here.
     """
     reports = body.get("events") if isinstance(body, dict) else None
     if isinstance(reports, list):

@@ -6,24 +6,20 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from usage_billing.kernel.fields import Instant, Strict
-from usage_billing.kernel.identifiers import (
-    CODE_PATTERN,
-    Identifier,
-    RecordedEventId,
-)
+from usage_billing.kernel.identifiers import CODE_PATTERN, Identifier, RecordedEventId
 from usage_billing.usage.dead_events.model import NO_SUBSCRIPTION, DeadEvent
-from usage_billing.usage.dead_events.redriving import Moved
+from usage_billing.usage.dead_events.redriving import Removal
 from usage_billing.web.shapes import Page, Request
 
 MAX_SELECTION_BYTES = 128 * 1024
-"""Of a selection of dead events: a hundred ids, as long as they may be."""
+"""Maximum size of a selection: a hundred ids of maximum length fit."""
 
 
 class DeadEventSelection(Request):
-    """Which dead events are meant: those that meet everything that is given. At least one field says which.
+    """A selection of dead events: those that match all given fields. At least one of the first four is required.
 
-    `ids` are those of the list of dead events. Without them a call takes the next ones, and answers a `nextCursor` if
-    there may be more: send the same selection with it as `cursor`.
+    `ids` come from the list of dead events. Without `ids`, a call processes the next matching events. If there may be
+    more, it returns a `nextCursor`: send the same selection again with that as `cursor`.
     """
 
     model_config = ConfigDict(
@@ -37,17 +33,17 @@ class DeadEventSelection(Request):
     cursor: Annotated[str, Field(max_length=1024)] | None = None
 
     @model_validator(mode="after")
-    def _says_which(self) -> Self:
-        """All of them are never meant by accident."""
+    def _require_criterion(self) -> Self:
+        """Reject an empty selection, so that nobody selects all dead events by accident."""
         if self.ids is None and self.code is None and self.subscription_id is None and self.event_id is None:
             raise ValueError("must have ids, code, subscriptionId or eventId")
         return self
 
 
 class DeadUsageEvent(Strict):
-    """An accepted event that could not be recorded, and is not billed.
+    """An accepted event that could not be recorded, and so is not billed.
 
-    `event` is the event as it was accepted. A message that holds no event has its `body` instead, and no ids.
+    `event` is the event as it was accepted. A message that could not be read has its `body` instead, and no ids.
     """
 
     id: str
@@ -84,22 +80,22 @@ class DeadUsageEvents(Page):
 
 
 class RedrivenEvents(Page):
-    """`redriven` are in the queue again and no longer dead; `kept` are still dead and can be redriven again."""
+    """`redriven` events are back in the queue and no longer dead. `kept` events are still dead; redrive them again."""
 
     redriven: int
     kept: int
 
     @classmethod
-    def of(cls, moved: Moved, next_cursor: str | None) -> "RedrivenEvents":
-        return cls(redriven=moved.done, kept=moved.kept, next_cursor=next_cursor)
+    def of(cls, removal: Removal, next_cursor: str | None) -> "RedrivenEvents":
+        return cls(redriven=removal.removed, kept=removal.kept, next_cursor=next_cursor)
 
 
 class DroppedEvents(Page):
-    """`dropped` are gone for good; `kept` are still dead: they died again meanwhile, or could not be removed."""
+    """`dropped` events are removed for good. `kept` events are still dead: they died again, or removing them failed."""
 
     dropped: int
     kept: int
 
     @classmethod
-    def of(cls, moved: Moved, next_cursor: str | None) -> "DroppedEvents":
-        return cls(dropped=moved.done, kept=moved.kept, next_cursor=next_cursor)
+    def of(cls, removal: Removal, next_cursor: str | None) -> "DroppedEvents":
+        return cls(dropped=removal.removed, kept=removal.kept, next_cursor=next_cursor)

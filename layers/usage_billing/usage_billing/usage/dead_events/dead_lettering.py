@@ -1,4 +1,4 @@
-"""Dead-letter accepted events that cannot be recorded: keep them until somebody redrives or drops them."""
+"""Dead-letter accepted events that cannot be recorded: save them until an administrator redrives or drops them."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,19 +17,19 @@ from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.messages import event_json
 
 THREADS = 8
-"""How many rows are written at the same time."""
+"""Dead events that are written at the same time."""
 
 
 def dead_letter(dead: Sequence[DeadLetter], now: datetime, deadline: Deadline = NEVER) -> list[BillingError | None]:
-    """Keep what cannot be recorded; None for each that is kept, in the order given.
+    """Save dead events. Return None for each that is saved, else the error, in the order given.
 
-    Once the deadline has passed, nothing more is written. A new row is counted when it is known to be written, so
-    that one whose writer was cut off in between is counted when its message comes again.
+    After the deadline nothing is written. A new dead event is counted only after it is saved: if the invocation ends
+    between the two, it is counted when its message is delivered again.
     """
 
-    def kept(letter: DeadLetter) -> BillingError | None:
+    def save(letter: DeadLetter) -> BillingError | None:
         if deadline.has_passed:
-            return errors.DatabaseUnavailable("There was no time left to keep it.")
+            return errors.DatabaseUnavailable("Ran out of time before saving it.")
         try:
             _write(letter, now)
         except Exception as error:
@@ -38,7 +38,7 @@ def dead_letter(dead: Sequence[DeadLetter], now: datetime, deadline: Deadline = 
         return None
 
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(kept, dead)) if len(dead) > 1 else [kept(each) for each in dead]
+        return list(pool.map(save, dead)) if len(dead) > 1 else [save(each) for each in dead]
 
 
 def _write(letter: DeadLetter, now: datetime) -> None:
@@ -47,7 +47,8 @@ def _write(letter: DeadLetter, now: datetime) -> None:
         logger.info(LogEvent.UNDELIVERED_EVENT_RECORDED, message_id=letter.message_id, event_id=event.event_id)
         return
     stored, first_message_id = store.save(letter, event_json(event, now) if event else letter.body, now)
-    # Where an answer was lost the SDK has written twice: the message that brought the row tells, a count would not.
+    # The SDK retries a write whose response was lost. So the number of writes does not tell if the row is new, but the
+    # message that first brought it does.
     if first_message_id == letter.message_id:
         count(EVENTS_DEAD)
     logger.error(

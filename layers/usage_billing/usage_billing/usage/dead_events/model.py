@@ -1,4 +1,4 @@
-"""Dead events: accepted events that cannot be recorded. Pure."""
+"""Dead events: accepted events that cannot be recorded, how to select them, and positions in lists of them. Pure."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from usage_billing.kernel.instants import iso, sortable
 from usage_billing.usage.events import UsageEvent
 
 UNREADABLE = "unreadable"
-"""The code of a message that holds no events of ours."""
+"""The code of a message that is not in the format of the event queue."""
 
 UNDELIVERED = "undelivered"
-"""The code of an event whose message SQS moved aside, because no delivery of it was completed, if no other is known."""
+"""The code of an event whose message SQS moved to the dead-letter queue, if no other reason is known."""
 
 CODES = tuple(sorted({UNREADABLE, UNDELIVERED, *errors.error_codes()}))
 """All codes that a dead event can have."""
@@ -24,12 +24,12 @@ NO_SUBSCRIPTION: Final = "#unreadable"
 
 
 MAX_DETAIL = 1000
-"""Maximum characters kept of the text of a reason."""
+"""Maximum characters of a reason's text that are saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What is to be kept, and why: an event, or the body of a message without events. `message_id` brought it."""
+    """An event to save and the reason, or an unreadable message's body. `message_id` is the message that brought it."""
 
     message_id: str
     code: str
@@ -39,7 +39,7 @@ class DeadLetter:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The key of its dead event. The same content has the same one, whenever it was accepted."""
+        """The key of its dead event. It depends on the content only, not on when the event was accepted."""
         event = self.event
         if event is None:
             return NO_SUBSCRIPTION, hashlib.sha256(self.body.encode()).hexdigest()
@@ -60,9 +60,9 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadEvent:
-    """A row: `content` is the event's JSON as the queue holds it, or the body of an unreadable message.
+    """A saved dead event: `content` is the event's JSON as in the queue, or the body of an unreadable message.
 
-    `version` names this state of the row: it changes whenever the event is dead-lettered again.
+    `version` changes each time the event is dead-lettered again.
     """
 
     subscription_id: str
@@ -79,7 +79,7 @@ class DeadEvent:
 
     @property
     def id(self) -> str:
-        """An opaque name for the API."""
+        """The opaque id that the API shows."""
         return cursors.encode(self.subscription_id, self.event_key)
 
     @property
@@ -93,13 +93,13 @@ class DeadEvent:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead events are meant: those that meet everything that is given."""
+    """A selection of dead events: those that match all given fields."""
 
     code: str | None = None
     subscription_id: str | None = None
     event_id: str | None = None
 
-    def takes(self, dead: DeadEvent) -> bool:
+    def matches(self, dead: DeadEvent) -> bool:
         return (
             self.code in (None, dead.code)
             and self.subscription_id in (None, dead.subscription_id)
@@ -109,7 +109,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a list of dead events goes on: behind this row. `before` leaves out what died later."""
+    """The position after a row in a list of dead events. Events that died after `before` are left out."""
 
     before: str = ""
     code: str = ""
@@ -117,8 +117,8 @@ class Position:
     subscription_id: str = ""
     event_key: str = ""
 
-    def takes(self, dead: DeadEvent) -> bool:
-        """Whether it died soon enough for a list that goes on here."""
+    def includes(self, dead: DeadEvent) -> bool:
+        """Return whether the event died early enough to be in the list."""
         return not self.before or sortable(dead.dead_at) <= self.before
 
     @property
@@ -127,18 +127,18 @@ class Position:
 
     @classmethod
     def parse(cls, cursor: str, selection: Selection) -> "Position":
-        """The position that `cursor` names in the list of `selection`.
+        """Return the position in the list of `selection` that a cursor encodes.
 
         Raises:
-            ValidationFailed: it is not one of that list's.
+            ValidationFailed: the cursor does not belong to that list.
         """
         found = cls(*map(str, cursors.decode(cursor, *[str] * 5)))
         by_code = found.code in ([selection.code] if selection.code else CODES)
-        is_ours = by_code if selection.subscription_id is None else found.subscription_id == selection.subscription_id
-        # Within a subscription DynamoDB takes no start outside of what is asked for.
-        is_near = not (selection.subscription_id and selection.event_id) or found.event_key.startswith(
+        in_list = by_code if selection.subscription_id is None else found.subscription_id == selection.subscription_id
+        # DynamoDB rejects a start key outside the range of the query.
+        in_range = not (selection.subscription_id and selection.event_id) or found.event_key.startswith(
             f"{selection.event_id} "
         )
-        if not (is_ours and is_near and found.subscription_id and found.event_key and found.dead_at):
+        if not (in_list and in_range and found.subscription_id and found.event_key and found.dead_at):
             raise cursors.invalid_cursor()
         return found

@@ -1,4 +1,4 @@
-"""Redrive and drop dead events."""
+"""Select dead events, and redrive or drop them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,32 +16,33 @@ from usage_billing.usage.dead_events.model import DeadEvent, Position, Selection
 from usage_billing.usage.queue import requeue
 
 MAX_PER_CALL = 100
-"""Dead events that one call redrives or drops."""
+"""Maximum dead events that one call redrives or drops."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """How many dead events are gone, redriven or dropped, and how many stay."""
+class Removal:
+    """The number of dead events that were removed, by redriving or dropping them, and of those that were kept."""
 
-    done: int
+    removed: int
     kept: int
 
 
-def redrive(dead: Sequence[DeadEvent], deadline: Deadline = NEVER) -> Moved:
-    """Send dead events back to the queue, and remove what was sent.
+def redrive(dead: Sequence[DeadEvent], deadline: Deadline = NEVER) -> Removal:
+    """Send dead events back to the queue, and remove those that were sent.
 
-    Sent first: one that is then in both places is recorded once all the same, and its row is removed the next time.
+    They are sent first, so that none is lost. An event that is sent but not removed is recorded once all the same; it
+    can be redriven again.
     """
     refused = requeue([(each.content, each.event_id is not None) for each in dead], deadline)
     sent = [each for each, failure in zip(dead, refused, strict=True) if failure is None]
     removed = sum(_remove(each, LogEvent.DEAD_EVENT_REDRIVEN, deadline) for each in sent)
-    return Moved(removed, len(dead) - removed)
+    return Removal(removed, len(dead) - removed)
 
 
-def drop(dead: Sequence[DeadEvent], deadline: Deadline = NEVER) -> Moved:
-    """Remove dead events for good. The log says which, and by whom."""
+def drop(dead: Sequence[DeadEvent], deadline: Deadline = NEVER) -> Removal:
+    """Remove dead events for good. The log shows which, and who did it."""
     removed = sum(_remove(each, LogEvent.DEAD_EVENT_DROPPED, deadline) for each in dead)
-    return Moved(removed, len(dead) - removed)
+    return Removal(removed, len(dead) - removed)
 
 
 def _remove(dead: DeadEvent, done: LogEvent, deadline: Deadline) -> bool:
@@ -62,23 +63,23 @@ def _remove(dead: DeadEvent, done: LogEvent, deadline: Deadline) -> bool:
     return removed
 
 
-def chosen(
+def select(
     selection: Selection, ids: Sequence[str] | None, cursor: str | None, now: datetime
 ) -> tuple[list[DeadEvent], str | None]:
-    """What one call moves: those of `ids` that meet the selection, else the next ones of it, and where these go on.
+    """Return the dead events that one call processes, and the cursor of the next call, if there may be more.
 
-    What dies after the first of these calls is left alone: sent back at once, it could go round for ever.
+    With `ids`, these are the events of these ids that match the selection. Events that die after the first of several
+    calls are left out. Otherwise an event that dies again could be redriven endlessly.
 
     Raises:
-        ValidationFailed: the cursor is not one of this selection's.
+        ValidationFailed: the cursor does not belong to this selection.
     """
     if ids is not None:
-        return [dead for dead in store.named(ids) if selection.takes(dead)], None
+        return [dead for dead in store.with_ids(ids) if selection.matches(dead)], None
     after = Position.parse(cursor, selection) if cursor else Position(before=sortable(now))
     found, rest = store.page(selection, MAX_PER_CALL, after)
     if selection.subscription_id is None:
-        # They come from an index, which lags behind the table: one that was just dropped must not be sent back.
-        found = [
-            dead for dead in store.named([each.id for each in found]) if selection.takes(dead) and after.takes(dead)
-        ]
+        # They come from an index that lags behind the table. An event that was just dropped must not be redriven.
+        current = store.with_ids([each.id for each in found])
+        found = [dead for dead in current if selection.matches(dead) and after.includes(dead)]
     return found, rest.cursor if rest else None

@@ -1,7 +1,8 @@
 """Load, save and remove dead events.
 
-A row per event and content. Saving it again changes nothing but its reason, its last time and its count, so every write
-here can fail, be repeated or race. A row is removed only as it was read: an event that died again meanwhile stays.
+There is one row per event and content. Saving it again changes only its reason, its time and its count, so every write
+can fail, be repeated, or run concurrently. A row is removed only if it is as it was read: an event that has died again
+stays.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def save(letter: DeadLetter, content: str, now: datetime) -> tuple[DeadEvent, st
     stored = row(*letter.key)
     stored.update(
         [
-            # Its message had other events: why this one died may be known from an earlier delivery.
+            # If the message had several events, an earlier delivery may have saved the reason for this one.
             row.code.set(row.code | code if undelivered else code),
             row.detail.set(row.detail | detail if undelivered else detail),
             row.last_dead_at.set(iso(now)),
@@ -42,7 +43,7 @@ def save(letter: DeadLetter, content: str, now: datetime) -> tuple[DeadEvent, st
 
 
 def remove(dead: DeadEvent) -> bool:
-    """Remove a dead event if it still is as it was read, or is gone already. Return whether it is gone."""
+    """Remove a dead event unless it has changed since it was read. Return whether it is gone."""
     row = DeadEventTable
     unchanged = row.subscription_id.does_not_exist() | (row.version == dead.version)
     try:
@@ -55,19 +56,19 @@ def remove(dead: DeadEvent) -> bool:
 
 
 def of_event(subscription_id: str, event_id: str) -> list[DeadEvent]:
-    """The dead events under an event id, read consistently: one for each content, the latest first."""
+    """Return the dead events with an event id, one for each content, the latest first. Read consistently."""
     under_id = DeadEventTable.event_key.startswith(f"{event_id} ")
     rows = DeadEventTable.query(subscription_id, under_id, consistent_read=True)
     return sorted(map(_dead_event, rows), key=lambda dead: dead.last_dead_at, reverse=True)
 
 
-def named(ids: Sequence[str]) -> list[DeadEvent]:
-    """The dead events of these ids that there are, read consistently."""
+def with_ids(ids: Sequence[str]) -> list[DeadEvent]:
+    """Return the dead events with these ids, without those that do not exist. Read consistently."""
     found = []
-    for name in dict.fromkeys(ids):
+    for dead_event_id in dict.fromkeys(ids):
         try:
-            subscription_id, key = map(str, cursors.decode(name, str, str))
-            if subscription_id and key:  # DynamoDB takes no empty key, so no row has one
+            subscription_id, key = map(str, cursors.decode(dead_event_id, str, str))
+            if subscription_id and key:  # DynamoDB rejects an empty key
                 found.append(_dead_event(DeadEventTable.get(subscription_id, key, consistent_read=True)))
         except (errors.ValidationFailed, DoesNotExist):
             continue
@@ -75,10 +76,10 @@ def named(ids: Sequence[str]) -> list[DeadEvent]:
 
 
 def page(selection: Selection, limit: int, after: Position) -> tuple[list[DeadEvent], Position | None]:
-    """Up to `limit` dead events behind `after`, and where the list goes on if it may.
+    """Return up to `limit` dead events after a position, and the position of the next page, if there may be one.
 
-    By event id where a subscription is given, else by code and then by the time they died. A page may be short, or
-    empty, and still go on.
+    They are sorted by event id if a subscription is given, else by code and then by the time at which they died. A page
+    can be short, or empty, and still have a next page.
     """
     if selection.subscription_id is not None:
         return _page_of_subscription(selection, limit, after)
@@ -120,7 +121,7 @@ def _page_of_subscription(selection: Selection, limit: int, after: Position) -> 
 def _query(
     hash_key: str, range_condition: Condition | None, only: Condition | None, limit: int, start: Any, **more: Any
 ) -> tuple[list[DeadEvent], dict[str, Any] | None]:
-    """One call: rows, and the key behind which there may be more."""
+    """Query once. Return dead events, and the key after which there may be more."""
     answer = DeadEventTable._get_connection().query(
         hash_key,
         range_key_condition=range_condition,
@@ -149,7 +150,7 @@ def _start(after: Position, *index: str) -> dict[str, Any]:
 
 
 def _position(after: Position, rest: dict[str, Any]) -> Position:
-    """Where a list goes on behind the key that DynamoDB names; a subscription's list knows no code or time there."""
+    """Return the position after a key that DynamoDB returned. In a subscription's list it has no code or time."""
     known = {name: value["S"] for name, value in rest.items()}
     return Position(
         after.before, known.get("code", "-"), known.get("dead_at", "-"), known["subscription_id"], known["event_key"]
