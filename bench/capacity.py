@@ -36,7 +36,7 @@ def measure(environment: Environment) -> dict[str, Any]:
 
 def _settling(subscription: str, entries: int) -> Units:
     import record_batch  # noqa: PLC0415
-    from usage_billing.billing import settling  # noqa: PLC0415
+    from usage_billing.billing import ledger_settler  # noqa: PLC0415
     from usage_billing.billing import store as settlement_store  # noqa: PLC0415
     from usage_billing.platform import clock  # noqa: PLC0415
     from usage_billing.usage import store as ledger_store  # noqa: PLC0415
@@ -47,7 +47,7 @@ def _settling(subscription: str, entries: int) -> Units:
         _of(lambda names=names: record_batch.handler(batch_request(subscription, names), context()), 200)  # type: ignore[misc]
     [key] = settlement_store.pending_of(subscription)
     with counted() as units:
-        settlement = settling.settle_ledger(key, "bench", clock.now, ledger_store.heads_of([key]).get(key))
+        settlement = ledger_settler.settle_ledger(key, "bench", clock.now, ledger_store.heads_of([key]).get(key))
     assert settlement is not None
     assert settlement.item is not None
     assert settlement.item.to_sequence == entries

@@ -61,7 +61,7 @@ def subscribe(*names: str) -> None:
     """Create subscriptions with these ids, all of the same user and on the same plan."""
     from usage_billing.plans import store as quota_store  # noqa: PLC0415 - after `use_account`
     from usage_billing.plans.model import Quota  # noqa: PLC0415
-    from usage_billing.pricing.unit import UnitPriced  # noqa: PLC0415
+    from usage_billing.pricing.unit_price import UnitPriced  # noqa: PLC0415
     from usage_billing.subscriptions import store as subscription_store  # noqa: PLC0415 - after `use_account`
     from usage_billing.subscriptions.model import Subscription  # noqa: PLC0415
 

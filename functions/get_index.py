@@ -4,7 +4,7 @@ from functools import cache
 
 from usage_billing.access.callers import PUBLIC
 from usage_billing.apidocs.api import Index
-from usage_billing.kernel.product import NAME, VERSION
+from usage_billing.kernel.product_version import NAME, VERSION
 from usage_billing.web.bodies import JSON
 from usage_billing.web.resolver import Api, Response, response_doc
 

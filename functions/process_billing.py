@@ -2,7 +2,7 @@
 
 from usage_billing.access.callers import OPERATORS
 from usage_billing.billing.api import BillingRun, BillingScope
-from usage_billing.billing.invocation import start
+from usage_billing.billing.run_invocation import start
 from usage_billing.kernel.errors import QueueUnavailable, SubscriptionNotFound
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.web.resolver import Api

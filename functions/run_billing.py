@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from usage_billing.billing.invocation import resume, start_scheduled
 from usage_billing.billing.model import RunSegment
+from usage_billing.billing.run_invocation import resume, start_scheduled
 from usage_billing.platform.observability import LambdaContext, observed
 
 

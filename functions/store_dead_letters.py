@@ -5,7 +5,7 @@ from typing import Any
 from usage_billing.platform import clock
 from usage_billing.platform.deadline import Deadline
 from usage_billing.platform.observability import LambdaContext, observed
-from usage_billing.usage.consumer import Message, dead_letter_undelivered
+from usage_billing.usage.queue_consumer import Message, dead_letter_undelivered
 
 
 @observed

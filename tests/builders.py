@@ -13,7 +13,7 @@ from usage_billing.access.callers import Caller, Role
 from usage_billing.kernel.periods import Period
 from usage_billing.plans.model import Quota
 from usage_billing.pricing.terms import Terms
-from usage_billing.pricing.unit import UnitPriced
+from usage_billing.pricing.unit_price import UnitPriced
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.subscriptions.model import Subscription, SubscriptionStatus
 from usage_billing.usage.events import UsageEvent

@@ -12,8 +12,8 @@ import boto3
 from tests import ledgers
 from tests.api import INTERNAL, Context
 from usage_billing.platform import clock
-from usage_billing.usage import consumer
-from usage_billing.usage.consumer import Message
+from usage_billing.usage import queue_consumer
+from usage_billing.usage.queue_consumer import Message
 
 ASYNC = INTERNAL | {"prefer": "respond-async"}
 """The headers of a request that asks for its events to be queued."""
@@ -34,7 +34,9 @@ def receive(setting: str = "USAGE_QUEUE_URL") -> Received:
 
 def deliver(messages: Sequence[Mapping[str, Any]], now: datetime) -> list[str]:
     """Deliver messages to the consumer. Return the ids of the messages that it wants delivered again."""
-    return consumer.consume([Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in messages], now)
+    return queue_consumer.consume(
+        [Message(each["MessageId"], each["Body"], each["ReceiptHandle"]) for each in messages], now
+    )
 
 
 def show_again(messages: Sequence[Mapping[str, Any]]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import REGION
 from usage_billing.billing.model import RunSegment, RunTotals
-from usage_billing.billing.reports import Attempt
+from usage_billing.billing.run_reports import Attempt
 
 LEDGERS = 12
 """The number of ledgers of the fixture `many_ledgers`."""

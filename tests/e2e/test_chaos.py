@@ -24,7 +24,7 @@ from tests.builders import NOW, SERVICE, make_event
 from tests.e2e.in_process import bill, subscribe
 from tests.faults import FAULTS, Killed, conflict, hooked
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable
-from usage_billing.usage import consumer
+from usage_billing.usage import redelivery
 from usage_billing.usage.dead_events import model, redriving
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.intake import ingest
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("account")
 @pytest.fixture(autouse=True)
 def redeliver_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliver failed messages again without a delay."""
-    monkeypatch.setattr(consumer, "MIN_DELAY_SECONDS", 0)
+    monkeypatch.setattr(redelivery, "MIN_DELAY_SECONDS", 0)
 
 
 @contextmanager

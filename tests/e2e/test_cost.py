@@ -9,7 +9,7 @@ from tests.e2e import in_process
 from tests.e2e.in_process import bill
 from tests.meter import Meter, metered
 from tests.recording import record
-from usage_billing.billing import invocation, report_store, settling
+from usage_billing.billing import ledger_settler, run_invocation, run_report_store
 from usage_billing.kernel import shards as kernel_shards
 from usage_billing.plans import store as quota_store
 from usage_billing.subscriptions import store as subscription_store
@@ -77,7 +77,7 @@ def test_settling_takes_one_read_and_one_transaction_for_any_number_of_entries(e
     for number in range(entries):
         head = report(subscription, f"e{number}").head
     with metered() as meter:
-        assert settling.settle_ledger(head.key, "run", lambda: NOW)
+        assert ledger_settler.settle_ledger(head.key, "run", lambda: NOW)
     assert meter.calls == {"GetItem": 1, "TransactWriteItems": 1}
     # Two units each for head, item and invoice, because they are in a transaction, and one for each sparse index.
     assert (meter.read_units, meter.write_units) == (1, 8)
@@ -119,11 +119,11 @@ def test_the_cost_of_a_run_report_does_not_depend_on_the_number_of_ledgers(chang
     for number in range(changed):
         report(subscribe(f"changed-{number}"), "e1")
     with metered() as meter:
-        assert invocation.start(None, Context()).settled == changed
+        assert run_invocation.start(None, Context()).settled == changed
     assert meter.calls["PutItem"] == 3
     assert meter.calls["Query"] == kernel_shards.SHARDS + 1
     with metered() as saving:
-        report_store.add_to_list("run", NOW)
+        run_report_store.add_to_list("run", NOW)
     assert (saving.write_units, saving.calls) == (1, {"PutItem": 1})
 
 

@@ -22,15 +22,15 @@ from tests.template import functions, nested
 from usage_billing.platform import clock, retries
 from usage_billing.platform.deadline import CONSUME_RESERVE
 from usage_billing.subscriptions import store as subscription_store
-from usage_billing.usage import consumer
-from usage_billing.usage.consumer import Message
+from usage_billing.usage import queue_consumer, redelivery
+from usage_billing.usage.queue_consumer import Message
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def deliver(found: list[dict[str, Any]], seconds_left: Callable[[], float]) -> list[str]:
     as_delivered = [Message(each["MessageId"], each["Body"], "receipt") for each in found]
-    return consumer.consume(as_delivered, clock.now(), scripted(seconds_left))
+    return queue_consumer.consume(as_delivered, clock.now(), scripted(seconds_left))
 
 
 def used() -> dict[str, int]:
@@ -104,8 +104,8 @@ def test_the_queues_timeouts_fit_the_consumers() -> None:
     timeout = functions()["ConsumeUsageFunction"]["Properties"]["Timeout"]
     assert queue["VisibilityTimeout"] == 6 * timeout
     assert timeout > 2 * CONSUME_RESERVE
-    assert queue["RedrivePolicy"]["maxReceiveCount"] == consumer.MAX_RECEIVES
-    delays = [Message("m", "", "receipt", receives).delay for receives in range(1, consumer.MAX_RECEIVES)]
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == redelivery.MAX_RECEIVES
+    delays = [Message("m", "", "receipt", receives).delay for receives in range(1, redelivery.MAX_RECEIVES)]
     assert delays == sorted(delays)
     assert sum(delays) > 8 * 3600, "the database may be unavailable that long"
     assert max(delays) <= 43_200 - queue["VisibilityTimeout"], "SQS hides no message for longer"
@@ -230,9 +230,9 @@ def test_the_last_delivery_dead_letters_the_remaining_events_with_their_reason(
     found = queue_messages(event_body("a"), event_body("b"))
     with watched() as calls:
         calls.fail_where(transaction_on("sub-1"), error)
-        assert consume(found, receives=consumer.MAX_RECEIVES - 1) == ["m0", "m1"]
+        assert consume(found, receives=redelivery.MAX_RECEIVES - 1) == ["m0", "m1"]
         assert dead() == []
-        assert consume(found, receives=consumer.MAX_RECEIVES) == []
+        assert consume(found, receives=redelivery.MAX_RECEIVES) == []
     assert [row["code"] for row in dead()] == [code, code]
     answer = ready.post("/api/usage/dead-events/redrive", {"code": code}, headers=bearer(*ADMIN))
     assert answer.json == {"redriven": 2, "kept": 0}

@@ -15,7 +15,7 @@ from tests.faults import Killed, timed_out, watched
 from tests.metrics import Metrics
 from tests.queue import consume, dead, queue_message, queue_messages, take_messages
 from usage_billing.platform import clock
-from usage_billing.usage import consumer
+from usage_billing.usage import redelivery
 from usage_billing.usage.dead_events import dead_lettering
 from usage_billing.usage.dead_events.model import DeadLetter
 
@@ -112,7 +112,7 @@ def test_a_message_stays_in_the_queue_if_its_dead_event_cannot_be_stored(ready: 
     metrics()
     with watched() as calls:
         calls.fail_where(lambda parameters: "UpdateExpression" in parameters, timed_out)
-        assert consume(found, receives=consumer.MAX_RECEIVES) == ["m0"]
+        assert consume(found, receives=redelivery.MAX_RECEIVES) == ["m0"]
     assert (dead(), "EventsDead" in metrics()) == ([], False)
     assert consume(found) == []
     assert [row["event_id"] for row in dead()] == ["a"]

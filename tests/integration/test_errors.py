@@ -14,14 +14,14 @@ import get_docs
 import get_index
 import get_openapi
 from tests.api import ADMIN, Answer, Api, bearer, token
-from usage_billing.billing import report_store, runner
+from usage_billing.billing import run_report_store, runner
 from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.plans import store as quota_store
 from usage_billing.platform import caches, dynamodb
 from usage_billing.subscriptions import store as subscription_store
-from usage_billing.usage import intake, usage_types
+from usage_billing.usage import intake, usage_type_limit
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.dead_events import redriving
 from usage_billing.usage.dead_events import store as dead_event_store
@@ -87,7 +87,7 @@ def subscription_inactive(api: Api, _: pytest.MonkeyPatch) -> Answer:
 
 
 def too_many_usage_types(api: Api, monkeypatch: pytest.MonkeyPatch) -> Answer:
-    monkeypatch.setattr(usage_types, "MAX_USAGE_TYPES", 1)
+    monkeypatch.setattr(usage_type_limit, "MAX_USAGE_TYPES", 1)
     api.record()
     return api.record("e2", usageType="report")
 
@@ -191,8 +191,8 @@ FAILURES = {
     "drop_events": Failure(redriving, "select", lambda api: api.post(
         "/api/usage/dead-events/drop", {"code": "undelivered"}, headers=bearer(*ADMIN))),
     "process_billing": Failure(runner, "ThreadPoolExecutor", lambda api: api.bill()),
-    "get_billing_run": Failure(report_store, "report", lambda api: api.get("/api/billing/runs/nothing")),
-    "list_billing_runs": Failure(report_store, "newest", lambda api: api.get("/api/billing/runs")),
+    "get_billing_run": Failure(run_report_store, "report", lambda api: api.get("/api/billing/runs/nothing")),
+    "list_billing_runs": Failure(run_report_store, "newest", lambda api: api.get("/api/billing/runs")),
     "get_quota": Failure(quota_store, "quota", lambda api: api.get("/api/usage/quotas/business/assessment")),
     "list_quotas": Failure(quota_store, "quotas", lambda api: api.get("/api/usage/quotas/business")),
     "put_quota": Failure(quota_store, "save_quota", lambda api: api.put("/api/usage/quotas/business/report", {

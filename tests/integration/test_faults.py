@@ -28,9 +28,8 @@ from usage_billing.plans import store as quota_store
 from usage_billing.platform import tables
 from usage_billing.platform.observability import metrics as written
 from usage_billing.subscriptions import store as subscription_store
-from usage_billing.usage import queue as usage_queue
+from usage_billing.usage import event_queue
 from usage_billing.usage import store as ledger_store
-from usage_billing.usage.consumer import Message, consume
 from usage_billing.usage.dead_events import redriving
 from usage_billing.usage.dead_events import store as dead_event_store
 from usage_billing.usage.dead_events.dead_lettering import dead_letter
@@ -40,6 +39,7 @@ from usage_billing.usage.intake import ingest
 from usage_billing.usage.ledger import Head
 from usage_billing.usage.messages import event_json, events_in
 from usage_billing.usage.outcomes import Recorded
+from usage_billing.usage.queue_consumer import Message, consume
 
 UNREADABLE = "{"
 SUBSCRIPTION = make_subscription()
@@ -218,7 +218,7 @@ def test_a_delivery_that_failed_at_any_call_is_completed_by_the_next(
 
 
 def _message_body(*events: UsageEvent) -> str:
-    [message] = usage_queue._messages(event_json(event, NOW) for event in events)
+    [message] = event_queue._messages(event_json(event, NOW) for event in events)
     return message.body
 
 

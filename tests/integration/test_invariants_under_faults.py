@@ -26,9 +26,8 @@ from tests.builders import SERVICE, make_event, make_quota, make_subscription
 from tests.deadlines import stopped
 from tests.faults import FAULTS, Action, Calls, Killed, When, conflict, hooked
 from tests.machines import run_machine
-from usage_billing.billing import invocation, report_store, runner
 from usage_billing.billing import model as billing_model
-from usage_billing.billing import reports as billing_reports
+from usage_billing.billing import run_invocation, run_report_store, run_reports, runner
 from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel.errors import (
     BillingError,
@@ -39,7 +38,7 @@ from usage_billing.kernel.errors import (
 )
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
-from usage_billing.platform import clock, failures, recent, retries
+from usage_billing.platform import clock, failures, recent_reads, retries
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.usage import hot_ledgers
@@ -219,7 +218,7 @@ class BillingUnderFaults(RuleBasedStateMachine):
     def bill(self, whole: bool, cut: bool, fault: Fault) -> None:
         """Run billing as on AWS: with a report, and with run segments in the queue if there is no time."""
         context = Context(seconds=0 if cut else 900)
-        self.with_fault(fault, lambda: invocation.start(None if whole else self.name, context))
+        self.with_fault(fault, lambda: run_invocation.start(None if whole else self.name, context))
 
     @rule(seed=st.integers(0, 3), cut=st.booleans(), fault=FAULT)
     def resume(self, seed: int, cut: bool, fault: Fault) -> None:
@@ -230,7 +229,7 @@ class BillingUnderFaults(RuleBasedStateMachine):
         message = self.segments[seed % len(self.segments)]
         segment = billing_model.RunSegment.model_validate_json(message["Body"])
         context = Context(seconds=0 if cut else 900)
-        done = self.with_fault(fault, lambda: invocation.resume(segment, context))
+        done = self.with_fault(fault, lambda: run_invocation.resume(segment, context))
         if done is not None and seed:
             queue.delete([message], "BILLING_QUEUE_URL")
             self.segments.remove(message)
@@ -303,7 +302,7 @@ class BillingUnderFaults(RuleBasedStateMachine):
         self.segments += queue.receive("BILLING_QUEUE_URL")
         while self.segments:
             message = self.segments.pop()
-            invocation.resume(billing_model.RunSegment.model_validate_json(message["Body"]), Context())
+            run_invocation.resume(billing_model.RunSegment.model_validate_json(message["Body"]), Context())
             queue.delete([message], "BILLING_QUEUE_URL")
             self.segments += queue.receive("BILLING_QUEUE_URL")
 
@@ -312,15 +311,15 @@ class BillingUnderFaults(RuleBasedStateMachine):
         if hasattr(self, "name"):
             self.check_reports()
 
-    def check_reports(self) -> list[billing_reports.RunReport]:
+    def check_reports(self) -> list[run_reports.RunReport]:
         items: dict[str, list[Decimal]] = {}
         for row in ledgers.rows("USAGE_INVOICE_ITEM_TABLE"):
             items.setdefault(row["run_id"], []).append(row["amount"])
-        found = [row for row in ledgers.rows("BILLING_RUN_TABLE") if row["run_id"] != report_store._LIST]
+        found = [row for row in ledgers.rows("BILLING_RUN_TABLE") if row["run_id"] != run_report_store._LIST]
         names = {row["run_id"] for row in found}
         # The response to a settlement may have been lost, or the process may have been killed before it saved one.
         unsure = {row["run_id"] for row in found if row["failures"] or row["status"] != "completed"}
-        reports = [report_store.report(name, clock.now()) for name in names]
+        reports = [run_report_store.report(name, clock.now()) for name in names]
         for report in reports:
             made = items.get(report.run_id, [])
             assert report.items <= len(made)
@@ -359,7 +358,7 @@ class BillingUnderFaults(RuleBasedStateMachine):
         for usage_type in TYPES:
             self.add_quota(usage_type)
         self.resume_all()
-        last = invocation.start(None, Context())
+        last = run_invocation.start(None, Context())
         assert (last.failures, last.unrated) == (0, 0)
         [report] = [each for each in self.check_reports() if each.run_id == last.run_id]
         assert report.is_clean
@@ -373,8 +372,8 @@ class BillingUnderFaults(RuleBasedStateMachine):
 
 def test_nothing_is_lost_whatever_fails(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0)
-    monkeypatch.setattr(invocation, "SAVE_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(run_invocation, "SAVE_INTERVAL_SECONDS", 0)
     # Stop the clock of the caches, so that only the state machine clears them.
     monkeypatch.setattr(hot_ledgers, "monotonic", lambda: 0.0)
-    monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(recent_reads, "time", SimpleNamespace(monotonic=lambda: 0.0))
     run_machine(BillingUnderFaults, examples=40)

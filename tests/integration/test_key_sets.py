@@ -19,7 +19,7 @@ from tests.api import Answer, Api, token
 from tests.clocks import pass_time
 from tests.cloud import AUDIENCE, ISSUER, JWT_SECRET
 from usage_billing.access import tokens
-from usage_billing.platform import renewal
+from usage_billing.platform import renewed_values
 
 RSA_KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("first", "second", "unpublished")}
 EC_KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("first", "second", "unpublished")}
@@ -247,10 +247,10 @@ def test_expired_keys_are_used_for_15_minutes_while_the_provider_fails(
         assert get_usage(api, signed(algorithm)).status == 200
         assert get_usage(api, signed(algorithm, KEYS[algorithm]["second"], f"unknown-{number}")).status == 503
     assert provider.requests == 2, "one request waited for the failure"
-    pass_time(monkeypatch, renewal.STALE_SECONDS)
+    pass_time(monkeypatch, renewed_values.STALE_SECONDS)
     assert get_usage(api, signed(algorithm)).status == 503
     vars(provider).update(healthy)
-    pass_time(monkeypatch, renewal.PAUSE_SECONDS)
+    pass_time(monkeypatch, renewed_values.PAUSE_SECONDS)
     assert get_usage(api, signed(algorithm)).status == 200
 
 

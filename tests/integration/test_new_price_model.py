@@ -10,8 +10,8 @@ import pytest
 from tests.api import Api
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
-from usage_billing.pricing.lines import PriceLine
-from usage_billing.pricing.models import PRICE_MODELS
+from usage_billing.pricing.price_lines import PriceLine
+from usage_billing.pricing.price_models import PRICE_MODELS
 
 
 @dataclass(frozen=True, slots=True)

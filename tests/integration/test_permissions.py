@@ -18,7 +18,7 @@ from tests.runs import SCHEDULED, sqs_event, take_segments
 from tests.template import functions, variables
 from usage_billing.billing import runner
 from usage_billing.billing.model import RunSegment
-from usage_billing.platform import aws, vault
+from usage_billing.platform import aws, secrets_manager
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import store as ledger_store
 
@@ -79,7 +79,7 @@ class Permissions:
 
         def watched(event: dict[str, Any], context: Any) -> Any:
             self._running = module
-            vault.vault().store.clear()
+            secrets_manager.vault().store.clear()
             subscription_store.recent.clear()
             answer = handler(event, context)
             if "headers" in event:

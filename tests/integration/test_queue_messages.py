@@ -13,7 +13,7 @@ from tests.batches import send_batch
 from tests.builders import event_body
 from tests.queue import ASYNC, consume, take_messages
 from usage_billing.platform import queues
-from usage_billing.usage import queue
+from usage_billing.usage import event_queue
 
 LONG = {"text": "x" * 1900}
 
@@ -73,7 +73,7 @@ def queued_ids() -> set[str]:
 def test_exactly_the_events_in_the_queue_are_reported_as_queued(
     ready: Api, monkeypatch: pytest.MonkeyPatch, rejects: Callable[[int, int], bool], count: int, metadata: Any
 ) -> None:
-    monkeypatch.setattr(queue, "MAX_EVENTS", 30)
+    monkeypatch.setattr(event_queue, "MAX_EVENTS", 30)
     batch = [event_body(f"e{number}", metadata=metadata) for number in range(count)]
     with rejecting(rejects) as refusals:
         answer = send_batch(ready, *batch, headers=ASYNC)

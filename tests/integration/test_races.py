@@ -12,7 +12,7 @@ from tests.deadlines import stopped
 from tests.ledgers import check, rows, unsettled
 from tests.metrics import Metrics
 from tests.runs import refuse_hand_over
-from usage_billing.billing import model, runner, settling
+from usage_billing.billing import ledger_settler, model, runner
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.settlement import Settlement, settle
 from usage_billing.kernel.errors import LedgerBusy
@@ -231,7 +231,7 @@ def test_a_ledger_that_keeps_changing_is_left_pending_after_the_last_attempt(
     with monkeypatch.context() as busy:
         busy.setattr(settlement_store, "save_settlement", lose)
         with pytest.raises(LedgerBusy):
-            settling.settle_ledger(KEY, "run-1", lambda: NOW)
+            ledger_settler.settle_ledger(KEY, "run-1", lambda: NOW)
         assert len(tried) == retries.MAX_ATTEMPTS
         assert ready.bill().json["failures"] == 1
     assert ready.bill().json["ledgersSettled"] == 1

@@ -12,10 +12,10 @@ from tests.faults import watched
 from tests.ledgers import check, unsettled
 from tests.logs import log_records
 from tests.metrics import Metrics
-from usage_billing.billing import rating
 from usage_billing.billing import store as settlement_store
+from usage_billing.billing import unrated_ledgers
 from usage_billing.billing.model import Unrated
-from usage_billing.billing.rating import Rating
+from usage_billing.billing.unrated_ledgers import Rating
 from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.plans import store as quota_store
 from usage_billing.platform.tables import SubscriptionTable
@@ -151,7 +151,7 @@ def test_threads_that_need_the_same_missing_quota_look_it_up_once(
 
 
 def test_the_number_of_remembered_plans_is_limited(unrated: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rating, "MAX_PLANS", 2)
+    monkeypatch.setattr(unrated_ledgers, "MAX_PLANS", 2)
     assert unrated.bill().json["ledgersUnrated"] == 2 * LEDGERS
 
 

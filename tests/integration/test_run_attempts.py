@@ -7,18 +7,18 @@ import pytest
 
 from tests.ledgers import rows
 from tests.runs import STARTED_AT, make_attempt
-from usage_billing.billing import report_store, reports
+from usage_billing.billing import run_report_store, run_reports
 from usage_billing.billing.model import MAX_REPORTED, Failure, RunTotals, UnratedLedger
-from usage_billing.billing.reports import Attempt, RunStatus
+from usage_billing.billing.run_reports import Attempt, RunStatus
 from usage_billing.platform.tables import BillingRunTable
 from usage_billing.usage.ledger import LedgerKey
 
 
 def test_progress_saved_late_does_not_reopen_an_ended_attempt(aws: None) -> None:
-    report_store.save(make_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
-    report_store.save(make_attempt(2, totals=RunTotals("run", settled=4)))
-    report_store.save(make_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
-    found = report_store.report("run", STARTED_AT)
+    run_report_store.save(make_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
+    run_report_store.save(make_attempt(2, totals=RunTotals("run", settled=4)))
+    run_report_store.save(make_attempt(3, ended=True, totals=RunTotals("run", settled=5)))
+    found = run_report_store.report("run", STARTED_AT)
     assert (found.status, found.settled) == (RunStatus.COMPLETED, 5)
 
 
@@ -36,11 +36,11 @@ def test_an_attempt_reads_back_as_it_was_saved(aws: None) -> None:
         unrated_ledgers=[UnratedLedger(key, "p" * 128)] * MAX_REPORTED,
     )
     attempt = make_attempt(totals=totals, subscription_id="sub")
-    report_store.save(attempt)
+    run_report_store.save(attempt)
     [row] = rows("BILLING_RUN_TABLE")
-    assert report_store._attempt(BillingRunTable.get("run", "first#a")) == attempt
+    assert run_report_store._attempt(BillingRunTable.get("run", "first#a")) == attempt
     assert datetime.fromtimestamp(int(row["expires_at"]), UTC) == STARTED_AT + timedelta(days=400)
-    found = report_store.report("run", STARTED_AT)
+    found = run_report_store.report("run", STARTED_AT)
     assert found.amounts == totals.amounts
     assert str(found.amounts["USD"]) == "10.00"
 
@@ -85,7 +85,7 @@ def test_an_attempt_reads_back_as_it_was_saved(aws: None) -> None:
 def test_the_status_of_a_run(
     attempts: list[Attempt], hours: float, status: str, under_way: int, interruptions: int
 ) -> None:
-    found = reports.compose(attempts, STARTED_AT + timedelta(hours=hours))
+    found = run_reports.compose(attempts, STARTED_AT + timedelta(hours=hours))
     assert (found.status, found.segments_under_way, found.interruptions) == (status, under_way, interruptions)
 
 
@@ -98,5 +98,5 @@ def test_settled_ledgers_add_up_over_attempts_and_failures_are_those_of_the_last
     cut_off = make_attempt(
         name="c", started_at=STARTED_AT + timedelta(hours=2), totals=RunTotals("run", settled=1, failures=9)
     )
-    found = reports.compose([again, cut_off, first], STARTED_AT)
+    found = run_reports.compose([again, cut_off, first], STARTED_AT)
     assert (found.settled, found.failures, found.unrated, found.failed) == (6, 0, 1, [])

@@ -17,11 +17,10 @@ from tests.faults import Killed, When, every_fault, hooked, timed_out, watched
 from tests.ledgers import check, rows, unsettled
 from tests.metrics import Metrics
 from tests.runs import LEDGERS, SCHEDULED, STARTED_AT, make_attempt, sqs_event, take_segments
-from usage_billing.billing import invocation as billing_invocation
-from usage_billing.billing import report_store, reports, runner
+from usage_billing.billing import run_invocation, run_report_store, run_reports, runner
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import MAX_REPORTED, Failure, RunTotals, UnratedLedger
-from usage_billing.billing.reports import Attempt, RunStatus
+from usage_billing.billing.run_reports import Attempt, RunStatus
 from usage_billing.kernel import shards
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QueueUnavailable, RunNotFound
 from usage_billing.platform import clock, queues
@@ -184,8 +183,8 @@ def test_the_list_of_runs_does_not_read_the_ledgers_that_they_name(ready: Api) -
     for number in range(100):
         run_id = f"{number:032x}"
         totals = RunTotals(run_id, settled=1, unrated_ledgers=unrated, failed=failed, amounts={"USD": Decimal(1)})
-        report_store.save(replace(make_attempt(ended=True, totals=totals), run_id=run_id))
-        report_store.add_to_list(run_id, STARTED_AT)
+        run_report_store.save(replace(make_attempt(ended=True, totals=totals), run_id=run_id))
+        run_report_store.add_to_list(run_id, STARTED_AT)
     read: list[int] = []
     with hooked(lambda **_: None, lambda parsed, **_: read.append(len(str(parsed["Items"])))):
         answer = ready.get("/api/billing/runs", query={"limit": "100"})
@@ -198,9 +197,9 @@ def test_the_list_of_runs_does_not_read_the_ledgers_that_they_name(ready: Api) -
 
 def test_a_page_of_runs_ends_early_when_time_runs_out(ready: Api) -> None:
     for number in range(3):
-        report_store.save(replace(make_attempt(ended=True), run_id=f"{number:032x}"))
-        report_store.add_to_list(f"{number:032x}", STARTED_AT)
-    report_store.add_to_list(f"{3:032x}", STARTED_AT)  # crashed before it wrote its first row
+        run_report_store.save(replace(make_attempt(ended=True), run_id=f"{number:032x}"))
+        run_report_store.add_to_list(f"{number:032x}", STARTED_AT)
+    run_report_store.add_to_list(f"{3:032x}", STARTED_AT)  # crashed before it wrote its first row
     pages: list[list[str]] = []
     query: dict[str, str] = {}
     while len(pages) < 10:
@@ -261,7 +260,7 @@ def test_a_run_that_failed_at_any_call_is_reported_without_counting_anything_twi
 ) -> None:
     """The report never exceeds what was charged, and retries complete it."""
     monkeypatch.setattr(runner, "IN_FLIGHT", 1)
-    monkeypatch.setattr(billing_invocation, "SAVE_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(run_invocation, "SAVE_INTERVAL_SECONDS", 0)
     monkeypatch.setattr(shards, "SHARDS", 2)
     for number in itertools.count(1):
         for name in range(2):
@@ -296,9 +295,9 @@ def fails(invocation: Callable[[], object]) -> bool:
     return False
 
 
-def checked_report(run_id: str) -> reports.RunReport:
+def checked_report(run_id: str) -> run_reports.RunReport:
     """The report of a run. Check that it does not exceed the invoices."""
-    found = report_store.report(run_id, clock.now())
+    found = run_report_store.report(run_id, clock.now())
     items, amount = items_and_amount_of(run_id)
     assert found.items <= items
     assert found.amounts.get("USD", Decimal(0)) <= amount
@@ -331,9 +330,9 @@ def test_a_run_that_could_not_be_listed_at_its_start_is_listed_at_its_end(many_l
 
 def test_progress_is_saved_during_a_run(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crashed invocation loses only the progress since the last save."""
-    monkeypatch.setattr(billing_invocation, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(run_invocation, "SAVING_SECONDS", 0)
     saved: list[tuple[int, bool]] = []
-    save = report_store.save
+    save = run_report_store.save
 
     def watch(fails: Attempt) -> None:
         saved.append((fails.totals.settled, fails.ended))
@@ -341,7 +340,7 @@ def test_progress_is_saved_during_a_run(many_ledgers: Api, monkeypatch: pytest.M
             raise Killed
         save(fails)
 
-    monkeypatch.setattr(report_store, "save", watch)
+    monkeypatch.setattr(run_report_store, "save", watch)
     with pytest.raises(Killed):
         run_billing.handler(EVENT, Context())
     assert saved == [*((number, False) for number in range(LEDGERS + 1)), (LEDGERS, True)]

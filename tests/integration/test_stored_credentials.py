@@ -14,7 +14,7 @@ from tests.clocks import pass_time
 from tests.cloud import API_KEY
 from tests.logs import log_records
 from usage_billing.access import credentials
-from usage_billing.platform import caches, renewal, vault
+from usage_billing.platform import caches, renewed_values, secrets_manager
 
 PATH = "/api/usage/user/user-1"
 
@@ -32,7 +32,7 @@ def test_keys_are_rotated_without_a_gap(api: Api, monkeypatch: pytest.MonkeyPatc
     assert [api.get(PATH, headers=headers).status for headers in (INTERNAL, new)] == [200, 200]
     secrets.put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(second="new-key"))
     assert api.get(PATH, headers=INTERNAL).status == 200
-    pass_time(monkeypatch, vault.CACHE_SECONDS)
+    pass_time(monkeypatch, secrets_manager.CACHE_SECONDS)
     assert [api.get(PATH, headers=headers).status for headers in (INTERNAL, new)] == [401, 200]
 
 
@@ -41,7 +41,7 @@ def test_a_new_key_is_accepted_soon_and_made_up_keys_cause_few_fetches(
 ) -> None:
     assert api.get(PATH, headers=INTERNAL).status == 200
     fetched: list[Any] = []
-    events = vault.vault().client.meta.events
+    events = secrets_manager.vault().client.meta.events
     events.register("before-call.secrets-manager.*", lambda **_: fetched.append(1))
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(new="new-key"))
     new = {"x-api-key": "new-key"}
@@ -124,11 +124,11 @@ def make_fetches_fail(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let every fetch of a secret fail from now on. Return a list that gets the id of each secret asked for."""
     fetches: list[str] = []
 
-    def fail(_self: vault.Vault, secret_id: str) -> str:
+    def fail(_self: secrets_manager.Vault, secret_id: str) -> str:
         fetches.append(secret_id)
-        raise vault.SecretUnavailable(secret_id)
+        raise secrets_manager.SecretUnavailable(secret_id)
 
-    monkeypatch.setattr(vault.Vault, "_fetch", fail)
+    monkeypatch.setattr(secrets_manager.Vault, "_fetch", fail)
     return fetches
 
 
@@ -138,14 +138,14 @@ def test_cached_secrets_stay_valid_for_15_minutes_if_they_cannot_be_fetched(
 ) -> None:
     assert api.get(PATH, headers=headers).status == 200
     fetches = make_fetches_fail(monkeypatch)
-    pass_time(monkeypatch, vault.CACHE_SECONDS)
+    pass_time(monkeypatch, secrets_manager.CACHE_SECONDS)
     for _ in range(5):
         assert api.get(PATH, headers=headers).status == 200
     assert len(fetches) == 1, "one request waited for the failure"
-    pass_time(monkeypatch, renewal.PAUSE_SECONDS)
+    pass_time(monkeypatch, renewed_values.PAUSE_SECONDS)
     assert api.get(PATH, headers=headers).status == 200
     assert len(fetches) == 2
-    pass_time(monkeypatch, renewal.STALE_SECONDS)
+    pass_time(monkeypatch, renewed_values.STALE_SECONDS)
     answer = api.get(PATH, headers=headers)
     assert (answer.status, answer.code) == (503, "identity_provider_unavailable")
 
@@ -156,9 +156,9 @@ def test_cached_keys_stay_valid_for_15_minutes_if_the_secret_becomes_unreadable(
 ) -> None:
     assert api.get(PATH, headers=INTERNAL).status == 200
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=secret)
-    pass_time(monkeypatch, vault.CACHE_SECONDS)
+    pass_time(monkeypatch, secrets_manager.CACHE_SECONDS)
     assert api.get(PATH, headers=INTERNAL).status == 200
-    pass_time(monkeypatch, renewal.STALE_SECONDS)
+    pass_time(monkeypatch, renewed_values.STALE_SECONDS)
     assert api.get(PATH, headers=INTERNAL).code == "identity_provider_unavailable"
 
 
@@ -173,10 +173,10 @@ def test_secrets_are_refreshed_once_they_can_be_fetched_again(api: Api, monkeypa
     assert api.get(PATH, headers=INTERNAL).status == 200
     with monkeypatch.context() as broken:
         make_fetches_fail(broken)
-        pass_time(broken, vault.CACHE_SECONDS)
+        pass_time(broken, secrets_manager.CACHE_SECONDS)
         assert api.get(PATH, headers=INTERNAL).status == 200
     boto3.client("secretsmanager").put_secret_value(SecretId="api-keys", SecretString=cloud.api_keys(new="new-key"))
-    pass_time(monkeypatch, vault.CACHE_SECONDS + renewal.PAUSE_SECONDS)
+    pass_time(monkeypatch, secrets_manager.CACHE_SECONDS + renewed_values.PAUSE_SECONDS)
     assert api.get(PATH, headers=INTERNAL).status == 401
     assert api.get(PATH, headers={"x-api-key": "new-key"}).status == 200
 
@@ -184,7 +184,7 @@ def test_secrets_are_refreshed_once_they_can_be_fetched_again(api: Api, monkeypa
 def test_secrets_are_fetched_once_for_many_requests(api: Api) -> None:
     fetched: list[Any] = []
     api.get(PATH, headers=bearer())  # creates the client, whose calls are counted below
-    provider = vault.vault()
+    provider = secrets_manager.vault()
     provider.client.meta.events.register("before-call.secrets-manager.*", lambda **call: fetched.append(call["params"]))
     provider.store.clear()
     for _ in range(5):

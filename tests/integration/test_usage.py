@@ -13,9 +13,9 @@ from tests.clocks import At
 from tests.faults import watched
 from usage_billing.kernel import cursors
 from usage_billing.kernel.exact_json import dumps
-from usage_billing.platform import recent
+from usage_billing.platform import recent_reads
 from usage_billing.pricing.terms import Terms
-from usage_billing.pricing.unit import UnitPriced
+from usage_billing.pricing.unit_price import UnitPriced
 from usage_billing.statements.api import SubscriptionUsage
 from usage_billing.statements.usage import UsagePage
 from usage_billing.subscriptions.model import Subscription
@@ -94,7 +94,7 @@ def test_used_types_show_their_ledgers_terms_and_unused_types_the_current_quota(
 
 def test_quotas_are_cached_for_a_minute(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 59.9, 59.9, 60.0, 60.0])
-    monkeypatch.setattr(recent, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(recent_reads, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     first = ["GetItem", "Query", "Query"]
     for calls_made in (first, ["Query"], first):
         with watched() as calls:

@@ -9,13 +9,13 @@ from tests.builders import event_body
 from tests.clocks import At
 from tests.faults import watched
 from tests.queue import ASYNC, consume, take_messages
-from usage_billing.usage import usage_types
+from usage_billing.usage import usage_type_limit
 
 
 @pytest.fixture
 def at_limit(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """A subscription with three ledgers in November 2026, which is the limit in these tests."""
-    monkeypatch.setattr(usage_types, "MAX_USAGE_TYPES", 3)
+    monkeypatch.setattr(usage_type_limit, "MAX_USAGE_TYPES", 3)
     for number in range(3):
         assert ready.record(f"e{number}", usageType=f"t{number}", occurredAt="2026-11-10T00:00:00Z").status == 201
     return ready
@@ -26,7 +26,7 @@ def is_rejected(answer: Answer) -> bool:
 
 
 def test_the_limit_is_200_usage_types() -> None:
-    assert usage_types.MAX_USAGE_TYPES == 200
+    assert usage_type_limit.MAX_USAGE_TYPES == 200
 
 
 def test_one_more_usage_type_is_rejected_and_the_others_still_work(at_limit: Api) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from tests.builders import NOW, PERIOD, Number, make_event, make_head, make_key, make_terms
 from tests.deadlines import scripted
-from usage_billing.billing import settling
+from usage_billing.billing import ledger_settler
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.model import RunSegment, RunTotals
-from usage_billing.billing.rating import Rating
 from usage_billing.billing.runner import run
 from usage_billing.billing.settlement import Settlement, settle
+from usage_billing.billing.unrated_ledgers import Rating
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Head, LedgerKey
 
@@ -46,7 +46,7 @@ class FakeLedgers:
         monkeypatch.setattr(settlement_store, "pending", self.list_pending)
         monkeypatch.setattr(settlement_store, "pending_of", self.list_pending)
         monkeypatch.setattr(ledger_store, "heads_of", lambda _: {})
-        monkeypatch.setattr(settling, "settle_ledger", self._settle)
+        monkeypatch.setattr(ledger_settler, "settle_ledger", self._settle)
 
     def list_pending(self, name: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
         self.listed.append((name, after))

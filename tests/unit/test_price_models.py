@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage_billing.kernel.registry import Registry
-from usage_billing.pricing.lines import PriceLine
-from usage_billing.pricing.models import PRICE_MODELS, PriceModel
+from usage_billing.kernel.kind_registry import Registry
+from usage_billing.pricing.price_lines import PriceLine
+from usage_billing.pricing.price_models import PRICE_MODELS, PriceModel
 from usage_billing.pricing.terms import Terms
-from usage_billing.pricing.unit import UnitPriced
+from usage_billing.pricing.unit_price import UnitPriced
 from usage_billing.subscriptions.cycles import CYCLES, MonthlyCycle
 
 AMOUNTS = st.decimals(min_value=0, max_value=10**12 - 1, places=9)

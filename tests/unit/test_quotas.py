@@ -10,7 +10,7 @@ from usage_billing.kernel.money import with_minor_digits
 from usage_billing.kernel.numbers import as_text
 from usage_billing.plans.api import Quota, QuotaTerms
 from usage_billing.pricing.terms import Terms
-from usage_billing.pricing.unit import UnitPriced
+from usage_billing.pricing.unit_price import UnitPriced
 
 
 @pytest.mark.parametrize(

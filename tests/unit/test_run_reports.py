@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import make_key
 from usage_billing.billing.model import FIRST_SEGMENT, Failure, RunTotals, UnratedLedger
-from usage_billing.billing.reports import Attempt, RunReport, RunStatus, compose, snapshot
+from usage_billing.billing.run_reports import Attempt, RunReport, RunStatus, compose, snapshot
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -13,7 +13,7 @@ from usage_billing.billing.settlement import settle
 from usage_billing.invoices.model import InvoiceItem, InvoiceLine, line_of
 from usage_billing.kernel.money import MINOR_UNIT_DIGITS
 from usage_billing.pricing.terms import Terms
-from usage_billing.pricing.unit import UnitPriced
+from usage_billing.pricing.unit_price import UnitPriced
 from usage_billing.usage.ledger import Head
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.builders import NOW, make_event
-from usage_billing.usage.events import timely
+from usage_billing.usage.event_age import timely
 
 HOUR = timedelta(hours=1)
 

@@ -17,7 +17,7 @@ from usage_billing.kernel.errors import (
 from usage_billing.platform.config import settings
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger
-from usage_billing.platform.vault import CACHE_SECONDS, SecretUnavailable, vault
+from usage_billing.platform.secrets_manager import CACHE_SECONDS, SecretUnavailable, vault
 
 NEW_KEY_SECONDS = 15.0
 """For an unknown key, the list of keys is fetched again if it is older than this. So a new key is accepted soon, and

@@ -11,8 +11,8 @@ import jwt
 from usage_billing.kernel.errors import CredentialsExpired, CredentialsInvalid, IdentityProviderUnavailable
 from usage_billing.platform.caches import cached
 from usage_billing.platform.config import settings
-from usage_billing.platform.renewal import Renewed
-from usage_billing.platform.vault import SecretUnavailable, vault
+from usage_billing.platform.renewed_values import Renewed
+from usage_billing.platform.secrets_manager import SecretUnavailable, vault
 
 KEY_SET_CACHE_SECONDS = 3600
 CLOCK_LEEWAY_SECONDS = 10

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from usage_billing.kernel.product import NAME, VERSION
+from usage_billing.kernel.product_version import NAME, VERSION
 
 IDS = {
     "planId": "business",

@@ -20,7 +20,7 @@ from usage_billing.access.callers import PUBLIC, Role, Scope
 from usage_billing.apidocs.examples import BODIES, DETAILS, IDS, PARAMETERS
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError, InternalError
-from usage_billing.kernel.product import NAME, VERSION
+from usage_billing.kernel.product_version import NAME, VERSION
 from usage_billing.web.bodies import JSON
 from usage_billing.web.problems import PROBLEM_JSON, STATUS, Problem
 from usage_billing.web.resolver import Api, Contract

@@ -12,10 +12,10 @@ from itertools import islice
 from time import monotonic
 from typing import Any
 
-from usage_billing.billing import settling, store
+from usage_billing.billing import ledger_settler, store
 from usage_billing.billing.model import Failure, RunSegment, RunTotals, Unrated
-from usage_billing.billing.rating import Rating
 from usage_billing.billing.settlement import Settlement
+from usage_billing.billing.unrated_ledgers import Rating
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform.deadline import BILL_RESERVE, Deadline
 from usage_billing.platform.failures import as_billing_error
@@ -176,7 +176,7 @@ class _Settler:
 
     def _settle(self, key: LedgerKey, heads: "Future[Heads]") -> Settlement | None:
         """Settle a ledger. Its head is read again by itself if it is missing in `heads`."""
-        return settling.settle_ledger(key, self._totals.run_id, self._now, heads.result().get(key), self._rating)
+        return ledger_settler.settle_ledger(key, self._totals.run_id, self._now, heads.result().get(key), self._rating)
 
     def _collect(self, key: LedgerKey, future: "Future[Settlement | None]") -> None:
         totals = self._totals

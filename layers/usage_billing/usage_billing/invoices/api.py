@@ -5,7 +5,7 @@ from typing import Any
 from usage_billing.invoices.model import Invoice, InvoiceItem, InvoiceLine
 from usage_billing.kernel.fields import Amount, Instant, Strict, Total
 from usage_billing.kernel.money import rounded, shown_price
-from usage_billing.web.shapes import Page
+from usage_billing.web.base_models import Page
 
 
 class InvoiceSummary(Strict):

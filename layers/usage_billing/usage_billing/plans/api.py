@@ -6,8 +6,8 @@ from usage_billing.kernel.identifiers import (
 )
 from usage_billing.kernel.money import Currency, shown_price
 from usage_billing.plans import model
-from usage_billing.pricing.unit import UnitPriced
-from usage_billing.web.shapes import Page, Request, require_same
+from usage_billing.pricing.unit_price import UnitPriced
+from usage_billing.web.base_models import Page, Request, require_same
 
 
 class QuotaTerms(Request):

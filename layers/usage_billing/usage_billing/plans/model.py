@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from usage_billing.pricing.models import PriceModel
+from usage_billing.pricing.price_models import PriceModel
 from usage_billing.pricing.terms import Terms
 
 

@@ -4,11 +4,11 @@ from pynamodb.exceptions import DoesNotExist, TransactWriteError
 
 from usage_billing.kernel.errors import DatabaseUnavailable, PlanCurrencyMismatch, QuotaNotFound
 from usage_billing.plans.model import Quota
-from usage_billing.platform.recent import Recent
+from usage_billing.platform.recent_reads import Recent
 from usage_billing.platform.retries import attempts
 from usage_billing.platform.tables import UsageQuotaTable
 from usage_billing.platform.transactions import cancellation_reasons, old_item, write
-from usage_billing.pricing.models import PRICE_MODELS
+from usage_billing.pricing.price_models import PRICE_MODELS
 from usage_billing.pricing.terms import Terms
 
 recent = Recent[tuple[str, str | None, int], list[Quota]](100)

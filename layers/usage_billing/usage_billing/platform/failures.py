@@ -5,7 +5,8 @@ from pynamodb.exceptions import PynamoDBException, TransactWriteError
 
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError
 from usage_billing.platform.dynamodb import error_code
-from usage_billing.platform.observability import DATABASE_FAILURES, INTERNAL_ERRORS, count
+from usage_billing.platform.log_events import LogEvent
+from usage_billing.platform.observability import DATABASE_FAILURES, INTERNAL_ERRORS, count, logger
 
 _INVALID_REQUEST = {"ValidationException", "SerializationException", "ValidationError"}
 
@@ -26,6 +27,16 @@ def as_billing_error(error: Exception) -> BillingError:
         count(INTERNAL_ERRORS)
         failure = InternalError()
     failure.__cause__ = error
+    return failure
+
+
+def as_logged_error(error: Exception, event: LogEvent) -> BillingError:
+    """Return the same as `as_billing_error`, and log a failure with its cause: database failures as `event`."""
+    failure = as_billing_error(error)
+    if isinstance(failure, InternalError) and failure is not error:
+        logger.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+    elif failure is not error:
+        logger.error(event, code=failure.code, cause=repr(error))
     return failure
 
 

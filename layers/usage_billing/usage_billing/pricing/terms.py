@@ -5,8 +5,8 @@ from decimal import Decimal
 
 from usage_billing.kernel.money import rounded
 from usage_billing.kernel.numbers import ZERO, subtract
-from usage_billing.pricing.lines import PriceLine
-from usage_billing.pricing.models import PriceModel
+from usage_billing.pricing.price_lines import PriceLine
+from usage_billing.pricing.price_models import PriceModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from usage_billing.statements.records import Record
 from usage_billing.statements.usage import UsagePage
 from usage_billing.usage.dead_events.model import DeadEvent
 from usage_billing.usage.ledger import Head
-from usage_billing.web.shapes import Page
+from usage_billing.web.base_models import Page
 
 
 class UsageOfType(Strict):

@@ -15,7 +15,7 @@ from usage_billing.kernel.identifiers import (
 from usage_billing.subscriptions import model
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.subscriptions.model import SubscriptionStatus
-from usage_billing.web.shapes import Request, require_same
+from usage_billing.web.base_models import Request, require_same
 
 
 def _whole(value: object) -> object:

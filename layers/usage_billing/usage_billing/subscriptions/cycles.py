@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol, Self
 
 from usage_billing.kernel.instants import utc
+from usage_billing.kernel.kind_registry import Registered, Registry
 from usage_billing.kernel.periods import Period
-from usage_billing.kernel.registry import Registered, Registry
 
 
 class Periodic(Protocol):

@@ -8,7 +8,7 @@ from usage_billing.kernel.errors import DatabaseUnavailable, SubscriptionNotFoun
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
 from usage_billing.platform.dynamodb import error_code
-from usage_billing.platform.recent import Recent
+from usage_billing.platform.recent_reads import Recent
 from usage_billing.platform.retries import attempts
 from usage_billing.platform.tables import SubscriptionTable, SubscriptionUserIndex
 from usage_billing.subscriptions.cycles import CYCLES

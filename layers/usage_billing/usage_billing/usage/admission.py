@@ -11,7 +11,8 @@ from usage_billing.kernel.errors import (
 )
 from usage_billing.platform.deadline import Deadline
 from usage_billing.subscriptions.model import Subscription
-from usage_billing.usage.events import CLOCK_SKEW, MAX_AGE, UsageEvent, timely
+from usage_billing.usage.event_age import CLOCK_SKEW, MAX_AGE, timely
+from usage_billing.usage.events import UsageEvent
 
 
 def require_time(deadline: Deadline) -> None:

@@ -12,8 +12,8 @@ from usage_billing.kernel.identifiers import EventId, Identifier
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.metadata import Metadata
 from usage_billing.usage.outcomes import IntakeOutcome, Queued, Recorded
+from usage_billing.web.base_models import Request
 from usage_billing.web.problems import Problem
-from usage_billing.web.shapes import Request
 
 MAX_EVENTS_IN_BATCH = 500
 MAX_BATCH_BYTES = 1024 * 1024

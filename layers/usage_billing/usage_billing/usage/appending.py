@@ -7,17 +7,17 @@ from itertools import islice
 
 from usage_billing.kernel.errors import BillingError, LedgerBusy, TooManyUsageTypes
 from usage_billing.platform.deadline import Deadline
+from usage_billing.platform.failures import as_logged_error
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import EVENTS_RECORDED, LEDGER_RETRIES, count, logger
 from usage_billing.platform.retries import MAX_ATTEMPTS, linger, pause
 from usage_billing.usage import hot_ledgers, store
-from usage_billing.usage.failures import as_outcome
 from usage_billing.usage.ledger import Head
 from usage_billing.usage.outcomes import PendingEvent, Recorded
 from usage_billing.usage.rating import rate
 from usage_billing.usage.replays import Replays
 from usage_billing.usage.store import MAX_ENTRIES, EventsExist, HeadMoved
-from usage_billing.usage.usage_types import require_room
+from usage_billing.usage.usage_type_limit import require_room
 
 MAX_IMPATIENT_ATTEMPTS = 2
 """Lost races in a row after which an impatient caller leaves a ledger to the queue."""
@@ -57,7 +57,7 @@ class Appender:
                 self.replays.resolve_refused((pending, error))
             return
         except Exception as error:
-            failure = as_outcome(error)
+            failure = as_logged_error(error, LogEvent.EVENTS_NOT_RECORDED)
         else:
             usage_type = ledger.empty.key.usage_type
             failure = LedgerBusy(f"Too many concurrent writes for usage type {usage_type} of this subscription.")

@@ -2,17 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from usage_billing.kernel.identifiers import CUSTOMER_PREFIX
-
-MAX_AGE = timedelta(days=366)
-"""Maximum age of an event that is accepted."""
-
-CLOCK_SKEW = timedelta(minutes=15)
-"""Maximum by which a caller's clock may be ahead of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +43,3 @@ class UsageEvent:
         """
         accepted = self.accepted(now)
         return self.occurred_at or min(self.reported_at or accepted, accepted)
-
-
-def timely(occurred_at: datetime, now: datetime) -> bool:
-    """Return whether an event of `occurred_at` may be accepted at `now`."""
-    return now - MAX_AGE <= occurred_at <= now + CLOCK_SKEW

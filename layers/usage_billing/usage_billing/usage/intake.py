@@ -13,13 +13,14 @@ from usage_billing.access.callers import Caller
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
 from usage_billing.plans import store as quota_store
 from usage_billing.platform.deadline import ENQUEUE_RESERVE, NEVER, RECORD_RESERVE, Deadline
+from usage_billing.platform.failures import as_logged_error
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.admission import require_timely
+from usage_billing.usage.event_queue import enqueue
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.failures import as_outcome
 from usage_billing.usage.outcomes import IntakeOutcome, Queued
-from usage_billing.usage.queue import enqueue
 from usage_billing.usage.recording import record_all
 
 
@@ -76,7 +77,7 @@ def _refusal(event: UsageEvent, permissions: "_Permissions", now: datetime) -> B
             caller.require_user(event.user_id)
             permissions.require_usage_type(event, permissions.subscription(event.subscription_id))
     except Exception as error:
-        return as_outcome(error)
+        return as_logged_error(error, LogEvent.EVENTS_NOT_RECORDED)
     return None
 
 

@@ -10,12 +10,13 @@ from datetime import datetime
 
 from usage_billing.kernel.errors import BillingError, SubscriptionInactive, ValidationFailed
 from usage_billing.platform.deadline import NEVER, Deadline
+from usage_billing.platform.failures import as_logged_error
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.admission import require_admitted, require_time
 from usage_billing.usage.appending import Appender, LedgerEvents
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.failures import as_outcome
 from usage_billing.usage.ledger import Head, LedgerKey
 from usage_billing.usage.outcomes import Outcome, PendingEvent
 from usage_billing.usage.replays import Replays
@@ -96,7 +97,7 @@ class _Grouping:
         try:
             subscription = self._subscription(events[0].event.subscription_id)
         except Exception as error:
-            failure = as_outcome(error)
+            failure = as_logged_error(error, LogEvent.EVENTS_NOT_RECORDED)
             for pending in events:
                 pending.resolve(failure)
             return groups
@@ -112,7 +113,7 @@ class _Grouping:
                 groups.refused.append((pending, error))
                 continue
             except Exception as error:
-                pending.resolve(as_outcome(error))
+                pending.resolve(as_logged_error(error, LogEvent.EVENTS_NOT_RECORDED))
                 continue
             first, key = firsts.setdefault(event.event_id, (pending, empty.key))
             if key == empty.key:

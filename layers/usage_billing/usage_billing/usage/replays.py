@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from usage_billing.kernel.errors import BillingError, EventIdConflict
 from usage_billing.platform.deadline import Deadline
+from usage_billing.platform.failures import as_logged_error
+from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import EVENT_ID_CONFLICTS, EVENTS_REPLAYED, count
 from usage_billing.usage import store
 from usage_billing.usage.admission import require_time
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.failures import as_outcome
 from usage_billing.usage.ledger import Entry, Head
 from usage_billing.usage.outcomes import Outcome, PendingEvent, Recorded
 
@@ -46,7 +47,7 @@ class Replays:
                 known = (stored, None) if stored else None
             outcome = self._outcome(event, *known) if known else refusal
         except Exception as error:
-            outcome = as_outcome(error)
+            outcome = as_logged_error(error, LogEvent.EVENTS_NOT_RECORDED)
         pending.resolve(outcome)
 
     def resolve_duplicate(self, pending: PendingEvent, first: PendingEvent) -> None:
@@ -57,7 +58,7 @@ class Replays:
             known = self._known.get((event.subscription_id, event.event_id))
             outcome = self._outcome(event, *known) if known else first.outcome
         except Exception as error:
-            outcome = as_outcome(error)
+            outcome = as_logged_error(error, LogEvent.EVENTS_NOT_RECORDED)
         pending.resolve(outcome)
 
     def _outcome(self, event: UsageEvent, stored: Entry, head: Head | None) -> Outcome:

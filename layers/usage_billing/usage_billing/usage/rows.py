@@ -13,7 +13,7 @@ from usage_billing.platform.tables import (
     UsageTable,
 )
 from usage_billing.platform.transactions import old_item
-from usage_billing.pricing.models import PRICE_MODELS
+from usage_billing.pricing.price_models import PRICE_MODELS
 from usage_billing.pricing.terms import Terms
 from usage_billing.usage.ledger import Entry, Head, LedgerKey
 

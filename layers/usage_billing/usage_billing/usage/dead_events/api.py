@@ -9,7 +9,7 @@ from usage_billing.kernel.fields import Instant, Strict
 from usage_billing.kernel.identifiers import CODE_PATTERN, Identifier, RecordedEventId
 from usage_billing.usage.dead_events.model import NO_SUBSCRIPTION, DeadEvent
 from usage_billing.usage.dead_events.redriving import Removal
-from usage_billing.web.shapes import Page, Request
+from usage_billing.web.base_models import Page, Request
 
 MAX_SELECTION_BYTES = 128 * 1024
 """Maximum size of a selection: a hundred ids of maximum length fit."""

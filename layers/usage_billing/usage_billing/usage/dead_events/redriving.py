@@ -13,7 +13,7 @@ from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger
 from usage_billing.usage.dead_events import store
 from usage_billing.usage.dead_events.model import DeadEvent, Position, Selection
-from usage_billing.usage.queue import requeue
+from usage_billing.usage.event_queue import requeue
 
 MAX_PER_CALL = 100
 """Maximum dead events that one call redrives or drops."""

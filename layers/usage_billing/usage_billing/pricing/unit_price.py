@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, Self
 
 from usage_billing.kernel.numbers import multiply
-from usage_billing.pricing.lines import PriceLine
+from usage_billing.pricing.price_lines import PriceLine
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from usage_billing.billing import store
-from usage_billing.billing.rating import Rating
 from usage_billing.billing.settlement import Settlement, settle
+from usage_billing.billing.unrated_ledgers import Rating
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform.retries import attempts
 from usage_billing.usage import store as ledger_store

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from usage_billing.billing import report_store, reports, runner
+from usage_billing.billing import run_report_store, run_reports, runner
 from usage_billing.billing.model import RunSegment, RunTotals, whole_run
-from usage_billing.billing.reports import Attempt, RunStatus
+from usage_billing.billing.run_reports import Attempt, RunStatus
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.numbers import as_text
 from usage_billing.platform import clock
@@ -118,11 +118,11 @@ class _Reporter:
         if monotonic() - self._saved < SAVE_INTERVAL_SECONDS:
             return None
         self._saved = monotonic()
-        attempt = self._attempt(reports.snapshot(totals), ended=False)
+        attempt = self._attempt(run_reports.snapshot(totals), ended=False)
 
         def save() -> None:
             try:
-                report_store.save(attempt)
+                run_report_store.save(attempt)
             except Exception as error:
                 self._not_saved(error)
 
@@ -141,9 +141,9 @@ class _Reporter:
 
     def _save(self, attempt: Attempt) -> None:
         if self._run_started_at is not None:
-            report_store.add_to_list(self._segment.run_id, self._run_started_at)
+            run_report_store.add_to_list(self._segment.run_id, self._run_started_at)
             self._run_started_at = None
-        report_store.save(attempt)
+        run_report_store.save(attempt)
 
     def _attempt(self, totals: RunTotals, *, ended: bool) -> Attempt:
         self._revision += 1
@@ -196,7 +196,7 @@ def _log_status(totals: RunTotals) -> None:
     if totals.handed_over:
         logger.info(LogEvent.RUN_CONTINUES, run_id=totals.run_id, handed_over=len(totals.handed_over))
         return
-    report = report_store.report(totals.run_id, clock.now())
+    report = run_report_store.report(totals.run_id, clock.now())
     if report.status != RunStatus.COMPLETED:
         logger.info(LogEvent.RUN_CONTINUES, run_id=totals.run_id, segments_under_way=report.segments_under_way)
         return

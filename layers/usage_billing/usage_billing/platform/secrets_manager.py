@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from usage_billing.platform import aws
 from usage_billing.platform.caches import cached
-from usage_billing.platform.renewal import Renewed
+from usage_billing.platform.renewed_values import Renewed
 
 CACHE_SECONDS = 300.0
 

@@ -6,9 +6,9 @@ Nothing outside this package knows which price models there are.
 from decimal import Decimal
 from typing import Protocol
 
-from usage_billing.kernel.registry import Registered, Registry
-from usage_billing.pricing.lines import PriceLine
-from usage_billing.pricing.unit import UnitPriced
+from usage_billing.kernel.kind_registry import Registered, Registry
+from usage_billing.pricing.price_lines import PriceLine
+from usage_billing.pricing.unit_price import UnitPriced
 
 
 class PriceModel(Registered, Protocol):

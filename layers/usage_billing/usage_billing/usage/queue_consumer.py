@@ -5,29 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, InternalError, LedgerBusy
+from usage_billing.kernel.errors import BillingError
 from usage_billing.platform import queues
 from usage_billing.platform.config import settings
 from usage_billing.platform.deadline import CONSUME_RESERVE, DEAD_LETTER_RESERVE, NEVER, Deadline
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import EVENTS_DELAYED, count, logger
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.usage import redelivery
 from usage_billing.usage.dead_events.dead_lettering import dead_letter
 from usage_billing.usage.dead_events.model import UNDELIVERED, UNREADABLE, DeadLetter
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.messages import events_in
 from usage_billing.usage.recording import record_all
-
-TEMPORARY = (LedgerBusy, DatabaseUnavailable, InternalError)
-"""Errors that may go away when the event is tried again. All others are final."""
-
-MAX_RECEIVES = 16
-"""Deliveries of a message before SQS itself moves it to the dead-letter queue, without a reason."""
-
-MIN_DELAY_SECONDS = 15
-MAX_DELAY_SECONDS = 3600
-"""The delay before a message is delivered again: short after its first delivery, then twice as long each time. All
-deliveries together span eight hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +31,12 @@ class Message:
 
     @property
     def is_last_delivery(self) -> bool:
-        return self.receives >= MAX_RECEIVES
+        return self.receives >= redelivery.MAX_RECEIVES
 
     @property
     def delay(self) -> int:
         """Seconds until it is delivered again."""
-        return min(MAX_DELAY_SECONDS, MIN_DELAY_SECONDS << (self.receives - 1))
+        return redelivery.delay_after(self.receives)
 
 
 def consume(messages: Sequence[Message], now: datetime, deadline: Deadline = NEVER) -> list[str]:
@@ -72,7 +62,7 @@ def consume(messages: Sequence[Message], now: datetime, deadline: Deadline = NEV
     postponed = [
         (message.message_id, error)
         for message, _, error in failed
-        if isinstance(error, TEMPORARY) and not message.is_last_delivery
+        if isinstance(error, redelivery.TEMPORARY) and not message.is_last_delivery
     ]
     for code, number in Counter(error.code for _, error in postponed).items():
         count(EVENTS_DELAYED, number)
@@ -100,7 +90,7 @@ def dead_letter_undelivered(messages: Sequence[Message], now: datetime, deadline
     are left out, and events that are dead already keep their reason.
     """
     events, dead = _read(messages)
-    detail = f"SQS moved the message to the dead-letter queue: none of {MAX_RECEIVES} deliveries completed."
+    detail = f"SQS moved the message to the dead-letter queue: none of {redelivery.MAX_RECEIVES} deliveries completed."
     dead += [DeadLetter(message.message_id, UNDELIVERED, detail, event) for message, event in events]
     return sorted(_dead_letter(dead, now, deadline.less(DEAD_LETTER_RESERVE)))
 

@@ -8,7 +8,7 @@ from typing import Any
 from pynamodb.exceptions import PutError
 
 from usage_billing.billing.model import Failure, RunTotals, UnratedLedger
-from usage_billing.billing.reports import Attempt, RunReport, RunStatus, compose
+from usage_billing.billing.run_reports import Attempt, RunReport, RunStatus, compose
 from usage_billing.kernel.errors import RunNotFound
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
