@@ -330,7 +330,7 @@ def test_a_run_that_could_not_be_listed_at_its_start_is_listed_at_its_end(many_l
 
 def test_progress_is_saved_during_a_run(many_ledgers: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crashed invocation loses only the progress since the last save."""
-    monkeypatch.setattr(run_invocation, "SAVING_SECONDS", 0)
+    monkeypatch.setattr(run_invocation, "SAVE_INTERVAL_SECONDS", 0)
     saved: list[tuple[int, bool]] = []
     save = run_report_store.save
 
