@@ -83,7 +83,6 @@ def _ledger_id(subscription: str) -> str:
 
 def run(_: Connection, pending: int) -> dict[str, float]:
     """Run billing over all pending ledgers, and measure times and the peak memory of this process."""
-    from usage_billing.billing import model  # noqa: PLC0415 - after fixtures.use_account
     from usage_billing.billing import runner as billing_runner  # noqa: PLC0415
     from usage_billing.platform import clock  # noqa: PLC0415 - after fixtures.use_account
     from usage_billing.platform.deadline import Deadline  # noqa: PLC0415
@@ -92,7 +91,7 @@ def run(_: Connection, pending: int) -> dict[str, float]:
     with quiet():
         started, computed = time.perf_counter(), time.process_time()
         totals = billing_runner.run(
-            model.whole_run(),
+            billing_runner.whole_run(),
             now=clock.now,
             deadline=Deadline.of(lambda_context),
             hand_over=_unexpected,

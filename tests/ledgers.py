@@ -6,7 +6,7 @@ All amounts are computed again, with fractions, so that an error in the code und
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -62,18 +62,20 @@ class Ledger:
         return f"{self.head['subscription_id']}#{self.head['ledger']}"
 
     def charge(self, total: Decimal) -> Fraction:
-        terms = self.head["terms"]
-        return max(Fraction(0), Fraction(total) - Fraction(terms["included"])) * Fraction(unit_price(terms))
+        price = json.loads(self.head["terms"]["price"], parse_float=Decimal, parse_int=Decimal)
+        return CHARGES[price.pop("kind")](self.billable(total), **price)
+
+    def billable(self, total: Decimal) -> Fraction:
+        return max(Fraction(0), Fraction(total) - Fraction(self.head["terms"]["included"]))
 
     def total_at(self, sequence: int) -> Decimal:
         return self.entries[sequence - 1]["cumulative"] if sequence else Decimal(0)
 
 
-def unit_price(terms: Item) -> Decimal:
-    price = json.loads(terms["price"], parse_float=Decimal, parse_int=Decimal)
-    assert price.keys() == {"kind", "unitPrice"}
-    assert price["kind"] == "unit"
-    return Decimal(price["unitPrice"])
+CHARGES: dict[str, Callable[..., Fraction]] = {
+    "unit": lambda quantity, unitPrice: quantity * Fraction(unitPrice),  # noqa: N803 - the names that are stored
+}
+"""The exact charge of a billable quantity, by the kind of price model."""
 
 
 def half_up(amount: Fraction, digits: int) -> Fraction:
@@ -164,16 +166,16 @@ def _check_billing(ledger: Ledger) -> None:
         assert at < start <= end <= through, f"{ledger.name}: items overlap or reach beyond the watermark"
         # Entries between two items were settled without a charge.
         assert ledger.charge(ledger.total_at(start - 1)) == ledger.charge(ledger.total_at(at)), ledger.name
-        assert ledger.charge(ledger.total_at(end)) > ledger.charge(ledger.total_at(start - 1)), ledger.name
+        assert ledger.billable(ledger.total_at(end)) > ledger.billable(ledger.total_at(start - 1)), ledger.name
+        assert ledger.charge(ledger.total_at(end)) > 0, ledger.name
         at = end
     assert ledger.charge(ledger.total_at(through)) == ledger.charge(ledger.total_at(at)), ledger.name
     charged = half_up(ledger.charge(ledger.total_at(through)), MINOR[head["terms"]["currency"]])
     assert sum((Fraction(i["amount"]) for i in ledger.items), Fraction(0)) == charged, ledger.name
     assert Fraction(head["billed_amount"]) == charged, ledger.name
     assert head["billed_items"] == len(ledger.items), ledger.name
-    included = Fraction(head["terms"]["included"])
-    assert Fraction(head["billed_quantity"]) == max(Fraction(0), Fraction(ledger.total_at(through)) - included)
-    if unit_price(head["terms"]):
+    assert Fraction(head["billed_quantity"]) == ledger.billable(ledger.total_at(through))
+    if charged or ledger.items:
         assert sum((Fraction(i["quantity"]) for i in ledger.items), Fraction(0)) == Fraction(head["billed_quantity"])
 
 

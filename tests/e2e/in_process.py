@@ -5,7 +5,8 @@ import pytest
 from tests.builders import NOW, Number, make_quota, make_subscription
 from tests.deadlines import stopped
 from usage_billing.billing import runner
-from usage_billing.billing.model import RunSegment, RunTotals, whole_run
+from usage_billing.billing.model import RunSegment, RunTotals
+from usage_billing.billing.runner import whole_run
 from usage_billing.plans import store as quota_store
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription

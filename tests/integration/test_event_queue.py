@@ -14,7 +14,7 @@ from tests.metrics import Metrics
 from tests.queue import ASYNC, consume, dead, take_messages
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform import queues
-from usage_billing.usage import appending, hot_ledgers
+from usage_billing.usage import append_with_retries, hot_ledgers
 from usage_billing.usage.ledger import LedgerKey
 
 
@@ -178,9 +178,9 @@ def test_after_repeated_lost_races_events_are_queued_for_some_seconds(ready: Api
     with watched() as calls:
         calls.fail_where(lambda params: "TransactItems" in params, lambda: transaction_conflict(2))
         assert ready.record("second").status == 202
-        assert calls.made.count("TransactWriteItems") == appending.MAX_IMPATIENT_ATTEMPTS
+        assert calls.made.count("TransactWriteItems") == append_with_retries.MAX_IMPATIENT_ATTEMPTS
         assert ready.record("third").status == 202
-        assert calls.made.count("TransactWriteItems") == appending.MAX_IMPATIENT_ATTEMPTS
+        assert calls.made.count("TransactWriteItems") == append_with_retries.MAX_IMPATIENT_ATTEMPTS
     hot_ledgers.lost_at.clear()
     assert ready.record("fourth").status == 201
     consume(take_messages())

@@ -60,7 +60,7 @@ def report(name: str, quantity: int = 3, usage_type: str = "assessment") -> Reco
 
 
 def run(hand_over: Callable[[billing_model.RunSegment], None] = refuse_hand_over) -> billing_model.RunTotals:
-    return runner.run(billing_model.whole_run("sub-1"), now=lambda: NOW, deadline=stopped(900), hand_over=hand_over)
+    return runner.run(runner.whole_run("sub-1"), now=lambda: NOW, deadline=stopped(900), hand_over=hand_over)
 
 
 def fail_at_every_call(

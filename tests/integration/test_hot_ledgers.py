@@ -15,9 +15,9 @@ from tests.recording import record
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.subscriptions import store as subscription_store
-from usage_billing.usage import appending, hot_ledgers, recording
+from usage_billing.usage import append_with_retries, hot_ledgers, recording
 from usage_billing.usage import store as ledger_store
-from usage_billing.usage.appending import MANY_ENTRIES
+from usage_billing.usage.append_with_retries import MANY_ENTRIES
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.outcomes import Outcome, Recorded
 
@@ -51,8 +51,8 @@ class Others:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: float, entries: int = MANY_ENTRIES) -> None:
         self.waited = 0
         self._names, self._times, self._entries = count(), times, entries
-        monkeypatch.setattr(appending, "pause", lambda lost: None)
-        monkeypatch.setattr(appending, "linger", self._write)
+        monkeypatch.setattr(append_with_retries, "pause", lambda lost: None)
+        monkeypatch.setattr(append_with_retries, "linger", self._write)
 
     def _write(self) -> None:
         self.waited += 1
@@ -102,8 +102,8 @@ def test_a_patient_writer_tries_anyway_if_the_others_never_stop(monkeypatch: pyt
     with watched() as calls:
         lose_first(calls)
         assert recorded(record_many())
-    assert others.waited == appending.MAX_HEAD_READS
-    assert transactions(calls) == 2 + appending.MAX_HEAD_READS
+    assert others.waited == append_with_retries.MAX_HEAD_READS
+    assert transactions(calls) == 2 + append_with_retries.MAX_HEAD_READS
     ledgers.check()
 
 

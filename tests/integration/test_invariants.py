@@ -133,7 +133,7 @@ class Billing(RuleBasedStateMachine):
         """Run billing for all ledgers or for this subscription, completely or with too little time."""
         handed_over: list[model.RunSegment] = []
         totals = runner.run(
-            model.whole_run(None if whole else self.name),
+            runner.whole_run(None if whole else self.name),
             now=lambda: self.now,
             deadline=stopped(0 if cut else 900),
             hand_over=handed_over.append,
@@ -159,7 +159,7 @@ class Billing(RuleBasedStateMachine):
                 self.add_quota(usage_type)
         for expected in (None, 0):
             totals = runner.run(
-                model.whole_run(), now=lambda: self.now, deadline=stopped(900), hand_over=refuse_hand_over
+                runner.whole_run(), now=lambda: self.now, deadline=stopped(900), hand_over=refuse_hand_over
             )
             assert (totals.failures, totals.unrated) == (0, 0)
             assert expected is None or totals.settled == expected

@@ -236,7 +236,7 @@ class BillingUnderFaults(RuleBasedStateMachine):
 
     def run(self, *, whole: bool = True, cut: bool = False) -> billing_model.RunTotals:
         return runner.run(
-            billing_model.whole_run(None if whole else self.name),
+            runner.whole_run(None if whole else self.name),
             now=lambda: self.now,
             deadline=stopped(0 if cut else 900),
             hand_over=lambda _: None,

@@ -118,7 +118,7 @@ def test_only_a_run_over_all_ledgers_counts_as_the_daily_run(ready: Api, metrics
     ready.bill(subscriptionId="sub-1")
     assert "BillingRuns" not in metrics()
     run_billing.handler(
-        {"Records": [{"body": RunSegment(run_id="r", shard="0").with_new_id().model_dump_json()}]}, Context()
+        {"Records": [{"body": RunSegment(run_id="r", shard="0").with_id("another").model_dump_json()}]}, Context()
     )
     assert "BillingRuns" not in metrics()
     ready.bill()

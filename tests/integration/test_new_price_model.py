@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from fractions import Fraction
+from math import ceil
 from typing import Any, ClassVar, Self
 
 import pytest
 
+from tests import ledgers
 from tests.api import Api
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
@@ -37,10 +40,19 @@ class PricedByDozen:
         return cls(Decimal(parameters["dozenPrice"]))
 
 
+def charge_by_dozen(quantity: Fraction, **price: Decimal) -> Fraction:
+    return Fraction(ceil(quantity / 12) * price["dozenPrice"])
+
+
 @pytest.fixture
 def by_dozen(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """The plan `business` includes 2 eggs and charges 3.50 USD for each started dozen of overage."""
     monkeypatch.setitem(PRICE_MODELS._kinds, PricedByDozen.kind, PricedByDozen)
+    monkeypatch.setitem(
+        ledgers.CHARGES,
+        PricedByDozen.kind,
+        lambda quantity, **price: Fraction(ceil(quantity / 12) * price["dozenPrice"]),
+    )
     price = PricedByDozen(Decimal("3.50"))
     quota_store.save_quota(Quota("business", "egg", Decimal(2), price, "egg", "USD"))
     return ready
@@ -50,12 +62,17 @@ def test_usage_is_charged_and_billed_by_the_new_model(by_dozen: Api) -> None:
     by_dozen.record("a", quantity=3, usageType="egg")
     assert by_dozen.bill().json["totals"] == {"USD": "3.50"}
     by_dozen.record("b", quantity=11, usageType="egg")
-    assert by_dozen.bill().json["itemsCreated"] == 0, "still the first dozen"
+    assert by_dozen.bill().json["totals"] == {"USD": "0.00"}, "still the first dozen"
     by_dozen.record("c", quantity=1, usageType="egg")
     assert by_dozen.bill().json["totals"] == {"USD": "3.50"}
     [line] = by_dozen.invoice()["lines"]
-    assert (line["amount"], line["quantity"], line["unitPrice"]) == ("7.00", 13, None)
-    assert [(item["amount"], item["unitPrice"]) for item in by_dozen.items()] == [("3.50", None), ("3.50", None)]
+    assert (line["amount"], line["quantity"], line["itemCount"], line["unitPrice"]) == ("7.00", 13, 3, None)
+    items = by_dozen.items()
+    assert [(item["amount"], item["quantity"]) for item in items] == [("3.50", 1), ("0.00", 11), ("3.50", 1)]
+    assert {item["unitPrice"] for item in items} == {None}
+    records = by_dozen.get("/api/usage/subscription/sub-1/records").json["records"]
+    assert [record["invoiceItemId"] for record in records] == [item["itemId"] for item in items]
+    ledgers.check()
 
 
 def test_usage_and_quotas_show_no_unit_price(by_dozen: Api) -> None:

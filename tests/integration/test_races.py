@@ -12,7 +12,7 @@ from tests.deadlines import stopped
 from tests.ledgers import check, rows, unsettled
 from tests.metrics import Metrics
 from tests.runs import refuse_hand_over
-from usage_billing.billing import ledger_settler, model, runner
+from usage_billing.billing import ledger_settler, runner
 from usage_billing.billing import store as settlement_store
 from usage_billing.billing.settlement import Settlement, settle
 from usage_billing.kernel.errors import LedgerBusy
@@ -128,7 +128,7 @@ def test_usage_recorded_during_a_settlement_is_billed_by_the_next_run(opened: He
     settlement_store.save_settlement(settle(seen, "run-1", NOW), seen)
     assert (stored().billed_through, stored().last_sequence) == (2, 3)
     assert len(list(unsettled(check()))) == 1, "the ledger is still pending"
-    totals = runner.run(model.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=refuse_hand_over)
+    totals = runner.run(runner.whole_run(), now=lambda: NOW, deadline=stopped(900), hand_over=refuse_hand_over)
     assert totals.amounts == {"USD": Decimal("300.00")}
     assert list(unsettled(check())) == []
 

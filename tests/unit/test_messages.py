@@ -43,8 +43,9 @@ def test_a_message_is_ascii() -> None:
     assert body_of([event_json(EVENT, NOW)]).isascii()
 
 
-def test_a_message_contains_its_version() -> None:
-    assert body_of([]) == f'{{"version":{VERSION},"events":[]}}'
+def test_a_message_of_the_first_version_is_written_without_it() -> None:
+    assert body_of([]) == '{"events":[]}'
+    assert events_in(f'{{"version":{VERSION},"events":[]}}') == []
 
 
 @pytest.mark.parametrize(

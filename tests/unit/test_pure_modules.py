@@ -44,8 +44,37 @@ def test_the_import_linter_checks_exactly_these_modules() -> None:
 
 def test_no_pure_module_reads_the_clock() -> None:
     """Imports cannot show it: `datetime` is both the type of an instant and the class that reads the clock."""
-    clock_call = re.compile(r"\b(now|utcnow|today|monotonic)\(\)")
-    assert [path.name for path in sorted(listed()) if clock_call.search(path.read_text())] == []
+    clocks = {"now", "utcnow", "today", "time", "monotonic", "perf_counter"}
+    calls = {
+        path.name: ast.unparse(node)
+        for path in listed()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in clocks
+    }
+    assert calls == {}
+
+
+STANDARD_LIBRARY = {"ast", "base64", "calendar", "collections", "contextlib", "dataclasses", "datetime", "decimal",
+                    "difflib", "enum", "functools", "hashlib", "itertools", "json", "math", "re", "typing",
+                    "unicodedata", "zlib"}  # fmt: skip
+LIBRARIES = {"pydantic", "simplejson"}
+
+
+def test_a_pure_module_imports_only_what_is_known_to_be_pure() -> None:
+    allowed = STANDARD_LIBRARY | LIBRARIES | {"usage_billing"}
+    imported = {
+        (path.name, (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name)
+        for path in listed()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert {(name, module) for name, module in imported if module.partition(".")[0] not in allowed} == set()
+
+
+def test_a_handler_knows_neither_the_database_nor_aws_nor_the_environment() -> None:
+    modules = r"os|boto3|botocore|pynamodb|usage_billing\.platform\.(?:aws|dynamodb|tables|transactions)"
+    forbidden = re.compile(rf"^ *(?:from|import) (?:{modules})\b", re.MULTILINE)
+    assert [path.name for path in (ROOT / "functions").glob("*.py") if forbidden.search(path.read_text())] == []
 
 
 def classes() -> list[type]:

@@ -4,7 +4,8 @@ import pytest
 
 from tests.builders import KEY
 from tests.unit.fake_ledgers import key, shard
-from usage_billing.billing.model import RunSegment, whole_run
+from usage_billing.billing.model import RunSegment
+from usage_billing.billing.runner import whole_run
 from usage_billing.kernel import shards as kernel_shards
 
 
@@ -21,7 +22,7 @@ def test_every_ledger_is_in_a_shard_of_a_whole_run() -> None:
 
 
 def test_a_segment_reads_back_from_its_message() -> None:
-    for segment in [*whole_run(), *whole_run("sub-1"), shard("3").starting_after(key(5)).with_new_id()]:
+    for segment in [*whole_run(), *whole_run("sub-1"), shard("3").starting_after(key(5)).with_id("another")]:
         for text in (segment.model_dump_json(), segment.model_dump_json(by_alias=True, exclude_none=True)):
             assert RunSegment.model_validate_json(text) == segment
 
@@ -51,6 +52,6 @@ def test_a_segment_can_continue_after_a_ledger() -> None:
 
 def test_a_new_segment_differs_only_in_its_id() -> None:
     segment = RunSegment(run_id="run-1", shard="3", after=("sub-1", KEY.sort_key))
-    new = segment.with_new_id()
-    assert new.segment_id not in (segment.segment_id, segment.with_new_id().segment_id)
+    new = segment.with_id("another")
+    assert (segment.segment_id, new.segment_id) == ("first", "another")
     assert new.model_copy(update={"segment_id": segment.segment_id}) == segment

@@ -11,8 +11,8 @@ from tests.deadlines import stopped
 from tests.faults import timed_out
 from tests.unit.fake_ledgers import FailingListing, FakeLedgers, key, settlement, shard
 from usage_billing.billing import store as settlement_store
-from usage_billing.billing.model import MAX_REPORTED, Failure, RunSegment, RunTotals, Unrated, UnratedLedger, whole_run
-from usage_billing.billing.runner import IN_FLIGHT, MAX_LISTINGS, run
+from usage_billing.billing.model import MAX_REPORTED, Failure, RunSegment, RunTotals, Unrated, UnratedLedger
+from usage_billing.billing.runner import IN_FLIGHT, MAX_LISTINGS, run, whole_run
 from usage_billing.billing.settlement import Settlement
 from usage_billing.kernel.errors import InvoiceNotDraft
 from usage_billing.usage import store as ledger_store

@@ -3,10 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
-from uuid import uuid4
 
 from usage_billing.billing.settlement import Settlement
-from usage_billing.kernel import shards
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.kernel.fields import Strict
 from usage_billing.kernel.numbers import EXACT
@@ -45,17 +43,9 @@ class RunSegment(Strict):
         """Return the rest of this segment after a ledger."""
         return self.model_copy(update={"after": (key.subscription_id, key.sort_key)})
 
-    def with_new_id(self) -> "RunSegment":
+    def with_id(self, segment_id: str) -> "RunSegment":
         """Return the same ledgers as a segment of its own."""
-        return self.model_copy(update={"segment_id": uuid4().hex})
-
-
-def whole_run(subscription_id: str | None = None, run_id: str | None = None) -> list[RunSegment]:
-    """Return all parts of a new run: one for each shard, or one for a single subscription."""
-    run_id = run_id or uuid4().hex
-    if subscription_id is not None:
-        return [RunSegment(run_id=run_id, subscription_id=subscription_id)]
-    return [RunSegment(run_id=run_id, shard=str(shard)) for shard in range(shards.SHARDS)]
+        return self.model_copy(update={"segment_id": segment_id})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from usage_billing.billing import run_report_store, run_reports, runner
-from usage_billing.billing.model import RunSegment, RunTotals, whole_run
+from usage_billing.billing.model import RunSegment, RunTotals
 from usage_billing.billing.run_reports import Attempt, RunStatus
+from usage_billing.billing.runner import whole_run
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.numbers import as_text
 from usage_billing.platform import clock

@@ -11,11 +11,13 @@ from datetime import datetime
 from itertools import islice
 from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 from usage_billing.billing import ledger_settler, store
 from usage_billing.billing.model import Failure, RunSegment, RunTotals, Unrated
 from usage_billing.billing.settlement import Settlement
 from usage_billing.billing.unrated_ledgers import Rating
+from usage_billing.kernel import shards
 from usage_billing.kernel.errors import QueueUnavailable
 from usage_billing.platform.deadline import BILL_RESERVE, Deadline
 from usage_billing.platform.failures import as_billing_error
@@ -38,6 +40,14 @@ Progress = Callable[["RunTotals"], Callable[[], None] | None]
 
 Heads = Mapping[LedgerKey, Head]
 """Heads that were read with one call. Those that could not be read are missing."""
+
+
+def whole_run(subscription_id: str | None = None, run_id: str | None = None) -> list[RunSegment]:
+    """Return all parts of a new run: one for each shard, or one for a single subscription."""
+    run_id = run_id or uuid4().hex
+    if subscription_id is not None:
+        return [RunSegment(run_id=run_id, subscription_id=subscription_id)]
+    return [RunSegment(run_id=run_id, shard=str(shard)) for shard in range(shards.SHARDS)]
 
 
 def run(
@@ -75,7 +85,7 @@ def run(
                     pause(listings)
         # Hand over before waiting: ledgers in flight may take long, and the invocation may be cut off meanwhile.
         for segment, _ in rest:
-            _hand_over(segment.with_new_id(), hand_over, totals)
+            _hand_over(segment.with_id(uuid4().hex), hand_over, totals)
         settler.finish()
     return totals
 

@@ -34,7 +34,8 @@ def settle(head: Head, run_id: str, now: datetime) -> Settlement:
         raise ValueError(f"{head.key.ledger_id} is settled")
     quantity = subtract(terms.billable(head.used), head.billed_quantity)
     amount = EXACT.subtract(terms.amount(head.used), head.billed_amount)
-    charges = terms.charge(head.used) != terms.price.charge(head.billed_quantity)
+    # A free quantity makes no item. A quantity that adds nothing to a charge does, so that items cover all of it.
+    charges = bool(quantity and (terms.charge(head.used) or terms.price.charge(head.billed_quantity)))
     after = replace(
         head,
         billed_through=head.last_sequence,

@@ -28,14 +28,15 @@ def decode(cursor: str, *types: type[str] | type[int]) -> list[str | int]:
 
 
 def start_after(cursor: str | None, *scope: str) -> str | None:
-    """Return the key after which a list continues; None without a cursor, when it starts at its beginning.
+    """Return the key after which a list continues; None without a cursor, or with an empty one: the list
+    starts at its beginning.
 
     The cursor was made by `encode(*scope, key)`.
 
     Raises:
         ValidationFailed: the cursor belongs to another list, or to the same list with another scope.
     """
-    if cursor is None:
+    if not cursor:
         return None
     *cursor_scope, key = decode(cursor, *(str for _ in scope), str)
     if tuple(cursor_scope) != scope:

@@ -4,6 +4,7 @@ from pynamodb.exceptions import DoesNotExist, TransactWriteError
 
 from usage_billing.kernel.errors import DatabaseUnavailable, PlanCurrencyMismatch, QuotaNotFound
 from usage_billing.plans.model import Quota
+from usage_billing.platform.caches import register_cache
 from usage_billing.platform.recent_reads import Recent
 from usage_billing.platform.retries import attempts
 from usage_billing.platform.tables import UsageQuotaTable
@@ -11,7 +12,7 @@ from usage_billing.platform.transactions import cancellation_reasons, old_item, 
 from usage_billing.pricing.price_models import PRICE_MODELS
 from usage_billing.pricing.terms import Terms
 
-recent = Recent[tuple[str, str | None, int], list[Quota]](100)
+recent = register_cache(Recent[tuple[str, str | None, int], list[Quota]](100))
 """Pages of a plan's quotas."""
 
 

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from usage_billing.platform.caches import register_cache
-
 RECENT_SECONDS = 60.0
 
 KeyT = TypeVar("KeyT")
@@ -17,7 +15,7 @@ class Recent(Generic[KeyT, ValueT]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._read: dict[KeyT, tuple[float, ValueT]] = register_cache({})
+        self._read: dict[KeyT, tuple[float, ValueT]] = {}
 
     def get(self, key: KeyT, load: Callable[[], ValueT]) -> ValueT:
         """Return the cached value, or load it and cache it. An error of `load` is not cached."""

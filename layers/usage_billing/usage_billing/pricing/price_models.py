@@ -1,6 +1,6 @@
 """Price models: the price of a charged quantity. Each is one file, and one line of the registry here. Pure.
 
-Nothing outside this package knows which price models there are.
+Outside this package only `plans/api.py` names a price model: the one that its requests can contain.
 """
 
 from decimal import Decimal

@@ -7,6 +7,7 @@ from pynamodb.exceptions import DoesNotExist, PutError
 from usage_billing.kernel.errors import DatabaseUnavailable, SubscriptionNotFound
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
+from usage_billing.platform.caches import register_cache
 from usage_billing.platform.dynamodb import error_code
 from usage_billing.platform.recent_reads import Recent
 from usage_billing.platform.retries import attempts
@@ -27,7 +28,7 @@ def subscription(subscription_id: str) -> Subscription:
         raise SubscriptionNotFound(f"There is no subscription {subscription_id}.") from None
 
 
-recent = Recent[str, Subscription](10_000)
+recent = register_cache(Recent[str, Subscription](10_000))
 
 
 def recent_subscription(subscription_id: str) -> Subscription:

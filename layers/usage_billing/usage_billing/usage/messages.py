@@ -17,7 +17,8 @@ from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.metadata import Metadata
 
 VERSION: Final = 1
-"""The version of the format that is written. A message without a version has version 1."""
+"""The version that is read. A message without one has version 1, and is written without it, because an older consumer
+may read it during a deployment. For the same reason, a release must read a later version before another writes it."""
 
 
 class _QueuedEvent(Strict):
@@ -108,4 +109,4 @@ def event_json(event: UsageEvent, now: datetime) -> str:
 
 def body_of(events: Iterable[str]) -> str:
     """Return the body of a message with these events, each as `event_json` returned it."""
-    return f'{{"version":{VERSION},"events":[{",".join(events)}]}}'
+    return f'{{"events":[{",".join(events)}]}}'

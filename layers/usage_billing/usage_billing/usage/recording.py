@@ -15,7 +15,7 @@ from usage_billing.platform.log_events import LogEvent
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.admission import require_admitted, require_time
-from usage_billing.usage.appending import Appender, LedgerEvents
+from usage_billing.usage.append_with_retries import Appender, LedgerEvents
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.ledger import Head, LedgerKey
 from usage_billing.usage.outcomes import Outcome, PendingEvent

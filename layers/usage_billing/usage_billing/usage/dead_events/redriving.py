@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from usage_billing.kernel.errors import DatabaseUnavailable
 from usage_billing.kernel.instants import sortable
 from usage_billing.platform.deadline import NEVER, Deadline
-from usage_billing.platform.failures import as_billing_error
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger
 from usage_billing.usage.dead_events import store
@@ -52,11 +50,8 @@ def _remove(dead: DeadEvent, done: LogEvent, deadline: Deadline) -> bool:
     about: dict[str, Any] = {"event_id": dead.event_id, "subscription_id": dead.subscription_id, "dead_event": dead.id}
     try:
         removed = store.remove(dead)
-    except Exception as error:
-        failure = as_billing_error(error)
-        if not isinstance(failure, DatabaseUnavailable):
-            raise
-        logger.error(LogEvent.DEAD_EVENT_NOT_REMOVED, **about, wanted=done, cause=repr(error))
+    except store.NotRemoved as error:
+        logger.error(LogEvent.DEAD_EVENT_NOT_REMOVED, **about, wanted=done, cause=str(error))
         return False
     if removed:
         logger.warning(done, **about, code=dead.code)

@@ -42,15 +42,23 @@ def save(letter: DeadLetter, content: str, now: datetime) -> tuple[DeadEvent, st
     return _dead_event(stored), stored.message_id
 
 
+class NotRemoved(Exception):
+    """A dead event could not be removed. It may be gone all the same."""
+
+
 def remove(dead: DeadEvent) -> bool:
-    """Remove a dead event unless it has changed since it was read. Return whether it is gone."""
+    """Remove a dead event unless it has changed since it was read. Return whether it is gone.
+
+    Raises:
+        NotRemoved: the database did not answer, or refused the call.
+    """
     row = DeadEventTable
     unchanged = row.subscription_id.does_not_exist() | (row.version == dead.version)
     try:
         row(dead.subscription_id, dead.event_key).delete(condition=unchanged)
     except DeleteError as error:
         if error_code(error) != "ConditionalCheckFailedException":
-            raise
+            raise NotRemoved(repr(error)) from error
         return False
     return True
 
