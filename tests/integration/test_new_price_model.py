@@ -48,11 +48,7 @@ def charge_by_dozen(quantity: Fraction, **price: Decimal) -> Fraction:
 def by_dozen(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """The plan `business` includes 2 eggs and charges 3.50 USD for each started dozen of overage."""
     monkeypatch.setitem(PRICE_MODELS._kinds, PricedByDozen.kind, PricedByDozen)
-    monkeypatch.setitem(
-        ledgers.CHARGES,
-        PricedByDozen.kind,
-        lambda quantity, **price: Fraction(ceil(quantity / 12) * price["dozenPrice"]),
-    )
+    monkeypatch.setitem(ledgers.CHARGES, PricedByDozen.kind, charge_by_dozen)
     price = PricedByDozen(Decimal("3.50"))
     quota_store.save_quota(Quota("business", "egg", Decimal(2), price, "egg", "USD"))
     return ready
