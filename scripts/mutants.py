@@ -34,7 +34,7 @@ def main() -> int:
         print(f"{module} is not a pure module. pyproject.toml lists them under [tool.coverage.report].")
         return 1
     _copy(chosen, [path for path in sorted((ROOT / "tests/unit").glob("test_*.py")) if _tests(path, pure)])
-    print(f"  Testing the mutants of {len(chosen)} modules ...", flush=True)
+    print(f"  Testing the mutants of {len(chosen)} module{'s' if len(chosen) > 1 else ''} ...", flush=True)
     with (COPY / "mutmut.log").open("w") as log:
         finished = subprocess.run(
             [*MUTMUT, "run"], cwd=COPY, env=_environment(), stdout=log, stderr=subprocess.STDOUT, check=False
