@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS = 2.0
 MAX_DELAY_SECONDS = 30.0
-"""How late a line may arrive. CloudWatch does not guarantee that lines arrive in order."""
+"""Maximum delay of a log line. CloudWatch does not guarantee that lines arrive in order."""
 
 NOISE = {
     *("level", "message", "timestamp", "service", "location", "function_name", "function_request_id", "function_arn"),

@@ -97,7 +97,10 @@ def _mutmut(*arguments: str) -> str:
 
 
 def _function(mutant: str) -> str:
-    """usage_billing.ledger.xǁHeadǁappend__mutmut_1 -> usage_billing.ledger Head.append"""
+    """Return the readable name of a mutant.
+
+    usage_billing.usage.ledger.xǁHeadǁappend__mutmut_1 -> usage_billing.usage.ledger Head.append
+    """
     module, _, name = mutant.rpartition("__mutmut_")[0].rpartition(".")
     return f"{module} {name.removeprefix('x').removeprefix('_').removeprefix('ǁ').replace('ǁ', '.')}"
 

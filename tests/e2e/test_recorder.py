@@ -20,7 +20,7 @@ QUANTITY = Decimal("0.1")
 
 
 @pytest.fixture
-def own_cloud() -> Iterator[LocalCloud]:
+def separate_cloud() -> Iterator[LocalCloud]:
     """A local cloud that no other test uses."""
     cloud = LocalCloud(".local/recorder")
     cloud.stop()
@@ -124,8 +124,8 @@ def record_and_get_killed(spool: Path) -> list[str]:
     return ended.stdout.split()
 
 
-def test_usage_recorded_while_the_stack_is_away_arrives_once(own_cloud: LocalCloud, tmp_path: Path) -> None:
-    stack = Stack(own_cloud)
+def test_usage_recorded_while_the_stack_is_away_arrives_once(separate_cloud: LocalCloud, tmp_path: Path) -> None:
+    stack = Stack(separate_cloud)
     rejected: list[Any] = []
     with stack.recorder(tmp_path / "spool", rejected) as recorder:
         stack.deploy()
@@ -136,7 +136,7 @@ def test_usage_recorded_while_the_stack_is_away_arrives_once(own_cloud: LocalClo
         assert now.record["quota"]["used"] == Decimal("6.1")
         assert arrived(stack, 61) == sorted([*before, now.event_id])
 
-        own_cloud.stop()
+        separate_cloud.stop()
         away = record(recorder, 130)
         with pytest.raises(NotAcknowledged) as late:
             recorder.record_now("user-1", "sub-1", "report", QUANTITY, timeout=0.2)

@@ -63,8 +63,8 @@ def test_the_longest_id_of_a_customer_also_works_through_the_queue(open_api: Api
 def test_customers_record_only_for_their_own_subscriptions(open_api: Api) -> None:
     open_api.subscribe("sub-2", user="user-2")
     assert open_api.record("a", headers=OWNER).status == 201
-    for foreign in ({"subscriptionId": "sub-2"}, {"subscriptionId": "unheard-of"}, {"userId": "user-2"}):
-        assert open_api.record("b", headers=OWNER, **foreign).status == 403
+    for not_owned in ({"subscriptionId": "sub-2"}, {"subscriptionId": "unheard-of"}, {"userId": "user-2"}):
+        assert open_api.record("b", headers=OWNER, **not_owned).status == 403
     events = [event_body("c"), event_body("d", subscriptionId="sub-2"), event_body("e", subscriptionId="unheard-of")]
     answer = send_batch(open_api, *events, headers=OWNER)
     assert problems(answer) == [None, (403, "forbidden"), (403, "forbidden")]

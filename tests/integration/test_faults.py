@@ -111,15 +111,15 @@ def test_a_run_that_failed_at_any_call_is_completed_by_the_next(when: When, erro
         with watched() as calls:
             calls.fail(number, when, error)
             run(lambda _: None)
-            tries.append(len(calls.made))
+            calls_per_run.append(len(calls.made))
 
-    tries: list[int] = []
+    calls_per_run: list[int] = []
     for number in range(1, 9):
         with suppress(DatabaseUnavailable, Killed):
             flow(number)
         ledgers.check()
-    assert tries
-    assert max(tries) < 9, "calls of a run that were never made to fail"
+    assert calls_per_run
+    assert max(calls_per_run) < 9, "calls of a run that were never made to fail"
     run()
     totals = run()
     assert (totals.settled, totals.failures) == (0, 0)

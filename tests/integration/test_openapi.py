@@ -239,7 +239,7 @@ def test_two_models_with_the_same_name_are_an_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(openapi, "_schema_of", part)
     openapi.document.cache_clear()
     try:
-        with pytest.raises(ValueError, match="two models are called"):
+        with pytest.raises(ValueError, match="duplicate model name"):
             openapi.document()
     finally:
         openapi.document.cache_clear()

@@ -32,7 +32,9 @@ def test_the_limit_is_200_usage_types() -> None:
 def test_one_more_usage_type_is_rejected_and_the_others_still_work(at_limit: Api) -> None:
     answer = at_limit.record("new", usageType="t3", occurredAt="2026-11-10T00:00:00Z")
     assert is_rejected(answer)
-    assert answer.json["detail"] == "The subscription sub-1 has 3 usage types in this period; t3 would be one more."
+    assert answer.json["detail"] == (
+        "The subscription sub-1 already has 3 usage types in this period, which is the maximum; t3 cannot be added."
+    )
     assert at_limit.record("next", usageType="t1", occurredAt="2026-11-10T00:00:00Z").status == 201
     assert len(ledgers.read()) == 3
 

@@ -148,9 +148,7 @@ def test_the_message_for_an_unknown_parameter_suggests_the_likely_one(ready: Api
 
 
 @pytest.mark.parametrize(("extra", "last"), [(20, None), (21, "and 1 more error"), (25, "and 5 more errors")])
-def test_of_many_errors_the_first_20_are_reported_and_the_rest_counted(
-    ready: Api, extra: int, last: str | None
-) -> None:
+def test_the_first_20_errors_are_reported_and_the_rest_counted(ready: Api, extra: int, last: str | None) -> None:
     unknown = {f"unheard{number:02}": "1" for number in range(extra)}
     whole = event_body(None)
     for answer in (ready.post("/api/usage/record", whole | unknown), ready.get("/docs", query=unknown)):

@@ -69,11 +69,11 @@ def test_when_record_now_times_out_the_event_is_still_sent(
 
 def test_an_event_in_record_now_is_not_sent_by_others(service: Service, make: MakeRecorder, tmp_path: Path) -> None:
     recorder = make(spool=tmp_path / "spool")
-    arrived, go_on = threading.Event(), threading.Event()
+    arrived, proceed = threading.Event(), threading.Event()
 
     def slow(request: Request) -> None:
         arrived.set()
-        go_on.wait(10)
+        proceed.wait(10)
         respond(request)
 
     service.fail_with(slow)
@@ -81,7 +81,7 @@ def test_an_event_in_record_now_is_not_sent_by_others(service: Service, make: Ma
         recording = pool.submit(recorder.record_now, "user-1", "sub-1", "report", 1)
         assert arrived.wait(10)
         assert not recorder.flush(0.1)
-        go_on.set()
+        proceed.set()
         acknowledged = recording.result()
     assert service.arrivals[acknowledged.event_id] == 1
 

@@ -13,6 +13,8 @@ DOCUMENTS = [
     *sorted((ROOT / "layers").rglob("*.md")),
 ]
 FOLDERS = "bench|docs|examples|functions|infra|layers|scripts|tests"
+PACKAGE = ROOT / "layers/usage_billing/usage_billing"
+MODULES = {path.name for folder in FOLDERS.split("|") for path in (ROOT / folder).rglob("*.py")}
 
 
 def prose(document: Path) -> str:
@@ -45,9 +47,30 @@ def test_the_files_that_a_document_names_exist(document: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_the_constants_in_the_section_on_tuning_exist() -> None:
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_modules_that_a_document_names_exist(document: Path) -> None:
+    """A bare name may be anywhere in the tree. A path starts at the root or in the package `usage_billing`."""
+    named = re.findall(r"`([\w./-]+\.py)`", prose(document))
+    bare = {name for name in named if "/" not in name}
+    paths = set(named) - bare
+    missing = {path for path in paths if not (ROOT / path).exists() and not (PACKAGE / path).exists()}
+    assert (bare - MODULES, missing) == (set(), set())
+
+
+def constants(package: str) -> set[str]:
+    """The constants that the modules of a package define."""
+    code = "\n".join(path.read_text() for path in (PACKAGE / package).rglob("*.py"))
+    return set(re.findall(r"^([A-Z][A-Z_]+)(?:: \w+)? = ", code, re.MULTILINE))
+
+
+def test_the_constants_in_the_section_on_tuning_are_in_the_packages_that_it_names() -> None:
     tuning = (ROOT / "docs/scale.md").read_text().partition("\n## Tuning\n")[2]
-    named = set(re.findall(r"`([A-Z][A-Z_]+)`", tuning))
-    code = "\n".join(path.read_text() for path in (ROOT / "layers/usage_billing").rglob("*.py"))
+    rows = [row.split("|")[1:3] for row in tuning.splitlines() if row.startswith("| ")]
+    named = {
+        (name, package)
+        for settings, place in rows
+        for name in re.findall(r"`([A-Z][A-Z_]+)`", settings)
+        for package in re.findall(r"^ package `(\w+)` $", place) or ["no package"]
+    }
     assert named
-    assert named - set(re.findall(r"^([A-Z][A-Z_]+)(?:: \w+)? = ", code, re.MULTILINE)) == set()
+    assert {(name, package) for name, package in named if name not in constants(package)} == set()

@@ -11,7 +11,7 @@ from usage_billing.kernel.errors import BillingError, FieldError
 @pytest.mark.parametrize(
     ("kind", "given", "message"),
     [
-        pytest.param(BillingError, ["No such thing."], "No such thing.", id="the given message"),
+        pytest.param(BillingError, ["No such route."], "No such route.", id="the given message"),
         pytest.param(errors.ValidationFailed, [], "", id="no field"),
         pytest.param(
             errors.ValidationFailed,

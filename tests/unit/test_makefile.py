@@ -8,13 +8,13 @@ import pytest
 
 from scripts.deployment import chosen
 from tests.template import ROOT, template
+from tests.unit.test_documents import DOCUMENTS
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_targets_that_a_document_names_exist(document: Path) -> None:
     text = document.read_text()
     blocks = "\n".join(re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL))
@@ -36,7 +36,7 @@ def test_the_operations_manual_lists_every_parameter() -> None:
     assert sorted(listed) == sorted(set(template()["Parameters"]) - {"Stage"})
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_deploy_commands_of_a_section_work_one_after_the_other(document: Path) -> None:
     """None is refused because an earlier block exported the stack of another stage."""
     for section in re.split(r"^##+ ", document.read_text(), flags=re.MULTILINE):

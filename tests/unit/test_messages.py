@@ -74,22 +74,22 @@ def test_a_message_nested_too_deeply_for_validation_is_refused_with_a_reason(mon
 
 
 @pytest.mark.parametrize(
-    ("events", "told"),
+    ("events", "rest"),
     [
-        pytest.param([{}], "; and 1 more", id="six faults: five are named"),
-        pytest.param([{"userId": "user-1"}], "", id="five faults"),
-        pytest.param([{}, {}], "; and 7 more", id="twelve faults"),
+        pytest.param([{}], "; and 1 more", id="six errors: five are named"),
+        pytest.param([{"userId": "user-1"}], "", id="five errors"),
+        pytest.param([{}, {}], "; and 7 more", id="twelve errors"),
     ],
 )
-def test_of_many_faults_the_first_five_are_named(events: list[dict[str, str]], told: str) -> None:
+def test_only_the_first_five_errors_are_named(events: list[dict[str, str]], rest: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - the text is compared below
         events_in(dumps({"events": events}))
     text = str(refused.value)
     assert text.count(": missing") == 5
-    assert text.endswith(f": missing{told}")
+    assert text.endswith(f": missing{rest}")
 
 
-def test_an_unknown_field_of_an_event_is_told_by_its_event() -> None:
+def test_an_unknown_field_is_reported_with_the_index_of_its_event() -> None:
     fields = event_json(EVENT, NOW)
     with pytest.raises(ValueError, match=r"^events\.0: extra_forbidden$"):
         events_in(f'{{"events":[{fields[:-1]},"secret":1}}]}}')

@@ -93,7 +93,7 @@ def test_an_unrated_ledger_cannot_be_settled() -> None:
     "current", [make_head(), settle(used(make_head(), "60"), "run-1", NOW).after], ids=["empty", "settled"]
 )
 def test_a_settled_ledger_cannot_be_settled_again(current: Head) -> None:
-    with pytest.raises(ValueError, match="is settled"):
+    with pytest.raises(ValueError, match="is already settled"):
         settle(current, "run-2", NOW)
 
 

@@ -3,8 +3,8 @@
 import gc
 
 THRESHOLDS = gc.get_threshold()
-"""When Python usually looks for garbage."""
+"""Python's default garbage collection thresholds."""
 
-# What is imported stays. To look for garbage in it, again and again while it is imported, takes a sixth of a cold
-# start: functions import this before anything large, and `observed` ends it when they are complete.
+# Imported modules are never freed, so collecting garbage during imports wastes a sixth of a cold start. Postpone it;
+# `observed` restores the thresholds.
 gc.set_threshold(100_000)

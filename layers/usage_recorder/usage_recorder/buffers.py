@@ -51,7 +51,7 @@ class Buffer(Protocol):
 
     @property
     def poll_seconds(self) -> float | None:
-        """How often to look for events to send that this process did not announce; None means never."""
+        """Seconds between checks for events that other processes added. None means never."""
 
     def add(self, text: str, claim_seconds: float = 0.0) -> Entry | None:
         """Hold another event, taken at once for `claim_seconds`; return None if there is no room."""
@@ -120,7 +120,7 @@ class Buffer(Protocol):
 def interleave(new: Iterable[Entry], due: Sequence[Entry], max_events: int) -> Iterable[Entry]:
     """Order events for a batch of `max_events`: a tenth of due retries, then new events, then the other retries.
 
-    In batches too small to divide chance decides, so that neither kind waits for ever.
+    If a batch is too small to split, choose at random, so that neither kind is starved.
     """
     share = int(max_events * RETRY_SHARE + random.random())  # noqa: S311
     return chain(due[:share], new, due[share:])

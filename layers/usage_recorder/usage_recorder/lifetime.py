@@ -13,7 +13,7 @@ log = logging.getLogger("usage_recorder")
 
 
 class Watched(Protocol):
-    """What has to be closed and prepared for forks: a recorder's delivery."""
+    """The part of a recorder that is closed at exit and prepared for forks."""
 
     def close(self) -> object: ...
 

@@ -12,7 +12,7 @@ from usage_recorder.validation import CUSTOMER_PREFIX
 
 ACKNOWLEDGED = frozenset({"recorded", "replayed", "queued"})
 MAX_RETRY_AFTER_SECONDS = 600.0
-"""Upper bound for Retry-After: a date from a wrong clock must not stop a recorder for ever."""
+"""Upper bound for Retry-After: a date from a wrong clock must not stop a recorder forever."""
 
 _TRANSIENT = frozenset({408, 425, 429})
 _REFUSED_FOR_CONTENT = frozenset({400, 413, 422})

@@ -203,7 +203,8 @@ DETAILS = {
     "body_too_large": "The body is larger than 16384 bytes.",
     "unsupported_media_type": "Send the body as application/json.",
     "validation_error": "quantity: must be greater than 0",
-    "too_many_usage_types": "The subscription sub-456 has 200 usage types in this period; report would be one more.",
+    "too_many_usage_types": "The subscription sub-456 already has 200 usage types in this period, which is the "
+    "maximum; report cannot be added.",
     "internal_error": "An internal error occurred on our side.",
     "ledger_busy": "Too many concurrent writes for usage type assessment of this subscription.",
     "database_unavailable": "The database did not answer; send the same request again.",

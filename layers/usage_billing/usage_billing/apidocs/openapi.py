@@ -150,12 +150,12 @@ def document() -> dict[str, Any]:
         path = _camel_path(route.openapi_path)
         operation = _operation(app, route, generated["paths"][route.openapi_path][route.method.lower()])
         if operation["operationId"] in operations:  # a generated client would have only one method for both
-            raise ValueError(f"two operations are called {operation['operationId']}")
+            raise ValueError(f"duplicate operation id {operation['operationId']}")
         operations.add(operation["operationId"])
         paths[path][route.method.lower()] = operation
         for name, schema in _referred(operation, generated["components"]["schemas"]):
             if schemas.setdefault(name, schema) != schema:
-                raise ValueError(f"two models are called {name}")
+                raise ValueError(f"duplicate model name {name}")
     _allow_more_fields_in_responses(schemas, paths)
     for schema in schemas.values():
         for name, field in schema.get("properties", {}).items():

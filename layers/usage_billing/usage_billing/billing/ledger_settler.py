@@ -39,4 +39,4 @@ def settle_ledger(
             head = moved.head or ledger_store.head(key)
         else:
             return settlement
-    raise LedgerBusy(f"The ledger {key.ledger_id} kept moving.")
+    raise LedgerBusy(f"Other writers kept changing the ledger {key.ledger_id}.")

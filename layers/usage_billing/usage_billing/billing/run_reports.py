@@ -71,8 +71,10 @@ def compose(attempts: Sequence[Attempt], now: datetime) -> RunReport:
         segments.setdefault(attempt.segment_id, []).append(attempt)
     # Always expect the first segment: without its attempt, the other segments are unknown.
     known = {FIRST_SEGMENT} | segments.keys() | {name for attempt in attempts for name in attempt.totals.handed_over}
-    completed = {name for name, tries in segments.items() if any(attempt.ended for attempt in tries)}
-    latest = [_latest(tries) for tries in segments.values()]
+    completed = {
+        name for name, segment_attempts in segments.items() if any(attempt.ended for attempt in segment_attempts)
+    }
+    latest = [_latest(segment_attempts) for segment_attempts in segments.values()]
     updated_at = max(attempt.updated_at for attempt in attempts)
     status = RunStatus.COMPLETED
     if known - completed:

@@ -25,13 +25,13 @@ def settle(head: Head, run_id: str, now: datetime) -> Settlement:
     """Bill a rated `head` up to its last entry.
 
     Raises:
-        ValueError: the head is unrated, or settled already.
+        ValueError: the head is unrated or already settled.
     """
     terms = head.terms
     if terms is None:
-        raise ValueError(f"{head.key.ledger_id} has no terms to be billed by")
+        raise ValueError(f"{head.key.ledger_id} has no terms")
     if head.is_settled:
-        raise ValueError(f"{head.key.ledger_id} is settled")
+        raise ValueError(f"{head.key.ledger_id} is already settled")
     quantity = subtract(terms.billable(head.used), head.billed_quantity)
     amount = EXACT.subtract(terms.amount(head.used), head.billed_amount)
     # A free quantity makes no item. A quantity that adds nothing to a charge does, so that items cover all of it.

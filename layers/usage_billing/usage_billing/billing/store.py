@@ -1,4 +1,4 @@
-"""What is pending, and the transaction that settles a ledger."""
+"""List pending ledgers, and save a settlement in one transaction."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,13 +21,11 @@ from usage_billing.usage.ledger import Head, LedgerKey
 from usage_billing.usage.rows import refused_head, row_of, terms_attribute
 from usage_billing.usage.store import HeadMoved
 
-# Billing
-
 
 def pending(shard: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
-    """The ledgers of a shard with something unsettled, beginning behind `after`, page by page.
+    """Yield the pending ledgers of a shard that come after `after`, page by page.
 
-    The index may lag by a moment: a ledger may be listed that was settled just now.
+    The index may lag by a moment, so a ledger that was just settled may still be listed.
     """
     start = None
     if after:
@@ -38,7 +36,7 @@ def pending(shard: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
 
 
 def pending_of(subscription_id: str, after: LedgerKey | None = None) -> Iterator[LedgerKey]:
-    """The ledgers of one subscription with something unsettled, read consistently, beginning behind `after`."""
+    """Yield the pending ledgers of one subscription that come after `after`, read consistently."""
     behind = UsageSummaryTable.ledger > after.sort_key if after else None
     unsettled = UsageSummaryTable.pending.exists()
     rows = UsageSummaryTable.query(subscription_id, behind, filter_condition=unsettled, consistent_read=True)
@@ -47,14 +45,14 @@ def pending_of(subscription_id: str, after: LedgerKey | None = None) -> Iterator
 
 
 def save_settlement(new: Settlement, seen: Head) -> None:
-    """Write a settlement in one transaction: the head's watermark, the item, the invoice's total.
+    """Write a settlement in one transaction: the head's watermark, the item and the invoice's total.
 
-    `seen` is the head as read; where it had no terms, those of the settlement are pinned. Where entries came since,
-    what was read is settled and the ledger stays pending.
+    `seen` is the head as read. If it had no terms, the terms of the settlement are pinned. If entries were added since
+    it was read, the settlement is still saved, and the ledger stays pending.
 
     Raises:
-        HeadMoved: another settlement was first, or a transaction is under way.
-        InvoiceNotDraft, InvoiceCurrencyMismatch: the invoice cannot take the item.
+        HeadMoved: another settlement was first, or a transaction is in progress.
+        InvoiceNotDraft, InvoiceCurrencyMismatch: the invoice cannot accept the item.
     """
     try:
         _write_settlement(new, seen, keep_pending=False)

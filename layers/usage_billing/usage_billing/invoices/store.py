@@ -1,4 +1,4 @@
-"""Load invoices, their lines and their items. Only settling a ledger (`store.save_settlement`) writes them."""
+"""Load invoices, their lines and their items. Only settling a ledger (`billing.store.save_settlement`) writes them."""
 
 from collections.abc import Iterator
 from dataclasses import replace

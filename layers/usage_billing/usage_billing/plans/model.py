@@ -1,4 +1,4 @@
-"""Quotas: what a plan includes of a usage type, and the price of the units beyond. Pure."""
+"""Quotas: what a plan includes of a usage type, and the price of overage. Pure."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,7 +9,7 @@ from usage_billing.pricing.terms import Terms
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A plan's terms for a usage type: the units included each month, and the price of those beyond."""
+    """A plan's terms for a usage type: the units included each month, and the price of overage."""
 
     plan_id: str
     usage_type: str

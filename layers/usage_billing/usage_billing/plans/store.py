@@ -1,4 +1,4 @@
-"""Load and save quotas; each plan has one currency."""
+"""Load and save quotas. Each plan has one currency."""
 
 from pynamodb.exceptions import DoesNotExist, TransactWriteError
 
@@ -13,11 +13,11 @@ from usage_billing.pricing.price_models import PRICE_MODELS
 from usage_billing.pricing.terms import Terms
 
 recent = register_cache(Recent[tuple[str, str | None, int], list[Quota]](100))
-"""Pages of a plan's quotas."""
+"""Cached pages of a plan's quotas."""
 
 
 def quota(plan_id: str, usage_type: str) -> Quota:
-    """A plan's quota for a usage type.
+    """Return a plan's quota for a usage type.
 
     Raises:
         QuotaNotFound: there is none.
@@ -29,7 +29,7 @@ def quota(plan_id: str, usage_type: str) -> Quota:
 
 
 def terms(plan_id: str, usage_type: str) -> Terms | None:
-    """The terms a ledger of this plan and usage type would get now, None where the quota is missing."""
+    """Return the terms that a ledger of this plan and usage type would get now, or None if there is no quota."""
     try:
         return quota(plan_id, usage_type).terms
     except QuotaNotFound:
@@ -37,25 +37,25 @@ def terms(plan_id: str, usage_type: str) -> Terms | None:
 
 
 def quotas(plan_id: str, after: str | None = None, limit: int | None = None) -> list[Quota]:
-    """The quotas of a plan by usage type: up to `limit` of them, beginning behind the usage type `after`."""
+    """Return up to `limit` quotas of a plan, by usage type, after the usage type `after`."""
     behind = UsageQuotaTable.usage_type > max(after or "", UsageQuotaTable.PLAN)
     return [_quota(row) for row in UsageQuotaTable.query(plan_id, behind, consistent_read=True, limit=limit)]
 
 
 def recent_quotas(plan_id: str, after: str | None, limit: int) -> list[Quota]:
-    """The same as they were at most a minute ago, remembered by this process."""
+    """Return the same as `quotas`, at most a minute old, from the cache of this process."""
     return recent.get((plan_id, after, limit), lambda: quotas(plan_id, after, limit))
 
 
 def save_quota(new: Quota) -> None:
-    """Create or replace a quota. Ledgers that are open keep the terms they have.
+    """Create or replace a quota. Open ledgers keep their terms.
 
-    The first quota of a plan fixes the plan's currency, for ever: it is written in the same transaction as the quota,
-    on condition that the plan has no other. So two currencies cannot get into a plan, whoever comes in between.
+    The first quota of a plan fixes the plan's currency permanently. The currency is written in the same transaction as
+    the quota, on condition that the plan has no other currency, so concurrent writers cannot mix currencies.
 
     Raises:
         PlanCurrencyMismatch: the plan is in another currency.
-        DatabaseUnavailable: others kept changing the plan; the same quota can be saved again.
+        DatabaseUnavailable: too many concurrent changes to the plan; the same quota can be saved again.
     """
     row = UsageQuotaTable
     quota = row(new.plan_id, new.usage_type).change(

@@ -20,7 +20,7 @@ class Terms:
     currency: str
 
     def billable(self, total: Decimal) -> Decimal:
-        """Return the part of a ledger's `total` that lies beyond the included units."""
+        """Return the overage: the part of `total` above the included units."""
         return max(ZERO, subtract(total, self.included))
 
     def charge(self, total: Decimal) -> Decimal:

@@ -17,7 +17,7 @@ from usage_billing.subscriptions.model import EarlierCycle, Subscription, Subscr
 
 
 def subscription(subscription_id: str) -> Subscription:
-    """The subscription as it is now.
+    """Return the subscription, read consistently.
 
     Raises:
         SubscriptionNotFound: there is none.
@@ -32,33 +32,33 @@ recent = register_cache(Recent[str, Subscription](10_000))
 
 
 def recent_subscription(subscription_id: str) -> Subscription:
-    """The subscription as it was at most a minute ago, remembered by this process.
+    """Return the subscription, at most a minute old, from the cache of this process.
 
     Raises:
-        SubscriptionNotFound: there is none; that is not remembered.
+        SubscriptionNotFound: there is none. This result is not cached.
     """
     return recent.get(subscription_id, lambda: subscription(subscription_id))
 
 
 def subscriptions_of(user_id: str, after: str | None, limit: int) -> list[Subscription]:
-    """Up to `limit` subscriptions of a user, by id, beginning behind the id `after`."""
+    """Return up to `limit` subscriptions of a user, by id, after the id `after`."""
     behind = SubscriptionUserIndex.subscription_id > after if after else None
     rows = SubscriptionTable.user_index.query(user_id, behind, limit=limit)
     return [_subscription(row) for row in rows]
 
 
 def has_subscription_on(user_id: str, plan_id: str) -> bool:
-    """Whether one of the user's subscriptions, in whatever status, is on the plan."""
+    """Return True if one of the user's subscriptions is on the plan, in any status."""
     on_plan = SubscriptionTable.plan_id == plan_id
     return next(iter(SubscriptionTable.user_index.query(user_id, filter_condition=on_plan)), None) is not None
 
 
 def change_subscription(subscription_id: str, change: Callable[[Subscription | None], Subscription]) -> Subscription:
-    """Replace a subscription by what `change` makes of it, or of None where there is none yet.
+    """Save `change(subscription)`; `change` gets None if the subscription does not exist.
 
     Raises:
-        DatabaseUnavailable: others kept changing it.
-        Exception: what `change` raises.
+        DatabaseUnavailable: too many concurrent changes to the subscription.
+        Exception: any exception that `change` raises.
     """
     for _ in attempts():
         try:
@@ -72,7 +72,10 @@ def change_subscription(subscription_id: str, change: Callable[[Subscription | N
 
 
 def save_subscription(new: Subscription, seen: Subscription | None = None) -> bool:
-    """Write a subscription if it still is as it was `seen`, or is not there yet; whether it was written."""
+    """Write a subscription if it has not changed since it was `seen` (None: it must not exist).
+
+    Return True if it was written.
+    """
     row, table = _row(new), SubscriptionTable
     condition = table.subscription_id.does_not_exist()
     if seen:

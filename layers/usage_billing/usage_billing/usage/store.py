@@ -1,7 +1,7 @@
-"""Load and save ledgers in domain types, and the two transactions: append to a ledger, settle a ledger.
+"""Load ledgers, and append entries to them.
 
-PynamoDB's own exceptions come through where a call simply failed; then nobody knows whether it took effect, and every
-flow built on this module can be run again.
+Other PynamoDB exceptions are not caught: the call may or may not have taken effect, so callers must be safe to
+run again.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from usage_billing.usage.ledger import Entry, Head, LedgerKey
 from usage_billing.usage.rows import entry_of, head_of, put_of, refused_head, row_of, terms_attribute
 
 MAX_ENTRIES = 99
-"""How many entries fit into one transaction beside their head: DynamoDB takes 100 items."""
+"""Maximum entries in one transaction. DynamoDB allows 100 items, and one of them is the head."""
 
 
 class EventsExist(Exception):
-    """Nothing was written: event ids of the entries to append name entries already, which are `stored`."""
+    """Nothing was written: some event ids are already recorded; `stored` has those entries."""
 
     def __init__(self, stored: Sequence[Entry]) -> None:
         super().__init__(f"{len(stored)} of the events exist")
@@ -33,7 +33,7 @@ class EventsExist(Exception):
 
 
 class HeadMoved(Exception):
-    """Nothing was written: the ledger is not as it was read, but as `head`, if that is known."""
+    """Nothing was written: the ledger changed after it was read. `head` is its current head, or None if unknown."""
 
     def __init__(self, head: Head | None) -> None:
         super().__init__("the head moved")
@@ -41,7 +41,7 @@ class HeadMoved(Exception):
 
 
 def head(key: LedgerKey) -> Head | None:
-    """A ledger's head, read consistently; None where the ledger is not open."""
+    """Return a ledger's head, read consistently, or None if the ledger is not open."""
     try:
         return head_of(UsageSummaryTable.get(key.subscription_id, key.sort_key, consistent_read=True))
     except DoesNotExist:
@@ -49,24 +49,25 @@ def head(key: LedgerKey) -> Head | None:
 
 
 def heads(subscription_id: str, period_start: str, after: str = "", limit: int | None = None) -> list[Head]:
-    """The heads of a subscription in one period, by usage type, read consistently.
+    """Return the heads of a subscription in one period, by usage type, read consistently.
 
-    Up to `limit` of them, if that is given, beginning behind the usage type `after`.
+    Return only usage types after `after`, and up to `limit` of them if it is given.
     """
-    # BETWEEN includes its bounds. `!` and `$` lie around `#`, and all of them before what a usage type may hold.
+    # BETWEEN includes its bounds. `!` sorts before `#` and `$` after it, and every character of a usage type
+    # sorts after all three.
     in_period = UsageSummaryTable.ledger.between(f"{period_start}#{after}!", f"{period_start}$")
     rows = UsageSummaryTable.query(subscription_id, in_period, consistent_read=True, limit=limit)
     return [head_of(row) for row in rows]
 
 
 def has_heads(subscription_id: str, period_start: str, count: int) -> bool:
-    """Whether a subscription has at least so many ledgers in a period, read consistently."""
+    """Return True if a subscription has at least `count` ledgers in a period, read consistently."""
     in_period = UsageSummaryTable.ledger.startswith(f"{period_start}#")
     return UsageSummaryTable.count(subscription_id, in_period, consistent_read=True, limit=count) >= count
 
 
 def entry(subscription_id: str, event_id: str) -> Entry | None:
-    """The entry that an event id names in its subscription, read consistently."""
+    """Return the entry with an event id of a subscription, read consistently, or None if there is none."""
     try:
         return entry_of(UsageTable.get(subscription_id, event_id, consistent_read=True))
     except DoesNotExist:
@@ -74,9 +75,9 @@ def entry(subscription_id: str, event_id: str) -> Entry | None:
 
 
 def entries(key: LedgerKey, after: int, limit: int) -> list[Entry]:
-    """Up to `limit` entries of a ledger behind sequence `after`, in order and without a gap.
+    """Return up to `limit` entries of a ledger after sequence `after`, in order and without gaps.
 
-    They come from an index that may lag behind the ledger by a moment: a list that ends early may have a sequel.
+    The list may be incomplete, because the index may lag behind the ledger by a moment.
     """
     rows = UsageTable.ledger_index.query(key.ledger_id, LedgerIndex.sequence > after, limit=limit)
     found: list[Entry] = []
@@ -88,14 +89,14 @@ def entries(key: LedgerKey, after: int, limit: int) -> list[Entry]:
 
 
 def append(seen: Head, new: Sequence[Entry], after: Head) -> None:
-    """Write `new` entries and move the head from `seen` to `after`, in one transaction; the only way into a ledger.
+    """Write `new` entries and update the head from `seen` to `after`, in one transaction. Nothing else writes entries.
 
     `seen` is the head as read, or the empty head of a ledger to open. Only the head's recording attributes are
-    written, and its terms if it gets them now: what billing wrote meanwhile stays.
+    written, and its terms if it gets them now, so concurrent changes by billing are kept.
 
     Raises:
-        EventsExist: an event id is taken. Comes before HeadMoved.
-        HeadMoved: another transaction was first, or is under way.
+        EventsExist: some event ids are already recorded. Takes precedence over HeadMoved.
+        HeadMoved: another transaction was first, or is in progress.
     """
     opens = seen.last_sequence == 0
     row = UsageSummaryTable
@@ -128,13 +129,13 @@ def append(seen: Head, new: Sequence[Entry], after: Head) -> None:
 
 
 READ_TOGETHER = 50
-"""How many heads a run reads with one call: DynamoDB gives 100; what is read long before its turn is old by then."""
+"""Maximum heads read with one call. DynamoDB allows 100, but a head that is read long before it is used is outdated."""
 
 
 def heads_of(keys: Sequence[LedgerKey]) -> dict[LedgerKey, Head]:
-    """The heads of up to `READ_TOGETHER` ledgers, read consistently in one call.
+    """Return the heads of up to `READ_TOGETHER` ledgers, read consistently in one call.
 
-    Missing is what is not open, and what DynamoDB did not get to.
+    Ledgers that are not open, and keys that DynamoDB did not process, are left out.
     """
     names = [{"subscription_id": key.subscription_id, "ledger": key.sort_key} for key in dict.fromkeys(keys)]
     answer = UsageSummaryTable._get_connection().batch_get_item(names, consistent_read=True)  # type: ignore[arg-type]

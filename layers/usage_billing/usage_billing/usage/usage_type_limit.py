@@ -25,6 +25,6 @@ def require_room(key: LedgerKey) -> None:
         full.add(place)
     if place in full:
         raise TooManyUsageTypes(
-            f"The subscription {key.subscription_id} has {MAX_USAGE_TYPES} usage types in this period; "
-            f"{key.usage_type} would be one more."
+            f"The subscription {key.subscription_id} already has {MAX_USAGE_TYPES} usage types in this period, "
+            f"which is the maximum; {key.usage_type} cannot be added."
         )
