@@ -101,7 +101,7 @@ def _play(stack: Stack) -> None:
         _heading("Two users, two plans")
         quotas = import_quotas(service, ROOT / "examples/quotas.json")
         business, starter = _cast(stack, service, now)
-        _say(f"Imported {quotas} quotas from examples/quotas.json:")
+        _say(f"Imported {quotas} quotas from examples/quotas.json. The demo uses two of the plans:")
         _show_plans(service)
         for actor in (business, starter):
             _say(f"{actor.user} has {actor.subscription} on the plan {actor.plan}.")
@@ -203,7 +203,7 @@ def _check_recorded(actor: Actor, event: Event, response: Response, status: int)
 def _replay(actor: Actor, event: Event, now: datetime) -> None:
     response = _send(actor, event, now)
     _check_recorded(actor, event, response, 200)
-    _say(f"The service sends event-{event.number} again: 200 with the same response, and still {event.used} used.")
+    _say(f"The service sends event {event.number} again: 200 with the same response, and still {event.used} used.")
 
 
 def _check_access(owner: Actor, other: Actor) -> None:

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final, Literal, Protocol, TypeVar
 
-from usage_billing.kernel.errors import (
-    Forbidden,
-    InvoiceNotFound,
-    SubscriptionNotFound,
-)
+from usage_billing.kernel.errors import Forbidden, InvoiceNotFound, SubscriptionNotFound
 from usage_billing.kernel.identifiers import CUSTOMER_PREFIX
 from usage_billing.platform.config import settings
 

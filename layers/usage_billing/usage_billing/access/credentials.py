@@ -9,11 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from usage_billing.access.callers import Caller, Role, Scope
-from usage_billing.kernel.errors import (
-    CredentialsInvalid,
-    CredentialsMissing,
-    IdentityProviderUnavailable,
-)
+from usage_billing.kernel.errors import CredentialsInvalid, CredentialsMissing, IdentityProviderUnavailable
 from usage_billing.platform.config import settings
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import logger

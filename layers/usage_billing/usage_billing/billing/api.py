@@ -5,9 +5,7 @@ from typing import Any
 from usage_billing.billing.model import Failure, RunTotals, UnratedLedger
 from usage_billing.billing.run_reports import RunReport, RunStatus
 from usage_billing.kernel.fields import Instant, Strict
-from usage_billing.kernel.identifiers import (
-    Identifier,
-)
+from usage_billing.kernel.identifiers import Identifier
 from usage_billing.kernel.numbers import as_text
 from usage_billing.web.base_models import Page, Request
 

@@ -11,11 +11,7 @@ from usage_billing.invoices.model import DRAFT, InvoiceItem
 from usage_billing.kernel.errors import InvoiceCurrencyMismatch, InvoiceNotDraft
 from usage_billing.kernel.instants import iso
 from usage_billing.kernel.shards import shard_of
-from usage_billing.platform.tables import (
-    InvoiceTable,
-    UsageInvoiceItemTable,
-    UsageSummaryTable,
-)
+from usage_billing.platform.tables import InvoiceTable, UsageInvoiceItemTable, UsageSummaryTable
 from usage_billing.platform.transactions import cancellation_reasons, old_item, write
 from usage_billing.usage.ledger import Head, LedgerKey
 from usage_billing.usage.rows import refused_head, row_of, terms_attribute

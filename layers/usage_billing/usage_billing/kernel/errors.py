@@ -1,4 +1,7 @@
-"""Errors in billing terms, each with a stable, machine-readable `code`. `web.problems.STATUS` has the HTTP status."""
+"""Errors in billing terms, each with a stable, machine-readable `code`. `web.problems.STATUS` has the HTTP status.
+
+The text of an error is written where it is raised.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -2,11 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 # No dot at the start: clients resolve `.` and `..` in a URL before they send it.
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9_~:@|+=,-][A-Za-z0-9._~:@|+=,-]{0,127}$"

@@ -1,9 +1,7 @@
 """Quotas in requests and responses."""
 
 from usage_billing.kernel.fields import Amount, Limit, PrintableText, Strict, UnitPrice
-from usage_billing.kernel.identifiers import (
-    Identifier,
-)
+from usage_billing.kernel.identifiers import Identifier
 from usage_billing.kernel.money import Currency, shown_price
 from usage_billing.plans import model
 from usage_billing.pricing.unit_price import UnitPriced

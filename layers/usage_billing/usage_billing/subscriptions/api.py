@@ -9,9 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from usage_billing.kernel.errors import SubscriptionUserFixed
 from usage_billing.kernel.fields import Strict
-from usage_billing.kernel.identifiers import (
-    Identifier,
-)
+from usage_billing.kernel.identifiers import Identifier
 from usage_billing.subscriptions import model
 from usage_billing.subscriptions.cycles import MonthlyCycle
 from usage_billing.subscriptions.model import SubscriptionStatus

@@ -3,10 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, WithJsonSchema
 
 from usage_billing.kernel.exact_json import dumps
 

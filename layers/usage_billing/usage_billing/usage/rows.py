@@ -7,11 +7,7 @@ from pynamodb.exceptions import CancellationReason
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
 from usage_billing.kernel.periods import Period
-from usage_billing.platform.tables import (
-    TermsAttribute,
-    UsageSummaryTable,
-    UsageTable,
-)
+from usage_billing.platform.tables import TermsAttribute, UsageSummaryTable, UsageTable
 from usage_billing.platform.transactions import old_item
 from usage_billing.pricing.price_models import PRICE_MODELS
 from usage_billing.pricing.terms import Terms

@@ -11,11 +11,7 @@ from pynamodb.expressions.update import Action
 
 from usage_billing.kernel.instants import iso
 from usage_billing.kernel.shards import shard_of
-from usage_billing.platform.tables import (
-    LedgerIndex,
-    UsageSummaryTable,
-    UsageTable,
-)
+from usage_billing.platform.tables import LedgerIndex, UsageSummaryTable, UsageTable
 from usage_billing.platform.transactions import cancellation_reasons, old_item, write
 from usage_billing.usage.ledger import Entry, Head, LedgerKey
 from usage_billing.usage.rows import entry_of, head_of, put_of, refused_head, row_of, terms_attribute
