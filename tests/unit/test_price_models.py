@@ -41,13 +41,13 @@ def test_a_price_per_unit_is_written_with_its_name() -> None:
 
 
 def test_a_price_per_unit_charges_one_line() -> None:
-    assert UnitPriced(Decimal("0.5")).lines(Decimal(3)) == (PriceLine(Decimal(3), Decimal("0.5"), Decimal("1.5")),)
+    assert UnitPriced(Decimal("0.5")).lines(Decimal(3)) == (PriceLine(Decimal(3), Decimal("0.5")),)
 
 
 def test_terms_charge_only_what_lies_beyond_the_included_units() -> None:
     terms = Terms("business", Decimal(50), UnitPriced(Decimal(10)), "report", "USD")
-    assert terms.lines(Decimal(50)) == ()
-    assert terms.lines(Decimal(52)) == (PriceLine(Decimal(2), Decimal(10), Decimal(20)),)
+    assert terms.lines(terms.overage(Decimal(50))) == ()
+    assert terms.lines(terms.overage(Decimal(52))) == (PriceLine(Decimal(2), Decimal(10)),)
 
 
 @pytest.mark.parametrize("day", [1, 28, 31])

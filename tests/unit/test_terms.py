@@ -25,12 +25,12 @@ from usage_billing.kernel.money import MINOR_UNIT_DIGITS
     ],
 )
 def test_only_units_beyond_the_included_ones_are_charged(used: str, billable: str, charge: str) -> None:
-    assert make_terms().billable(Decimal(used)) == Decimal(billable)
-    assert str(make_terms().amount(Decimal(used))) == charge
+    assert make_terms().overage(Decimal(used)) == Decimal(billable)
+    assert str(make_terms().amount(Decimal(billable))) == charge
 
 
 def test_a_plan_that_includes_nothing_charges_from_the_first_unit() -> None:
-    assert make_terms(included=0).amount(Decimal(1)) == Decimal("10.00")
+    assert make_terms(included=0).overage(Decimal(1)) == Decimal(1)
 
 
 def test_a_price_of_zero_charges_nothing() -> None:
@@ -39,7 +39,7 @@ def test_a_price_of_zero_charges_nothing() -> None:
 
 @given(st.decimals("0", "999999999999", places=9), st.decimals("0", "999999999999", places=9))
 def test_the_charge_is_exact_for_every_quantity_and_price(used: Decimal, price: Decimal) -> None:
-    charge = make_terms(included=0, unit_price=price).charge(used)
+    charge = make_terms(unit_price=price).charge(used)
     assert Fraction(charge) == Fraction(used) * Fraction(price)
 
 
@@ -52,6 +52,6 @@ def test_the_charge_is_exact_for_every_quantity_and_price(used: Decimal, price: 
 def test_the_rounded_charge_never_falls_and_is_off_by_at_most_half_a_minor_unit(
     used: Decimal, more: Decimal, price: Decimal, currency: str
 ) -> None:
-    terms = make_terms(50, price, currency)
+    terms = make_terms(unit_price=price, currency=currency)
     assert terms.amount(used) <= terms.amount(used + more)
     assert abs(terms.amount(used) - terms.charge(used)) <= Decimal("0.5").scaleb(-MINOR_UNIT_DIGITS[currency])

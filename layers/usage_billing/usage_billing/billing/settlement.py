@@ -32,15 +32,16 @@ def settle(head: Head, run_id: str, now: datetime) -> Settlement:
         raise ValueError(f"{head.key.ledger_id} has no terms")
     if head.is_settled:
         raise ValueError(f"{head.key.ledger_id} is already settled")
-    quantity = subtract(terms.billable(head.used), head.billed_quantity)
-    amount = EXACT.subtract(terms.amount(head.used), head.billed_amount)
+    charged = terms.overage(head.used)
+    quantity = subtract(charged, head.billed_quantity)
+    amount = EXACT.subtract(terms.amount(charged), head.billed_amount)
     # A free quantity makes no item. A quantity that adds nothing to a charge does, so that items cover all of it.
-    charges = bool(quantity and (terms.charge(head.used) or terms.price.charge(head.billed_quantity)))
+    charges = bool(quantity and (terms.charge(charged) or terms.price.charge(head.billed_quantity)))
     after = replace(
         head,
         billed_through=head.last_sequence,
-        billed_quantity=terms.billable(head.used),
-        billed_amount=terms.amount(head.used),
+        billed_quantity=charged,
+        billed_amount=terms.amount(charged),
         billed_items=head.billed_items + charges,
     )
     if not charges:

@@ -1,13 +1,34 @@
-"""The parts that a quantity is charged in. Pure."""
+"""The lines of a charge: the arithmetic by which a quantity becomes money. Pure."""
 
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
+
+from usage_billing.kernel.numbers import ZERO, add, multiply
+
+
+class LineKind(StrEnum):
+    """What a line charges: a part of the usage, or the difference to the minimum or the maximum charge."""
+
+    USAGE = "usage"
+    MINIMUM = "minimum"
+    MAXIMUM = "maximum"
 
 
 @dataclass(frozen=True, slots=True)
 class PriceLine:
-    """A part of a charged quantity, and its exact amount."""
+    """A part of a charge: `quantity` x `unit_price` + `flat_fee`.
+
+    Units: the quota's unit, or packages of `package_size` units where there is one; exact money in the terms' currency.
+    """
 
     quantity: Decimal
     unit_price: Decimal
-    amount: Decimal
+    flat_fee: Decimal = ZERO
+    kind: LineKind = LineKind.USAGE
+    package_size: Decimal | None = None
+
+    @property
+    def amount(self) -> Decimal:
+        """The exact amount of the line, not rounded. It is negative where the maximum charge lowers what is owed."""
+        return add(multiply(self.quantity, self.unit_price), self.flat_fee)

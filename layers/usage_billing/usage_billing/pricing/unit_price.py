@@ -19,7 +19,7 @@ class UnitPriced:
         return multiply(quantity, self.unit_price)
 
     def lines(self, quantity: Decimal) -> tuple[PriceLine, ...]:
-        return (PriceLine(quantity, self.unit_price, self.charge(quantity)),) if quantity else ()
+        return (PriceLine(quantity, self.unit_price),) if quantity else ()
 
     def parameters(self) -> dict[str, Any]:
         return {"unitPrice": self.unit_price}

@@ -83,7 +83,7 @@ class Entry:
         if self.billable_quantity is not None or terms is None:
             return self.billable_quantity
         before = subtract(self.cumulative, self.quantity)
-        return subtract(terms.billable(self.cumulative), terms.billable(before))
+        return subtract(terms.overage(self.cumulative), terms.overage(before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Head:
         used, billable = self.used, self.billable
         for sequence, event in enumerate(events, self.last_sequence + 1):
             used, billable_before = add(used, event.quantity), billable
-            billable = self.terms.billable(used) if self.terms else None
+            billable = self.terms.overage(used) if self.terms else None
             entries.append(
                 Entry(
                     key=self.key,
@@ -149,12 +149,12 @@ class Head:
     @property
     def billable(self) -> Decimal | None:
         """The billable quantity so far; None while unrated."""
-        return self.terms.billable(self.used) if self.terms else None
+        return self.terms.overage(self.used) if self.terms else None
 
     @property
     def charge(self) -> Decimal | None:
         """The rounded charge so far, billed or not; None while unrated."""
-        return self.terms.amount(self.used) if self.terms else None
+        return self.terms.amount(self.terms.overage(self.used)) if self.terms else None
 
 
 @dataclass(frozen=True, slots=True)
