@@ -59,20 +59,26 @@ def use_account(environment: Mapping[str, str]) -> None:
 
 def subscribe(*names: str) -> None:
     """Create subscriptions with these ids, all of the same user and on the same plan."""
-    from usage_billing.plans import store as quota_store  # noqa: PLC0415 - after `use_account`
+    from usage_billing.kernel.instants import soon  # noqa: PLC0415 - after `use_account`
+    from usage_billing.plans import store as quota_store  # noqa: PLC0415
     from usage_billing.plans.model import Quota  # noqa: PLC0415
+    from usage_billing.platform import clock  # noqa: PLC0415
     from usage_billing.pricing.unit_price import UnitPriced  # noqa: PLC0415
     from usage_billing.subscriptions import store as subscription_store  # noqa: PLC0415 - after `use_account`
     from usage_billing.subscriptions.model import Subscription  # noqa: PLC0415
 
-    quota_store.save_quota(
-        Quota(
+    quota_store.save_version(
+        lambda now: Quota(
             plan_id=PLAN,
             usage_type=USAGE_TYPE,
             monthly_limit=INCLUDED,
             price=UnitPriced(UNIT_PRICE),
             unit_name=USAGE_TYPE,
-        )
+            effective_from=soon(now),
+            changed_by="bench",
+            changed_at=now,
+        ),
+        clock.now,
     )
     for name in names:
         subscription_store.save_subscription(Subscription(subscription_id=name, user_id=USER, plan_id=PLAN))

@@ -99,9 +99,9 @@ def _play(stack: Stack) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     with Client(Target(stack["apiUrl"], internal(stack["internalApiKey"]))) as service:
         _heading("Two users, two plans")
-        quotas = import_quotas(service, ROOT / "examples/quotas.json")
+        imported = import_quotas(service, ROOT / "examples/quotas.json")
         business, starter = _cast(stack, service, now)
-        _say(f"Imported {quotas} quotas from examples/quotas.json. The demo uses two of the plans:")
+        _say(f"{imported} (examples/quotas.json). The demo uses two of the plans:")
         _show_plans(service)
         for actor in (business, starter):
             _say(f"{actor.user} has {actor.subscription} on the plan {actor.plan}.")

@@ -49,14 +49,29 @@ class EntryError:
         return f"  entry {self.index}, {self.field}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How many entries of a file were imported. Those that the API had already were not written again."""
+
+    kind: str
+    entries: int
+    unchanged: int = 0
+
+    def __str__(self) -> str:
+        if self.unchanged and self.unchanged == self.entries:
+            return f"Nothing to write: the API has all {self.entries} {self.kind} already"
+        unchanged = f", {self.unchanged} of them unchanged" if self.unchanged else ""
+        return f"Imported {self.entries} {self.kind}{unchanged}"
+
+
 def main() -> int:
     arguments = _arguments()
     try:
         if not arguments.file:
             raise Failure(f"FILE is missing: make {arguments.kind} FILE=examples/{arguments.kind}.json")
         with Client(target()) as api:
-            written = IMPORTS[arguments.kind](api, Path(arguments.file))
-        print(f"  Imported {written} {arguments.kind} to {api.url}")
+            imported = IMPORTS[arguments.kind](api, Path(arguments.file))
+            print(f"  {imported}: {api.url}")
     except Failure as failure:
         print(failure, file=sys.stderr)
         return 1
@@ -72,21 +87,24 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def import_quotas(api: Client, file: Path) -> int:
-    """Write the quotas in `file` and return their number.
+def import_quotas(api: Client, file: Path) -> Imported:
+    """Write the quotas in `file`, in their order. A quota that is in force as it is in the file is not written again.
 
     Raises:
         Failure: an entry is invalid and nothing was written, or the API refused an entry.
     """
-    quotas = _checked(file, Quota, lambda quota: (quota.plan_id, quota.usage_type))
+    quotas = _checked(file, Quota, lambda quota: (quota.plan_id, quota.usage_type, quota.effective_from))
     _refuse(file, [*_currencies_in_file(quotas), *_currencies_in_store(api, quotas)])
+    unchanged = 0
     for quota in quotas:
-        _put(api, f"/api/usage/quotas/{quota.plan_id}/{quota.usage_type}", quota)
-    return len(quotas)
+        path = f"/api/usage/quotas/{quota.plan_id}/{quota.usage_type}"
+        before = list(_versions(api, path))
+        unchanged += _version(_put(api, path, quota)) in before
+    return Imported("quotas", len(quotas), unchanged)
 
 
-def import_subscriptions(api: Client, file: Path) -> int:
-    """Write the subscriptions in `file` and return their number. Warn about plans without quotas.
+def import_subscriptions(api: Client, file: Path) -> Imported:
+    """Write the subscriptions in `file`. Warn about plans without quotas.
 
     Raises:
         Failure: an entry is invalid and nothing was written, or the API refused an entry.
@@ -98,10 +116,13 @@ def import_subscriptions(api: Client, file: Path) -> int:
             print(f"  Warning: the plan {plan_id} has no quotas yet. Its usage is billed once it has quotas.")
     for subscription in subscriptions:
         _put(api, f"/api/subscriptions/{subscription.subscription_id}", subscription)
-    return len(subscriptions)
+    return Imported("subscriptions", len(subscriptions))
 
 
-IMPORTS: dict[str, Callable[[Client, Path], int]] = {"quotas": import_quotas, "subscriptions": import_subscriptions}
+IMPORTS: dict[str, Callable[[Client, Path], Imported]] = {
+    "quotas": import_quotas,
+    "subscriptions": import_subscriptions,
+}
 
 
 def _checked(file: Path, model: type[ModelT], key: Callable[[ModelT], object]) -> list[ModelT]:
@@ -142,7 +163,7 @@ def _errors(index: int, error: ValidationError, known: Sequence[str]) -> Iterato
 
 
 def _key_fields(model: type[Quota | Subscription]) -> str:
-    return "planId and usageType" if model is Quota else "subscriptionId"
+    return "planId, usageType and effectiveFrom" if model is Quota else "subscriptionId"
 
 
 def _refuse(file: Path, errors: Sequence[EntryError]) -> None:
@@ -172,10 +193,25 @@ def _currencies_in_store(api: Client, quotas: Sequence[Quota]) -> Iterator[Entry
 
 
 def _stored_quotas(api: Client, plan_id: str) -> Iterator[Any]:
+    return _listed(api, f"/api/usage/quotas/{plan_id}", "quotas")
+
+
+def _versions(api: Client, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the versions of a quota, each as `_version` returns it."""
+    if api.get(path).code != "quota_not_found":
+        yield from map(_version, _listed(api, f"{path}/versions", "versions"))
+
+
+def _version(quota: Any) -> tuple[str, str]:
+    """Return what tells a version from all others: from when on it is in force, and when it was written."""
+    return quota["effectiveFrom"], quota["changedAt"]
+
+
+def _listed(api: Client, path: str, name: str) -> Iterator[Any]:
     query: dict[str, str] = {}
     while True:
-        page = body_of(api.get(f"/api/usage/quotas/{plan_id}", **query), f"Quotas of the plan {plan_id}")
-        yield from page["quotas"]
+        page = body_of(api.get(path, **query), f"GET {path}")
+        yield from page[name]
         if "nextCursor" not in page:
             return
         query = {"cursor": page["nextCursor"]}
@@ -194,9 +230,9 @@ def _other_users(api: Client, subscriptions: Sequence[Subscription]) -> Iterator
             )
 
 
-def _put(api: Client, path: str, value: Strict) -> None:
+def _put(api: Client, path: str, value: Strict) -> Any:
     try:
-        body_of(api.put(path, value.model_dump(by_alias=True)), f"PUT {path}")
+        return body_of(api.put(path, value.model_dump(by_alias=True)), f"PUT {path}")
     except Failure as failure:
         message = f"{failure}\nThe entries before it were written. It is safe to import the file again."
         raise Failure(message) from None

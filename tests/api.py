@@ -159,6 +159,9 @@ class Api:
     def put(self, path: str, body: Any, **kwargs: Any) -> Answer:
         return self("PUT", path, body, **kwargs)
 
+    def delete(self, path: str, **kwargs: Any) -> Answer:
+        return self("DELETE", path, **kwargs)
+
     def post(self, path: str, body: Any = None, **kwargs: Any) -> Answer:
         return self("POST", path, body, **kwargs)
 

@@ -22,6 +22,7 @@ from usage_billing.usage.ledger import Head, LedgerKey
 Number = Decimal | int | str
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 PERIOD = Period(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
 SERVICE = Caller("key:test", Role.INTERNAL)
 
@@ -76,8 +77,11 @@ def make_quota(
     unit_price: Number = "10.00",
     unit_name: str | None = None,
     currency: str = "USD",
+    effective_from: datetime = NEW_YEAR,
+    changed_by: str = "key:test",
+    changed_at: datetime = NOW,
 ) -> Quota:
-    """A quota. Its unit is named like the usage type unless `unit_name` is given."""
+    """A version of a quota. Its unit is named like the usage type unless `unit_name` is given."""
     return Quota(
         plan_id=plan_id,
         usage_type=usage_type,
@@ -85,6 +89,9 @@ def make_quota(
         price=UnitPriced(Decimal(unit_price)),
         unit_name=unit_name or usage_type,
         currency=currency,
+        effective_from=effective_from,
+        changed_by=changed_by,
+        changed_at=changed_at,
     )
 
 

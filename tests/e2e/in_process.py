@@ -4,10 +4,10 @@ import pytest
 
 from tests.builders import NOW, Number, make_quota, make_subscription
 from tests.deadlines import stopped
+from tests.quotas import save_quota
 from usage_billing.billing import runner
 from usage_billing.billing.model import RunSegment, RunTotals
 from usage_billing.billing.runner import whole_run
-from usage_billing.plans import store as quota_store
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 
@@ -16,7 +16,7 @@ def subscribe(subscription_id: str, *, monthly_limit: Number, unit_price: Number
     """Save a subscription on the plan `business`, and the plan's quota of `assessment`."""
     subscription = make_subscription(subscription_id)
     subscription_store.save_subscription(subscription)
-    quota_store.save_quota(make_quota(monthly_limit=monthly_limit, unit_price=unit_price))
+    save_quota(make_quota(monthly_limit=monthly_limit, unit_price=unit_price))
     return subscription
 
 

@@ -1,18 +1,21 @@
 """Concurrent recorders and billing runs on the local cloud, whose transactions are exact under threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
 import pytest
 
 from tests import ledgers
-from tests.builders import NOW, make_event, make_quota
+from tests.builders import NEW_YEAR, NOW, make_event, make_quota
 from tests.e2e import in_process
 from tests.e2e.in_process import bill
+from tests.quotas import save_quota
 from tests.recording import record
 from usage_billing.invoices import store as invoice_store
-from usage_billing.kernel.errors import LedgerBusy, PlanCurrencyMismatch
+from usage_billing.kernel.errors import DatabaseUnavailable, LedgerBusy, PlanCurrencyMismatch, QuotaVersionNotFound
 from usage_billing.plans import store as quota_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.outcomes import Recorded
@@ -117,12 +120,12 @@ def test_an_invoice_read_while_runs_add_to_it_always_equals_the_sum_of_its_lines
 @pytest.mark.parametrize("plan_is_new", [True, False], ids=["new plan", "existing plan"])
 def test_concurrent_quotas_in_two_currencies_never_both_enter_a_plan(plan_is_new: bool) -> None:
     if not plan_is_new:
-        quota_store.save_quota(make_quota("first", plan_id="plan", currency="USD"))
+        save_quota(make_quota("first", plan_id="plan", currency="USD"))
 
     def save(number: int) -> str | None:
         currency = ("USD", "EUR")[number % 2]
         try:
-            quota_store.save_quota(make_quota(f"type-{number}", plan_id="plan", currency=currency))
+            save_quota(make_quota(f"type-{number}", plan_id="plan", currency=currency))
         except PlanCurrencyMismatch:
             return None
         return currency
@@ -131,5 +134,50 @@ def test_concurrent_quotas_in_two_currencies_never_both_enter_a_plan(plan_is_new
         saved = list(pool.map(save, range(THREADS)))
     [currency] = {each for each in saved if each}
     assert saved == [currency if ("USD", "EUR")[number % 2] == currency else None for number in range(THREADS)]
-    assert {quota.currency for quota in quota_store.quotas("plan")} == {currency}
+    assert {quota.version.currency for quota in quota_store.quotas("plan", NOW)} == {currency}
     assert plan_is_new or currency == "USD"
+
+
+def test_concurrent_changes_of_a_plan_neither_lose_nor_invent_a_version() -> None:
+    """Each thread plans a version of its own and one that all share, and deletes the versions of its predecessor."""
+    first = datetime(2100, 1, 1, tzinfo=UTC)
+    save_quota(make_quota())
+
+    def change(number: int) -> tuple[datetime, int, list[datetime]]:
+        own = first + timedelta(days=number)
+        plan(own, number)
+        plan(first, number)
+        deleted = [own - timedelta(days=1)] if number % 4 == 3 else []
+        for moment in deleted:
+            while not delete(moment):
+                pass
+        return own, number, deleted
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        done = list(pool.map(change, range(1, THREADS + 1)))
+    gone = {moment for *_, deleted in done for moment in deleted}
+    assert gone
+    stored = {version.effective_from: version for version in quota_store.versions("business", "assessment", None, 100)}
+    assert set(stored) == {NEW_YEAR, first, *(own for own, *_ in done)} - gone
+    assert {own: stored[own].monthly_limit for own, *_ in done if own not in gone} == {
+        own: number for own, number, _ in done if own not in gone
+    }
+    assert stored[first].monthly_limit in range(1, THREADS + 1)
+    [revision] = [row["revision"] for row in ledgers.rows("USAGE_QUOTA_TABLE") if "revision" in row]
+    assert revision == 1 + 2 * THREADS + len(gone), "each change was made once"
+
+
+def plan(effective_from: datetime, limit: int) -> None:
+    """Plan a version, like a caller who sends a request again when it was answered with 503."""
+    while True:
+        with suppress(DatabaseUnavailable):
+            save_quota(make_quota(monthly_limit=limit, effective_from=effective_from))
+            return
+
+
+def delete(effective_from: datetime) -> bool:
+    """Delete a planned version. Return False if that has to be tried again: it does not exist yet."""
+    with suppress(DatabaseUnavailable, QuotaVersionNotFound):
+        quota_store.delete_version("business", "assessment", effective_from, "key:test", lambda: NOW)
+        return True
+    return False

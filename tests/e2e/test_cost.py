@@ -1,5 +1,7 @@
 """Upper bounds for the DynamoDB calls and capacity units of recording, billing and reading usage."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests import ledgers
@@ -8,6 +10,7 @@ from tests.builders import NOW, make_event, make_quota, make_subscription
 from tests.e2e import in_process
 from tests.e2e.in_process import bill
 from tests.meter import Meter, metered
+from tests.quotas import save_quota
 from tests.recording import record
 from usage_billing.billing import ledger_settler, run_invocation, run_report_store
 from usage_billing.kernel import shards as kernel_shards
@@ -57,8 +60,29 @@ def test_opening_a_ledger_counts_the_ledgers_of_the_period_and_reads_plan_and_qu
     subscription = subscribe()
     with metered() as meter:
         report(subscription, "e1")
-    assert meter.calls == {"GetItem": 3, "Query": 1, "TransactWriteItems": 1}
+    # The head and the plan; the ledgers of the period and the version of the quota.
+    assert meter.calls == {"GetItem": 2, "Query": 2, "TransactWriteItems": 1}
     assert meter.write_units <= 6  # five as above, and one for the pending index
+
+
+def test_a_version_takes_two_reads_and_four_units_of_writing_and_nothing_if_it_is_in_force() -> None:
+    subscribe()
+    change = make_quota(monthly_limit=1, effective_from=NOW)
+    for calls, units in (({"GetItem": 1, "Query": 1, "TransactWriteItems": 1}, 4), ({"GetItem": 1, "Query": 1}, 0)):
+        with metered() as meter:
+            save_quota(change)
+        assert meter.calls == calls
+        assert (meter.read_units, meter.write_units) == (2, units)
+
+
+def test_deleting_a_version_takes_two_reads_and_one_transaction_of_six_units() -> None:
+    subscribe()
+    planned = NOW + timedelta(days=1)
+    save_quota(make_quota(monthly_limit=1, effective_from=planned))
+    with metered() as meter:
+        quota_store.delete_version("business", "assessment", planned, "key:test", lambda: NOW)
+    assert meter.calls == {"GetItem": 2, "TransactWriteItems": 1}
+    assert (meter.read_units, meter.write_units) == (2, 6)
 
 
 def test_a_replay_writes_nothing() -> None:
@@ -143,7 +167,7 @@ def test_a_head_and_a_typical_entry_take_less_than_a_kilobyte() -> None:
     long = "i" * 40
     subscription = make_subscription(long, user_id=long, plan_id=long)
     subscription_store.save_subscription(subscription)
-    quota_store.save_quota(
+    save_quota(
         make_quota(long, plan_id=long, monthly_limit=999999999999, unit_price="123456.123456789", unit_name=long)
     )
     event = make_event(

@@ -97,6 +97,11 @@ def plan_currency_mismatch(api: Api, _: pytest.MonkeyPatch) -> Answer:
     return api.put("/api/usage/quotas/business/report", body)
 
 
+def quota_version_in_effect(api: Api, _: pytest.MonkeyPatch) -> Answer:
+    [version] = api.get("/api/usage/quotas/business/assessment/versions").json["versions"]
+    return api.delete(f"/api/usage/quotas/business/assessment/versions/{version['effectiveFrom']}")
+
+
 CAUSES: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = {
     errors.NotJson: lambda api, _: api.post("/api/usage/record", raw="{"),
     errors.UnsupportedMediaType: lambda api, _: api.post("/api/usage/record", raw="{}", headers={
@@ -110,6 +115,8 @@ CAUSES: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = 
     errors.RouteNotFound: lambda api, _: api.get("/api/usage/user/user-1", raw_path="/api/usage/elsewhere"),
     errors.SubscriptionNotFound: lambda api, _: api.get("/api/subscriptions/nothing"),
     errors.QuotaNotFound: lambda api, _: api.get("/api/usage/quotas/business/nothing"),
+    errors.QuotaVersionNotFound: lambda api, _: api.delete(
+        "/api/usage/quotas/business/assessment/versions/2199-01-01T00:00:00Z"),
     errors.InvoiceNotFound: lambda api, _: api.get("/api/invoices/nothing"),
     errors.EventNotFound: lambda api, _: api.get("/api/usage/subscription/sub-1/records/nothing"),
     errors.RunNotFound: lambda api, _: api.get("/api/billing/runs/nothing"),
@@ -118,6 +125,7 @@ CAUSES: dict[type[BillingError], Callable[[Api, pytest.MonkeyPatch], Answer]] = 
     errors.TooManyUsageTypes: too_many_usage_types,
     errors.SubscriptionUserFixed: lambda api, _: api.subscribe(user="user-2"),
     errors.PlanCurrencyMismatch: plan_currency_mismatch,
+    errors.QuotaVersionInEffect: quota_version_in_effect,
     errors.QueueUnavailable: queue_unavailable,
     errors.InternalError: internal_error,
     errors.BodyTooLarge: lambda api, _: api.post("/api/usage/record", raw=" " * 20_000),
@@ -195,8 +203,13 @@ FAILURES = {
     "list_billing_runs": Failure(run_report_store, "newest", lambda api: api.get("/api/billing/runs")),
     "get_quota": Failure(quota_store, "quota", lambda api: api.get("/api/usage/quotas/business/assessment")),
     "list_quotas": Failure(quota_store, "quotas", lambda api: api.get("/api/usage/quotas/business")),
-    "put_quota": Failure(quota_store, "save_quota", lambda api: api.put("/api/usage/quotas/business/report", {
+    "put_quota": Failure(quota_store, "save_version", lambda api: api.put("/api/usage/quotas/business/report", {
         "monthlyLimit": 1, "unitPrice": 1, "unitName": "u"})),
+    "list_quota_versions": Failure(quota_store, "versions", lambda api: api.get(
+        "/api/usage/quotas/business/assessment/versions")),
+    "delete_quota_version": Failure(quota_store, "delete_version", lambda api: api.delete(
+        "/api/usage/quotas/business/assessment/versions/2199-01-01T00:00:00Z")),
+    "list_plans": Failure(quota_store, "plans", lambda api: api.get("/api/plans")),
     "get_subscription": Failure(subscription_store, "subscription", lambda api: api.get("/api/subscriptions/sub-1")),
     "put_subscription": Failure(subscription_store, "save_subscription", lambda api: api.subscribe()),
     "get_invoice": Failure(invoice_store, "invoice", lambda api: api.get("/api/invoices/nothing")),
@@ -262,7 +275,7 @@ def test_error_messages_of_dynamodb_are_not_passed_on(
     subscription_store.recent_subscription("sub-1")
     if write:
         monkeypatch.setattr(ledger_store, "head", lambda _: None)
-        monkeypatch.setattr(quota_store, "terms", lambda *_: None)
+        monkeypatch.setattr(quota_store, "version_for", lambda *_: None)
     make_dynamodb_fail(status, code)
     answer = ready.record()
     check_problem(answer, expected, "database_unavailable" if expected == 503 else "internal_error")

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException
 
-from tests import ledgers, queue
+from tests import ledgers, queue, quotas
 from tests.builders import KEY, NOW, SERVICE, make_event, make_quota, make_subscription
 from tests.deadlines import stopped
 from tests.faults import Calls, Killed, When, every_fault, transaction_conflict, watched
@@ -24,7 +24,6 @@ from usage_billing.billing import runner
 from usage_billing.billing import settlement as billing_settlement
 from usage_billing.billing import store as settlement_store
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, LedgerBusy
-from usage_billing.plans import store as quota_store
 from usage_billing.platform import tables
 from usage_billing.platform.observability import metrics as written
 from usage_billing.subscriptions import store as subscription_store
@@ -52,7 +51,7 @@ def plan(aws: None, no_pauses: None) -> None:
 
 
 def save_quota(usage_type: str) -> None:
-    quota_store.save_quota(make_quota(usage_type, monthly_limit=5, unit_price="2.5"))
+    quotas.save_quota(make_quota(usage_type, monthly_limit=5, unit_price="2.5"))
 
 
 def report(name: str, quantity: int = 3, usage_type: str = "assessment") -> Recorded:
@@ -385,8 +384,8 @@ def test_terms_are_pinned_once_when_recording_and_billing_both_find_the_quota() 
     head = report("first", 10, "unrated").head
     save_quota("unrated")
     assert report("second", 1, "unrated").head.terms
-    quota_store.save_quota(make_quota("unrated", monthly_limit=0, unit_price=100, unit_name="unit"))
-    terms = quota_store.terms("business", "unrated")
+    quotas.save_quota(make_quota("unrated", monthly_limit=0, unit_price=100, unit_name="unit"))
+    terms = quotas.terms_of("business", "unrated")
     assert terms
     settlement = billing_settlement.settle(head.rated(terms), "run", NOW)
     with pytest.raises(ledger_store.HeadMoved):

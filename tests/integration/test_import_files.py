@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from scripts.client import Response
-from scripts.import_file import import_quotas, import_subscriptions
+from scripts.import_file import Imported, import_quotas, import_subscriptions
 from scripts.progress import Failure
 from tests.api import Api
+from tests.clocks import At
+from tests.ledgers import rows
 from usage_billing.kernel.identifiers import IDENTIFIER_RULE
 
 Quotas = list[dict[str, Any]]
@@ -37,21 +39,47 @@ def quota_entry(usage_type: str, currency: str, plan: str = "business") -> dict[
             "currency": currency}  # fmt: skip
 
 
-def import_quota_file(api: Api, tmp_path: Path, *quotas: dict[str, Any]) -> int:
+def import_quota_file(api: Api, tmp_path: Path, *quotas: dict[str, Any]) -> Imported:
     file = tmp_path / "quotas.json"
     file.write_text(json.dumps(quotas))
     return import_quotas(Client(api), file)  # type: ignore[arg-type] # stands in for the client
 
 
-def test_quotas_can_be_imported_twice(api: Api, tmp_path: Path) -> None:
+def stored_quotas(api: Api) -> Quotas:
+    """The quotas of the plan `business`, without when they take effect and who changed them."""
+    quotas = api.get("/api/usage/quotas/business").json["quotas"]
+    return [{name: quota[name] for name in quota_entry("", "")} for quota in quotas]
+
+
+def test_importing_quotas_again_writes_nothing_and_says_so(api: Api, tmp_path: Path) -> None:
     quotas = [
         quota_entry("analysis", "EUR"),
         quota_entry("report", "EUR"),
         quota_entry("report", "USD", plan="starter"),
     ]
-    for _ in range(2):
-        assert import_quota_file(api, tmp_path, *quotas) == 3
-        assert api.get("/api/usage/quotas/business").json["quotas"] == quotas[:2]
+    assert str(import_quota_file(api, tmp_path, *quotas)) == "Imported 3 quotas"
+    assert stored_quotas(api) == quotas[:2]
+    written = rows("USAGE_QUOTA_TABLE")
+    again = import_quota_file(api, tmp_path, *quotas)
+    assert str(again) == "Nothing to write: the API has all 3 quotas already"
+    assert rows("USAGE_QUOTA_TABLE") == written
+    changed = import_quota_file(api, tmp_path, quotas[0] | {"monthlyLimit": 6}, *quotas[1:])
+    assert str(changed) == "Imported 3 quotas, 2 of them unchanged"
+
+
+def test_a_file_can_hold_several_versions_of_a_quota(api: Api, tmp_path: Path, at: At) -> None:
+    at("2026-11-20T12:00:00Z")
+    quota = quota_entry("report", "USD")
+    versions = [quota, quota | {"unitPrice": "2.00", "effectiveFrom": "2027-01-01T00:00:00Z"}]
+    assert str(import_quota_file(api, tmp_path, *versions)) == "Imported 2 quotas"
+    for now in ("2026-12-31T00:00:00Z", "2026-12-31T23:59:44Z"):
+        at(now)
+        assert str(import_quota_file(api, tmp_path, *versions)).startswith("Nothing to write")
+    at("2026-12-31T23:59:45Z")
+    outdated = import_quota_file(api, tmp_path, *versions)
+    assert str(outdated) == "Imported 2 quotas, 1 of them unchanged", "without effectiveFrom, 1.00 is the newer version"
+    with pytest.raises(Failure, match="entry 2, planId, usageType and effectiveFrom: duplicate of entry 1"):
+        import_quota_file(api, tmp_path, *versions, versions[1])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +105,7 @@ def test_an_import_with_two_currencies_for_a_plan_writes_nothing(
         import_quota_file(api, tmp_path, *stored)
     with pytest.raises(Failure, match=r"nothing was written(.|\n)*currency: the plan business is in USD"):
         import_quota_file(api, tmp_path, *quotas)
-    assert api.get("/api/usage/quotas/business").json["quotas"] == stored
+    assert stored_quotas(api) == stored
 
 
 SUBSCRIPTION = {"subscriptionId": "sub-1", "userId": "user-1", "planId": "business"}

@@ -1,4 +1,4 @@
-"""Events, replays, conflicts, quotas and billing runs in random order: the invariants hold after every step."""
+"""Events, replays, conflicts, versions of quotas and billing runs in random order: the invariants hold at each step."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests import ledgers
-from tests.builders import make_event, make_quota, make_subscription
+from tests.builders import NEW_YEAR, make_event, make_quota, make_subscription
 from tests.deadlines import stopped
 from tests.machines import run_machine
+from tests.quotas import save_quota, terms_of
 from tests.recording import record
 from tests.runs import refuse_hand_over
 from usage_billing.billing import model, runner
 from usage_billing.kernel.errors import EventIdConflict, SubscriptionInactive
+from usage_billing.kernel.instants import soon
 from usage_billing.plans import store as quota_store
+from usage_billing.plans.model import Quota
+from usage_billing.pricing.price_models import PRICE_MODELS
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import SubscriptionStatus
 from usage_billing.usage.events import UsageEvent
@@ -44,6 +48,8 @@ class Billing(RuleBasedStateMachine):
         self.name = f"sub-{next(_numbers)}"
         self.plan = f"plan-of-{self.name}"
         self.known: dict[str, UsageEvent] = {}
+        self.versions: dict[tuple[str, datetime], Quota] = {}
+        self.pinned: dict[str, ledgers.Item] = {}
         self.now = NOON
         self.subscription = make_subscription(self.name, plan_id=self.plan, billing_anchor_day=anchor)
         subscription_store.save_subscription(self.subscription)
@@ -54,12 +60,38 @@ class Billing(RuleBasedStateMachine):
     def add_quota(self, usage_type: str) -> None:
         currency, limit, price = QUOTAS[usage_type]
         quota = make_quota(usage_type, plan_id=self.plan, monthly_limit=limit, unit_price=price, currency=currency)
-        quota_store.save_quota(quota)
+        self.save(quota)
 
-    @rule(usage_type=TYPES, limit=st.integers(0, 50), price=st.sampled_from(["0.5", "3"]))
-    def change_quota(self, usage_type: str, limit: int, price: str) -> None:
-        if quota_store.terms(self.plan, usage_type):
-            quota_store.save_quota(make_quota(usage_type, plan_id=self.plan, monthly_limit=limit, unit_price=price))
+    @rule(
+        usage_type=TYPES,
+        limit=st.integers(0, 50),
+        price=st.sampled_from(["0.5", "3"]),
+        effective_from=st.sampled_from([NEW_YEAR, TURN - timedelta(days=15), TURN, TURN + timedelta(days=14)]),
+    )
+    def change_quota(self, usage_type: str, limit: int, price: str, effective_from: datetime) -> None:
+        if terms_of(self.plan, usage_type):
+            self.save(
+                make_quota(
+                    usage_type,
+                    plan_id=self.plan,
+                    monthly_limit=limit,
+                    unit_price=price,
+                    effective_from=effective_from,
+                )
+            )
+
+    def save(self, version: Quota) -> None:
+        saved = save_quota(version).version
+        assert saved.same_terms(version)
+        self.versions[version.usage_type, saved.effective_from] = saved
+
+    @precondition(lambda self: any(moment > soon(self.now) for _, moment in self.versions))
+    @rule(data=st.data())
+    def delete_planned_version(self, data: st.DataObject) -> None:
+        planned = sorted(name for name in self.versions if name[1] > soon(self.now))
+        usage_type, effective_from = data.draw(st.sampled_from(planned))
+        quota_store.delete_version(self.plan, usage_type, effective_from, "admin-1", lambda: self.now)
+        del self.versions[usage_type, effective_from]
 
     @rule(minutes=st.sampled_from([1, 600, 3000]))
     def wait(self, minutes: int) -> None:
@@ -150,12 +182,28 @@ class Billing(RuleBasedStateMachine):
             name: event.quantity for name, event in getattr(self, "known", {}).items()
         }
 
+    @invariant()
+    def a_ledger_keeps_the_terms_in_force_when_its_period_starts(self) -> None:
+        for ledger in ledgers.read(self.name) if hasattr(self, "name") else []:
+            terms = ledger.head.get("terms")
+            if terms and ledger.name not in self.pinned:
+                self.pinned[ledger.name] = terms
+                period_start, usage_type = ledger.head["ledger"].split("#")
+                instants = sorted(moment for name, moment in self.versions if name == usage_type)
+                past = [moment for moment in instants if moment <= datetime.fromisoformat(period_start)]
+                version = self.versions[usage_type, past[-1] if past else instants[0]]
+                assert (terms["included"], terms["price"]) == (
+                    version.monthly_limit,
+                    PRICE_MODELS.dumps(version.price),
+                )
+            assert terms == self.pinned.get(ledger.name)
+
     def teardown(self) -> None:
         """Once every quota exists, one run settles everything, and another has nothing to do."""
         if not hasattr(self, "name"):
             return
         for usage_type in QUOTAS:
-            if not quota_store.terms(self.plan, usage_type):
+            if not terms_of(self.plan, usage_type):
                 self.add_quota(usage_type)
         for expected in (None, 0):
             totals = runner.run(

@@ -26,6 +26,7 @@ from tests.builders import SERVICE, make_event, make_quota, make_subscription
 from tests.deadlines import stopped
 from tests.faults import FAULTS, Action, Calls, Killed, When, conflict, hooked
 from tests.machines import run_machine
+from tests.quotas import save_quota
 from usage_billing.billing import model as billing_model
 from usage_billing.billing import run_invocation, run_report_store, run_reports, runner
 from usage_billing.invoices import store as invoice_store
@@ -89,17 +90,17 @@ class BillingUnderFaults(RuleBasedStateMachine):
 
     @rule(usage_type=st.sampled_from(TYPES), fault=FAULT)
     def add_quota(self, usage_type: str, fault: Fault = None) -> None:
-        self.with_fault(fault, lambda: quota_store.save_quota(self.quota(usage_type, "USD")))
+        self.with_fault(fault, lambda: save_quota(self.quota(usage_type, "USD")))
 
     @rule(usage_type=st.sampled_from(TYPES), fault=FAULT)
     def add_quota_in_another_currency(self, usage_type: str, fault: Fault) -> None:
         """The plan has been in USD since its first quota."""
         other = self.quota(usage_type, "EUR")
         with suppress(PlanCurrencyMismatch):
-            self.with_fault(fault, lambda: quota_store.save_quota(other))
+            self.with_fault(fault, lambda: save_quota(other))
         with pytest.raises(PlanCurrencyMismatch):
-            quota_store.save_quota(other)
-        assert {quota.currency for quota in quota_store.quotas(self.name)} == {"USD"}
+            save_quota(other)
+        assert {quota.version.currency for quota in quota_store.quotas(self.name, self.now)} == {"USD"}
 
     def quota(self, usage_type: str, currency: str) -> Quota:
         limit, price = PRICES[usage_type]

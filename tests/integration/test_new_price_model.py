@@ -1,7 +1,7 @@
 """Adding a price model takes one class and one entry in the registry. Billing and reading then use it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from math import ceil
@@ -11,8 +11,8 @@ import pytest
 
 from tests import ledgers
 from tests.api import Api
-from usage_billing.plans import store as quota_store
-from usage_billing.plans.model import Quota
+from tests.builders import make_quota
+from tests.quotas import save_quota
 from usage_billing.pricing.price_lines import PriceLine
 from usage_billing.pricing.price_models import PRICE_MODELS
 
@@ -50,7 +50,7 @@ def by_dozen(ready: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     monkeypatch.setitem(PRICE_MODELS._kinds, PricedByDozen.kind, PricedByDozen)
     monkeypatch.setitem(ledgers.CHARGES, PricedByDozen.kind, charge_by_dozen)
     price = PricedByDozen(Decimal("3.50"))
-    quota_store.save_quota(Quota("business", "egg", Decimal(2), price, "egg", "USD"))
+    save_quota(replace(make_quota("egg", monthly_limit=2), price=price))
     return ready
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests import queue
 from tests.api import ADMIN, Api, Context, bearer
 from tests.batches import send_batch
-from tests.builders import event_body
+from tests.builders import event_body, quota_body
 from tests.queue import ASYNC, consume, queue_message, take_messages
 from tests.runs import SCHEDULED, sqs_event, take_segments
 from tests.template import functions, variables
@@ -23,6 +23,7 @@ from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import store as ledger_store
 
 OPERATIONS = {
+    "Delete": "dynamodb:DeleteItem",
     "Put": "dynamodb:PutItem",
     "Update": "dynamodb:UpdateItem",
     "SendMessageBatch": "sqs:SendMessage",
@@ -30,6 +31,7 @@ OPERATIONS = {
 }
 """The IAM actions of the parts of a transaction, and of batch calls."""
 
+OPERATORS_ONLY = ("/api/subscriptions/a", "/api/plans")
 OTHERS = ["a", "b", "c"]
 
 
@@ -121,6 +123,7 @@ def test_each_function_is_granted_exactly_what_it_uses(
     _consume(api)
     _dead_letter(api)
     _bill(api, monkeypatch)
+    _change_quotas(api)
     _read(api)
     may = {_module(function): granted(function) for function in functions().values()}
     does = {module: permissions.used[module] for module in may}
@@ -189,14 +192,22 @@ def _bill(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     run_billing.handler(SCHEDULED, Context())
 
 
+def _change_quotas(api: Api) -> None:
+    """Plan a version of a quota, and delete it: at the first call it exists, and when it is repeated it is deleted."""
+    planned = quota_body(monthlyLimit=1, effectiveFrom="2199-01-01T00:00:00Z")
+    assert api.put("/api/usage/quotas/business/assessment", planned).status == 200
+    assert api.delete("/api/usage/quotas/business/assessment/versions/2199-01-01T00:00:00Z").status == 200
+
+
 def _read(api: Api) -> None:
     paths = ["/api/usage/user/user-1", "/api/usage/subscription/a", "/api/usage/subscription/a/records"]
     paths += ["/api/usage/quotas/business", "/api/usage/quotas/business/assessment", "/api/subscriptions/a"]
+    paths += ["/api/usage/quotas/business/assessment/versions", "/api/plans"]
     paths += ["/api/usage/subscription/a/records/queued-a"]
     for path in paths:
         assert api.get(path).status == 200
         # For a user, the function also looks up the owner.
-        assert api.get(path, headers=bearer()).status == (403 if path == "/api/subscriptions/a" else 200)
+        assert api.get(path, headers=bearer()).status == (403 if path in OPERATORS_ONLY else 200)
     assert api.get("/api/usage/subscription/a/records/nothing").status == 404
     for run in api.get("/api/billing/runs").json["runs"]:
         assert api.get(f"/api/billing/runs/{run['runId']}").status == 200

@@ -10,6 +10,7 @@ import pytest
 
 from tests.api import Answer, Api, invalid_fields
 from tests.builders import quota_body
+from tests.clocks import At
 from tests.faults import FAULTS, Killed, When, conflict, watched
 from tests.ledgers import clear, rows
 from usage_billing.platform import retries
@@ -18,11 +19,13 @@ QUOTA = quota_body()
 QUOTA_PATH = "/api/usage/quotas/business/assessment"
 
 
-def test_a_quota_reads_back_as_it_was_put(api: Api) -> None:
+def test_a_quota_reads_back_as_it_was_put(api: Api, at: At) -> None:
+    at("2026-11-20T12:00:00.25Z")
     put = api.put(QUOTA_PATH, QUOTA)
     assert (put.status, put.json) == (200, {
         "planId": "business", "usageType": "assessment", "monthlyLimit": 50, "unitPrice": "10.00",
-        "unitName": "assessment", "currency": "USD",
+        "unitName": "assessment", "currency": "USD", "effectiveFrom": "2026-11-20T12:00:16Z",
+        "changedBy": "key:first", "changedAt": "2026-11-20T12:00:00.25Z", "next": None,
     })  # fmt: skip
     assert api.get(QUOTA_PATH).json == put.json
     assert api.get("/api/usage/quotas/business").json == {"quotas": [put.json]}
@@ -51,11 +54,11 @@ def test_a_unit_price_is_accepted_as_string_or_number_and_returned_as_string(
     assert api.get(QUOTA_PATH).json["unitPrice"] == shown
 
 
-def test_a_monthly_limit_can_be_zero_or_a_fraction(api: Api) -> None:
-    for text in ("0", "0.5"):
-        raw = f'{{"monthlyLimit": {text}, "unitPrice": 1, "unitName": "u"}}'
-        assert api.put(QUOTA_PATH, None, raw=raw).json["monthlyLimit"] == Decimal(text)
-        assert api.get(QUOTA_PATH).json["monthlyLimit"] == Decimal(text)
+@pytest.mark.parametrize("text", ["0", "0.5"])
+def test_a_monthly_limit_can_be_zero_or_a_fraction(api: Api, text: str) -> None:
+    raw = f'{{"monthlyLimit": {text}, "unitPrice": 1, "unitName": "u"}}'
+    assert api.put(QUOTA_PATH, None, raw=raw).json["monthlyLimit"] == Decimal(text)
+    assert api.get(QUOTA_PATH).json["monthlyLimit"] == Decimal(text)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,7 @@ def test_a_monthly_limit_can_be_zero_or_a_fraction(api: Api) -> None:
         pytest.param({"planId": "enterprise"}, "planId", id="another plan than in the path"),
         pytest.param({"usageType": "report"}, "usageType", id="another usage type than in the path"),
         pytest.param({"overagePrice": 1}, "overagePrice", id="unknown field"),
+        pytest.param({"changedBy": "admin-1"}, "changedBy", id="a field that only responses have"),
     ],
 )
 def test_an_invalid_quota_is_rejected_and_not_stored(api: Api, change: dict[str, Any], field: str) -> None:
@@ -86,9 +90,11 @@ def test_the_body_may_repeat_plan_and_usage_type(api: Api) -> None:
     assert api.put(QUOTA_PATH, QUOTA | {"planId": "business", "usageType": "assessment"}).status == 200
 
 
-def test_the_response_to_a_get_can_be_put_back(api: Api) -> None:
+def test_the_response_to_a_get_can_be_put_back_without_the_fields_that_only_responses_have(api: Api) -> None:
     put = api.put(QUOTA_PATH, QUOTA).json
-    assert api.put(QUOTA_PATH, api.get(QUOTA_PATH).json).json == put
+    got = api.get(QUOTA_PATH).json
+    again = {name: value for name, value in got.items() if name not in ("changedBy", "changedAt", "next")}
+    assert api.put(QUOTA_PATH, again).json == put
 
 
 def test_all_quotas_of_a_plan_have_the_same_currency(api: Api) -> None:

@@ -3,6 +3,7 @@
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -36,13 +37,13 @@ def unrated(api: Api) -> Api:
 
 
 def watch_lookups(lookups: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    terms = quota_store.terms
+    version_for = quota_store.version_for
 
-    def look(plan_id: str, usage_type: str) -> Any:
+    def look(plan_id: str, usage_type: str, period_start: datetime) -> Any:
         lookups.append((plan_id, usage_type))
-        return terms(plan_id, usage_type)
+        return version_for(plan_id, usage_type, period_start)
 
-    monkeypatch.setattr(quota_store, "terms", look)
+    monkeypatch.setattr(quota_store, "version_for", look)
 
 
 def test_a_missing_quota_is_looked_up_logged_and_counted_once_per_run(
@@ -103,7 +104,7 @@ def heads(subscription_id: str) -> list[Any]:
 def test_a_failed_lookup_is_repeated_for_the_next_ledger(unrated: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     rating_, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
     with monkeypatch.context() as failing:
-        failing.setattr(quota_store, "terms", lambda *_: 1 / 0)
+        failing.setattr(quota_store, "version_for", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             rating_.rated(head)
     with pytest.raises(Unrated):
@@ -128,11 +129,11 @@ def test_threads_that_need_the_same_missing_quota_look_it_up_once(
     lookups: list[tuple[str, str]] = []
     release = threading.Event()
 
-    def slow(plan_id: str, usage_type: str) -> None:
+    def slow(plan_id: str, usage_type: str, _: datetime) -> None:
         lookups.append((plan_id, usage_type))
         release.wait(10)
 
-    monkeypatch.setattr(quota_store, "terms", slow)
+    monkeypatch.setattr(quota_store, "version_for", slow)
     rating_, [head] = Rating(), [each for each in heads("sub-0") if each.key.usage_type == "report"]
     rating_._remember("sub-0", "plan-0")
 

@@ -23,6 +23,8 @@ CALLERS = {
 
 EVENT = event_body("new")
 QUOTA = quota_body("report")
+PLANNED = "2199-01-01T00:00:00Z"
+PLANNED_PATH = f"/api/usage/quotas/business/assessment/versions/{PLANNED}"
 SUBSCRIPTION = subscription_body()
 DEAD = {"code": "undelivered"}
 
@@ -42,6 +44,10 @@ ROUTES: dict[tuple[str, str], tuple[str, Body, int, int]] = {
     ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", None, 403, 200),
     ("GET", "/api/usage/quotas/{planId}"): ("/api/usage/quotas/business", None, 200, 200),
     ("GET", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/assessment", None, 200, 200),
+    ("GET", "/api/usage/quotas/{planId}/{usageType}/versions"): (
+        "/api/usage/quotas/business/assessment/versions", None, 200, 200),
+    ("DELETE", "/api/usage/quotas/{planId}/{usageType}/versions/{effectiveFrom}"): (PLANNED_PATH, None, 403, 200),
+    ("GET", "/api/plans"): ("/api/plans", None, 403, 200),
     ("GET", "/api/billing/runs"): ("/api/billing/runs", None, 403, 200),
     ("GET", "/api/billing/runs/{runId}"): ("/api/billing/runs/{run}", None, 403, 200),
     ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/report", QUOTA, 403, 200),
@@ -70,6 +76,13 @@ MISSING: dict[str, tuple[str, str, Body, int]] = {
     "invoices": ("GET", "/api/invoices?subscriptionId=nothing", None, 404),
     "billing": ("POST", "/api/usage/process-billing", {"subscriptionId": "nothing"}, 404),
     "a quota of another plan": ("GET", "/api/usage/quotas/nothing/assessment", None, 404),
+    "versions of a quota of another plan": ("GET", "/api/usage/quotas/nothing/assessment/versions", None, 404),
+    "a version of a quota": (
+        "DELETE",
+        "/api/usage/quotas/business/assessment/versions/2198-01-01T00:00:00Z",
+        None,
+        404,
+    ),
     "a billing run": ("GET", "/api/billing/runs/nothing", None, 404),
     "a subscription": ("GET", "/api/subscriptions/nothing", None, 404),
 }
@@ -77,8 +90,13 @@ MISSING: dict[str, tuple[str, str, Body, int]] = {
 
 @pytest.fixture
 def invoice(api: Api) -> str:
-    """user-1 has a subscription with a billed invoice; user-2 has a subscription of their own."""
+    """user-1 has a subscription with a billed invoice; user-2 has a subscription of their own.
+
+    The quota of user-1's plan has a planned version.
+    """
     api.plan()
+    planned = quota_body(monthlyLimit=10, effectiveFrom=PLANNED)
+    assert api.put("/api/usage/quotas/business/assessment", planned).status == 200
     api.subscribe()
     api.plan("starter")
     api.subscribe("sub-2", "user-2", "starter")
@@ -162,6 +180,7 @@ def test_a_user_cannot_tell_what_belongs_to_another_user_from_what_does_not_exis
         ("/api/usage/quotas/business", "/api/usage/quotas/nothing"),
         ("/api/usage/quotas/business/assessment", "/api/usage/quotas/business/nothing"),
         ("/api/usage/quotas/business/assessment", "/api/usage/quotas/nothing/nothing"),
+        ("/api/usage/quotas/business/assessment/versions", "/api/usage/quotas/business/nothing/versions"),
         (f"/api/invoices/{invoice}/items", "/api/invoices/nothing/items"),
         ("/api/invoices?subscriptionId=sub-1", "/api/invoices?subscriptionId=nothing"),
     ]:
@@ -171,14 +190,15 @@ def test_a_user_cannot_tell_what_belongs_to_another_user_from_what_does_not_exis
 
 def test_users_can_read_the_quotas_of_the_plans_that_they_are_on(api: Api, invoice: str) -> None:
     def statuses(plan: str) -> list[int]:
-        paths = (f"/api/usage/quotas/{plan}", f"/api/usage/quotas/{plan}/assessment")
+        paths = [f"/api/usage/quotas/{plan}", f"/api/usage/quotas/{plan}/assessment"]
+        paths += [f"{paths[-1]}/versions"]
         return [api.get(path, headers=bearer("user-1")).status for path in paths]
 
-    assert (statuses("business"), statuses("starter")) == ([200, 200], [403, 403])
+    assert (statuses("business"), statuses("starter")) == ([200] * 3, [403] * 3)
     api.subscribe("sub-3", "user-1", "starter", status="canceled")
-    assert (statuses("business"), statuses("starter")) == ([200, 200], [200, 200])
+    assert (statuses("business"), statuses("starter")) == ([200] * 3, [200] * 3)
     api.subscribe("sub-1", "user-1", "starter")
-    assert (statuses("business"), statuses("starter")) == ([403, 403], [200, 200])
+    assert (statuses("business"), statuses("starter")) == ([403] * 3, [200] * 3)
     nothing = api.get("/api/usage/quotas/starter/nothing", headers=bearer("user-1"))
     assert nothing.code == "quota_not_found", "users who may read the list may learn what is not on it"
 
@@ -198,13 +218,25 @@ def test_a_403_says_which_scope_is_missing(api: Api, invoice: str) -> None:
 def test_a_forbidden_request_has_no_effect(api: Api, invoice: str) -> None:
     for caller in ("owner", "other user"):
         call(api, "PUT", "/api/usage/quotas/business/report", QUOTA, CALLERS[caller])
+        call(api, "DELETE", PLANNED_PATH, None, CALLERS[caller])
         call(api, "PUT", "/api/subscriptions/sub-1", SUBSCRIPTION | {"status": "canceled"}, CALLERS[caller])
     for caller in ("owner", "other user", "key that may read"):
         api.record("new", headers=CALLERS[caller])
         api.post("/api/usage/batch", {"events": [EVENT]}, headers=CALLERS[caller])
-    assert len(api.get("/api/usage/quotas/business").json["quotas"]) == 1
+    [quota] = api.get("/api/usage/quotas/business").json["quotas"]
+    assert quota["next"]["effectiveFrom"] == PLANNED
     assert api.get("/api/subscriptions/sub-1").json["status"] == "active"
     assert api.get("/api/usage/subscription/sub-1").json["usage"][0]["used"] == 60
+
+
+def test_users_do_not_see_which_operator_changed_a_quota(api: Api, invoice: str) -> None:
+    quota = "/api/usage/quotas/business/assessment"
+    for headers, name in ((bearer("user-1"), None), (INTERNAL, "key:first")):
+        one = api.get(quota, headers=headers).json
+        [listed] = api.get("/api/usage/quotas/business", headers=headers).json["quotas"]
+        versions = api.get(f"{quota}/versions", headers=headers).json["versions"]
+        shown = [each["changedBy"] for each in (one, one["next"], listed, listed["next"], *versions)]
+        assert shown == [name] * 6
 
 
 def test_a_user_whose_id_looks_like_a_key_is_not_an_operator(api: Api, invoice: str) -> None:
@@ -214,7 +246,7 @@ def test_a_user_whose_id_looks_like_a_key_is_not_an_operator(api: Api, invoice: 
 def test_a_route_cannot_be_defined_without_saying_who_may_call_it() -> None:
     from usage_billing.web.resolver import Api as Resolver
 
-    for build in (Resolver().get, Resolver().put, Resolver().post):
+    for build in (Resolver().get, Resolver().put, Resolver().post, Resolver().delete):
         with pytest.raises(TypeError, match="allow"):
             build("/anything")  # type: ignore[call-arg] # the missing argument is what is tested
 

@@ -1,5 +1,6 @@
 """Instants: their text form in UTC, and the field type that accepts them."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from tests.unit.validation import refusal
-from usage_billing.kernel.fields import INSTANT_RULE, Instant
-from usage_billing.kernel.instants import instant, iso
+from usage_billing.kernel.fields import INSTANT_RULE, Bound, Instant
+from usage_billing.kernel.instants import MAX_READ_AGE, instant, iso, soon
 
 INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
+BOUND: TypeAdapter[datetime] = TypeAdapter(Bound)
+SECOND = timedelta(seconds=1)
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
@@ -83,3 +86,50 @@ def test_the_same_instant_in_two_time_zones_is_equal() -> None:
     paris, utc = map(INSTANT.validate_python, ("2026-11-01T13:00:00+01:00", "2026-11-01T12:00:00Z"))
     assert paris == utc
     assert paris.utcoffset() == timedelta(0)
+
+
+# --- Instants at which something begins or ends ---
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", id="the first"),
+        pytest.param("2200-12-31T23:59:59Z", "2200-12-31T23:59:59Z", id="the last"),
+        pytest.param("2026-11-01T00:00:00.000+01:00", "2026-10-31T23:00:00Z", id="a fraction of zero"),
+    ],
+)
+def test_a_bound_is_a_whole_second(text: str, expected: str) -> None:
+    assert iso(BOUND.validate_python(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("2026-11-01T00:00:00.5Z", "must be a whole second, without a fraction", id="half a second"),
+        pytest.param("1969-12-31T23:59:59Z", "must be in the years 1970 to 2200", id="too early"),
+        pytest.param("2201-01-01T00:00:00Z", "must be in the years 1970 to 2200", id="too late"),
+        pytest.param("2200-12-31T23:59:59-00:01", "must be in the years 1970 to 2200", id="too late in UTC"),
+        pytest.param("2026-11-01", INSTANT_RULE, id="a day"),
+    ],
+)
+def test_another_bound_is_refused_with_a_reason(text: str, reason: str) -> None:
+    assert refusal(BOUND, text) == reason
+
+
+@given(st.datetimes(timezones=st.timezones()).map(lambda moment: moment.isoformat(timespec="seconds")))
+def test_an_instant_that_the_schema_of_a_bound_allows_is_accepted(text: str) -> None:
+    if re.search(BOUND.json_schema()["pattern"], text):
+        assert BOUND.validate_python(text) == instant(text)
+
+
+@given(st.datetimes(timezones=st.just(UTC)).filter(lambda moment: moment.year < 9999))
+def test_soon_is_the_first_whole_second_after_fifteen_seconds(now: datetime) -> None:
+    assert soon(now).microsecond == 0
+    assert 15 * SECOND <= soon(now) - now < 16 * SECOND
+
+
+def test_a_write_that_is_based_on_the_oldest_read_ends_before_soon() -> None:
+    write_with_retries = 8 * SECOND
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    assert now + MAX_READ_AGE + write_with_retries < soon(now)

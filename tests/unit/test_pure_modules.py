@@ -55,7 +55,7 @@ def test_no_pure_module_reads_the_clock() -> None:
 
 
 STANDARD_LIBRARY = {"ast", "base64", "calendar", "collections", "contextlib", "dataclasses", "datetime", "decimal",
-                    "difflib", "enum", "functools", "hashlib", "itertools", "json", "math", "re", "typing",
+                    "difflib", "enum", "fractions", "functools", "hashlib", "itertools", "json", "math", "re", "typing",
                     "unicodedata", "zlib"}  # fmt: skip
 LIBRARIES = {"pydantic", "simplejson"}
 

@@ -20,6 +20,7 @@ PARAMETERS: dict[str, str | int] = {
     "period": "2026-11-15",
     "limit": 10,
     "code": "event_id_conflict",
+    "effectiveFrom": "2027-01-01T00:00:00Z",
     "Idempotency-Key": "assessment-7f3a",
     "Prefer": "respond-async",
 }
@@ -79,14 +80,25 @@ _USAGE = {
     ],
 }
 
-_QUOTA = {
+_VERSION = {
     "planId": "business",
     "usageType": "assessment",
     "monthlyLimit": 50,
     "unitPrice": "10.00",
     "unitName": "assessment",
     "currency": "USD",
+    "effectiveFrom": "2026-10-01T00:00:00Z",
+    "changedBy": "admin-7",
+    "changedAt": "2026-09-24T08:15:00.5Z",
 }
+
+_NEXT_VERSION = _VERSION | {
+    "unitPrice": "11.00",
+    "effectiveFrom": "2027-01-01T00:00:00Z",
+    "changedAt": "2026-11-20T08:15:00.5Z",
+}
+
+_QUOTA = _VERSION | {"next": _NEXT_VERSION}
 
 _INVOICE = {
     "invoiceId": "sub-456-20261101T000000Z",
@@ -189,6 +201,7 @@ DETAILS = {
     "method_not_allowed": "DELETE is not allowed here; use GET or PUT.",
     "subscription_not_found": "There is no subscription sub-456.",
     "quota_not_found": "The plan business has no quota for assessment.",
+    "quota_version_not_found": "The plan business has no version of assessment from 2027-01-01T00:00:00Z.",
     "invoice_not_found": "There is no invoice sub-456-20261101T000000Z.",
     "event_not_found": "No event assessment-7f3a is recorded for this subscription. It may still be in the queue.",
     "run_not_found": "There is no billing run 9b1c2f0e5d.",
@@ -198,6 +211,8 @@ DETAILS = {
         "The user of a subscription cannot be changed. Cancel it, and create another one for the other user."
     ),
     "plan_currency_mismatch": "The plan business has the currency USD, which cannot be changed.",
+    "quota_version_in_effect": "The version of assessment in the plan business from 2026-10-01T00:00:00Z is in effect, "
+    "or will be in a few seconds. Put a newer version instead.",
     "invoice_not_draft": "The invoice sub-456-20261101T000000Z is final and accepts no more items.",
     "invoice_currency_mismatch": "The invoice sub-456-20261101T000000Z is in USD, the charge for assessment in EUR.",
     "body_too_large": "The body is larger than 16384 bytes.",
@@ -262,9 +277,27 @@ BODIES: dict[str, dict[str, Any]] = {
         ],
     },
     "BillingRuns": {"runs": [_RUN]},
-    "QuotaTerms": {"monthlyLimit": 50, "unitPrice": "10.00", "unitName": "assessment", "currency": "USD"},
+    "QuotaTerms": {
+        "monthlyLimit": 50,
+        "unitPrice": "11.00",
+        "unitName": "assessment",
+        "currency": "USD",
+        "effectiveFrom": "2027-01-01T00:00:00Z",
+    },
     "Quota": _QUOTA,
     "Quotas": {"quotas": [_QUOTA]},
+    "QuotaVersions": {"versions": [_NEXT_VERSION, _VERSION]},
+    "DeletedQuotaVersion": _NEXT_VERSION | {"deletedBy": "admin-7", "deletedAt": "2026-11-24T16:30:00Z"},
+    "Plans": {
+        "plans": [
+            {
+                "planId": "business",
+                "currency": "USD",
+                "changedBy": "admin-7",
+                "changedAt": "2026-09-24T08:15:00.5Z",
+            }
+        ]
+    },
     "SubscriptionTerms": _SUBSCRIPTION,
     "Subscription": {"subscriptionId": "sub-456"} | _SUBSCRIPTION,
     "InvoiceWithLines": _INVOICE | {"lines": [_LINE]},

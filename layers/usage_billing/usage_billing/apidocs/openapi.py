@@ -43,13 +43,14 @@ TAGS = {
     "Invoices": "Read what has been charged",
     "Dead events": "List, redrive and drop accepted events that could not be recorded",
     "Billing": "Run billing, and read the reports of its runs",
-    "Quotas": "Define the units that a plan includes, and the price of overage",
+    "Quotas": "Define the units that a plan includes, and the price of overage; list plans",
     "Subscriptions": "Define the user, plan, status and anchor day of a subscription",
     "Description": "Read this API reference",
 }
 
 _TAG_BY_PREFIX = {
     "/api/usage/quotas": "Quotas",
+    "/api/plans": "Quotas",
     "/api/usage/dead-events": "Dead events",
     "/api/usage/process-billing": "Billing",
     "/api/billing": "Billing",

@@ -8,10 +8,11 @@ from concurrent.futures import Future
 from threading import Lock
 
 from usage_billing.billing.model import Unrated
-from usage_billing.plans import store as quota_store
 from usage_billing.pricing.terms import Terms
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.ledger import Head
+from usage_billing.usage.rating import terms_for
 
 MAX_PLANS = 100_000
 """Maximum subscriptions whose plan is remembered, about ten megabytes. Then all are forgotten."""
@@ -35,12 +36,13 @@ class Rating:
         """
         subscription_id, usage_type = head.key.subscription_id, head.key.usage_type
         plan_id = self._plans.get(subscription_id)
-        if plan_id is None or not self._is_missing(plan_id, usage_type):
-            plan_id = subscription_store.subscription(subscription_id).plan_id
-            self._remember(subscription_id, plan_id)
-        terms = self._terms(plan_id, usage_type)
-        if terms is None:
+        if plan_id is not None and self._is_missing(plan_id, usage_type):
             raise Unrated(plan_id, usage_type)
+        subscription = subscription_store.subscription(subscription_id)
+        self._remember(subscription_id, subscription.plan_id)
+        terms = self._terms(subscription, head)
+        if terms is None:
+            raise Unrated(subscription.plan_id, usage_type)
         return head.rated(terms)
 
     def _remember(self, subscription_id: str, plan_id: str) -> None:
@@ -53,18 +55,18 @@ class Rating:
         lookup = self._lookups.get((plan_id, usage_type))
         return lookup is not None and lookup.result()
 
-    def _terms(self, plan_id: str, usage_type: str) -> Terms | None:
+    def _terms(self, subscription: Subscription, head: Head) -> Terms | None:
         """Look up terms; None if they are missing. During the first lookup, other threads wait for its result."""
-        name = plan_id, usage_type
+        name = subscription.plan_id, head.key.usage_type
         with self._lock:
             lookup = self._lookups.get(name)
             if lookup is None:
                 self._lookups[name] = own = Future[bool]()
         if lookup is not None:
-            return None if lookup.result() else quota_store.terms(*name)
+            return None if lookup.result() else terms_for(subscription, head.period, head.key.usage_type)
         terms, found_out = None, False
         try:
-            terms, found_out = quota_store.terms(*name), True
+            terms, found_out = terms_for(subscription, head.period, head.key.usage_type), True
         finally:
             if not found_out:
                 with self._lock:

@@ -125,6 +125,10 @@ class QuotaNotFound(BillingError):
     code = "quota_not_found"
 
 
+class QuotaVersionNotFound(BillingError):
+    code = "quota_version_not_found"
+
+
 class InvoiceNotFound(BillingError):
     code = "invoice_not_found"
 
@@ -172,6 +176,12 @@ class PlanCurrencyMismatch(BillingError):
     """All quotas of a plan have the currency of its first quota, because an invoice has one currency."""
 
     code = "plan_currency_mismatch"
+
+
+class QuotaVersionInEffect(BillingError):
+    """The version can no longer be deleted, because ledgers may have its terms. A newer version can replace it."""
+
+    code = "quota_version_in_effect"
 
 
 class InvoiceNotDraft(BillingError):

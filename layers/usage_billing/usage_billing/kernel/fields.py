@@ -178,3 +178,34 @@ Instant = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """An instant with a time zone, converted to UTC."""
+
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+
+_BOUND_PATTERN = (
+    r"^(197[1-9]|19[89][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$"
+)
+"""The years 1971 to 2199: an instant with an offset may be in the year before or after in UTC. A schema that said more
+would allow instants that are refused."""
+
+
+def _require_bound(moment: datetime) -> datetime:
+    if moment.microsecond:
+        raise ValueError("must be a whole second, without a fraction")
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"must be in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return moment
+
+
+Bound = Annotated[
+    Instant,
+    AfterValidator(_require_bound),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "pattern": _BOUND_PATTERN,
+            "description": f"a whole second in the years {FIRST_YEAR} to {LAST_YEAR}",
+        }
+    ),
+]
+"""An instant at which something begins or ends: a whole second in the years 1970 to 2200, in UTC."""

@@ -1,6 +1,12 @@
-"""Instants as text: ISO 8601 in UTC. Pure."""
+"""Instants as text: ISO 8601 in UTC. How soon a change can take effect. Pure."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+MAX_READ_AGE = timedelta(seconds=5)
+"""The maximum age of what a write of terms is based on. A write based on an older read is not attempted."""
+
+_LEAD = timedelta(seconds=15)
+"""Longer than `MAX_READ_AGE` and a write with the retries of the SDK, which together take at most 13 seconds."""
 
 
 def utc(moment: datetime) -> datetime:
@@ -23,3 +29,13 @@ def sortable(moment: datetime) -> str:
 def instant(text: str) -> datetime:
     """Parse what `iso` or `sortable` returned."""
     return datetime.fromisoformat(text)
+
+
+def soon(now: datetime) -> datetime:
+    """Return the earliest instant, in whole seconds, at which a change that is read for at `now` may take effect.
+
+    The change is written before that instant. So whoever reads at or after it sees the change, and whether the change
+    holds for an earlier instant never depends on who was faster.
+    """
+    seconds = (now + _LEAD).replace(microsecond=0)
+    return seconds if seconds == now + _LEAD else seconds + timedelta(seconds=1)

@@ -1,15 +1,22 @@
-"""Quotas: what a plan includes of a usage type, and the price of overage. Pure."""
+"""Quotas: what a plan includes of a usage type, and the price of overage. They change by new versions. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
+from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from usage_billing.pricing.price_models import PriceModel
-from usage_billing.pricing.terms import Terms
+from usage_billing.pricing.terms import WHOLE, Terms, prorated
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A plan's terms for a usage type: the units included each month, and the price of overage."""
+    """A version of a plan's terms for a usage type: the units included each period, and the price of overage.
+
+    It is in force from `effective_from`, a whole second, until the next version takes effect. `changed_by` is the `sub`
+    of the caller who wrote it.
+    """
 
     plan_id: str
     usage_type: str
@@ -17,13 +24,65 @@ class Quota:
     price: PriceModel
     unit_name: str
     currency: str = "USD"
+    _: KW_ONLY
+    effective_from: datetime
+    changed_by: str
+    changed_at: datetime
 
-    @property
-    def terms(self) -> Terms:
+    def terms(self, share: Fraction = WHOLE) -> Terms:
+        """Return the terms of a ledger whose included units are prorated to `share` of a whole period."""
         return Terms(
             plan_id=self.plan_id,
-            included=self.monthly_limit,
+            included=prorated(self.monthly_limit, share),
             price=self.price,
             unit_name=self.unit_name,
             currency=self.currency,
         )
+
+    def same_terms(self, other: "Quota") -> bool:
+        """Return True if the two versions differ in nothing but when they take effect, and who wrote them when."""
+        return self == replace(
+            other, effective_from=self.effective_from, changed_by=self.changed_by, changed_at=self.changed_at
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaAt:
+    """The version of a quota that is in force at an instant, and the version that takes effect after it, if any."""
+
+    version: Quota
+    next: Quota | None
+
+
+def quota_at(newest_first: Iterable[Quota], moment: datetime) -> QuotaAt | None:
+    """Return what is in force at `moment`, given all versions of a quota; None if there are none.
+
+    Before the first version takes effect, it is in force already: a plan that was sold without a quota gets one.
+    Only the versions down to the one in force are consumed.
+    """
+    following: Quota | None = None
+    after_following: Quota | None = None
+    for version in newest_first:
+        if version.effective_from <= moment:
+            return QuotaAt(version, following)
+        following, after_following = version, following
+    return QuotaAt(following, after_following) if following else None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedVersion:
+    """A version that was deleted before it took effect."""
+
+    version: Quota
+    deleted_by: str
+    deleted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan that has had a quota. Its first quota fixed the currency; `changed_by` and `changed_at` are of that."""
+
+    plan_id: str
+    currency: str
+    changed_by: str
+    changed_at: datetime

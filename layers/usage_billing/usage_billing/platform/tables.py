@@ -7,7 +7,7 @@ from typing import Any
 
 from pynamodb.attributes import MapAttribute, UnicodeAttribute
 from pynamodb.connection import Connection
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 
 from usage_billing.platform.caches import on_clear
 from usage_billing.platform.dynamodb import DecimalAttribute, IntegerAttribute, Table
@@ -89,22 +89,47 @@ class UsageSummaryTable(Table):
     pending_index = PendingIndex()
 
 
+class PlanIndex(GlobalSecondaryIndex["UsageQuotaTable"]):  # type: ignore[no-untyped-call]
+    """The plans. Versions of quotas are not in it."""
+
+    class Meta:
+        index_name = "plan-index"
+        projection = IncludeProjection(["currency", "changed_by", "changed_at"])
+
+    kind = UnicodeAttribute(hash_key=True)
+    plan_id = UnicodeAttribute(range_key=True)
+
+
 class UsageQuotaTable(Table):
-    """Quotas, and for each plan one item at `PLAN` that holds the plan's currency and nothing else."""
+    """Versions of quotas, at `{usage_type}#{effective_from}`.
+
+    For each plan there is one item at `PLAN`, with the plan's currency and who fixed it when, and with a revision that
+    every change of the plan's versions increments. Deleted versions are kept under `DELETED` and their former key.
+    """
 
     setting = "usage_quota_table"
     PLAN = "#plan"
-    """Not a valid usage type. It sorts before all of them."""
+    DELETED = "#deleted#"
+    """Neither begins with a valid usage type. Both sort before all of them."""
 
     class Meta:
         table_name = ""
 
     plan_id = UnicodeAttribute(hash_key=True)
-    usage_type = UnicodeAttribute(range_key=True)
-    monthly_limit = DecimalAttribute()
-    price = UnicodeAttribute()
-    unit_name = UnicodeAttribute()
+    version = UnicodeAttribute(range_key=True)
     currency = UnicodeAttribute()
+    changed_by = UnicodeAttribute()
+    changed_at = UnicodeAttribute()
+
+    monthly_limit = DecimalAttribute(null=True)
+    price = UnicodeAttribute(null=True)
+    unit_name = UnicodeAttribute(null=True)
+    deleted_by = UnicodeAttribute(null=True)
+    deleted_at = UnicodeAttribute(null=True)
+
+    kind = UnicodeAttribute(null=True)
+    revision = IntegerAttribute(null=True)
+    plan_index = PlanIndex()
 
 
 class UsageInvoiceItemTable(Table):

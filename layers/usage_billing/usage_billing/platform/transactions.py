@@ -8,9 +8,16 @@ from pynamodb.exceptions import CancellationReason, TransactWriteError
 from usage_billing.platform.tables import connection
 
 
-def write(puts: Sequence[dict[str, Any]], updates: Sequence[dict[str, Any]]) -> None:
-    """Write everything in one transaction, or nothing. Cancellation reasons come in the order of puts, then updates."""
-    connection().transact_write_items(condition_check_items=(), delete_items=(), put_items=puts, update_items=updates)
+def write(
+    puts: Sequence[dict[str, Any]], updates: Sequence[dict[str, Any]], deletes: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Write everything in one transaction, or nothing.
+
+    Cancellation reasons come in the order of deletes, puts, then updates.
+    """
+    connection().transact_write_items(
+        condition_check_items=(), delete_items=deletes, put_items=puts, update_items=updates
+    )
 
 
 def cancellation_reasons(error: TransactWriteError) -> list[CancellationReason | None]:

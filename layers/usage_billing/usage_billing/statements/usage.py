@@ -7,10 +7,10 @@ from datetime import datetime
 from usage_billing.kernel import cursors
 from usage_billing.kernel.instants import instant
 from usage_billing.kernel.periods import Period
-from usage_billing.plans import store as quota_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Head, LedgerKey
+from usage_billing.usage.rating import offered_terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ def usage(
     used = ledger_store.heads(subscription.subscription_id, period.key, after, limit + 1)
     heads = {head.key.usage_type: head for head in used}
     if now < period.end:
-        for quota in quota_store.recent_quotas(subscription.plan_id, after or None, limit + 1):
-            key = LedgerKey.of(subscription.subscription_id, period, quota.usage_type)
-            heads.setdefault(quota.usage_type, Head(key, subscription.user_id, period, quota.terms))
+        for usage_type, terms in offered_terms(subscription, period, after or None, limit + 1).items():
+            key = LedgerKey.of(subscription.subscription_id, period, usage_type)
+            heads.setdefault(usage_type, Head(key, subscription.user_id, period, terms))
     page = [heads[usage_type] for usage_type in sorted(heads)[:limit]]
     more = len(heads) > limit
     next_cursor = cursors.encode(period.key, page[-1].key.usage_type) if more else None

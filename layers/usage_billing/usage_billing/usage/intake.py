@@ -11,7 +11,6 @@ from datetime import datetime
 
 from usage_billing.access.callers import Caller
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, FieldError, LedgerBusy, ValidationFailed
-from usage_billing.plans import store as quota_store
 from usage_billing.platform.deadline import ENQUEUE_RESERVE, NEVER, RECORD_RESERVE, Deadline
 from usage_billing.platform.failures import as_logged_error
 from usage_billing.platform.log_events import LogEvent
@@ -21,6 +20,7 @@ from usage_billing.usage.admission import require_timely
 from usage_billing.usage.event_queue import enqueue
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.outcomes import IntakeOutcome, Queued
+from usage_billing.usage.rating import terms_for
 from usage_billing.usage.recording import record_all
 
 
@@ -42,7 +42,7 @@ def ingest(
     Events that are not begun when time runs out go to the queue too, if the caller is known to be allowed to send them.
     """
     recorded_by = deadline.less(RECORD_RESERVE)
-    permissions = _Permissions(caller, recorded_by)
+    permissions = _Permissions(caller, now, recorded_by)
     if respond_async:
         return _queue_allowed(events, permissions, now, deadline)
     outcomes = record_all(
@@ -86,6 +86,7 @@ class _Permissions:
     """The subscriptions and usage types that a caller may record, each looked up once and before the deadline."""
 
     caller: Caller
+    now: datetime
     deadline: Deadline
     _subscriptions: dict[str, Subscription] = field(default_factory=dict)
     _in_plan: dict[tuple[str, str], bool] = field(default_factory=dict)
@@ -116,7 +117,8 @@ class _Permissions:
         name = subscription.plan_id, event.usage_type
         if name not in self._in_plan:
             self._require_time()
-            self._in_plan[name] = quota_store.terms(*name) is not None
+            period = subscription.cycle.period_of(event.when(self.now))
+            self._in_plan[name] = terms_for(subscription, period, event.usage_type) is not None
         if not self._in_plan[name]:
             raise ValidationFailed(FieldError("usageType", "not_in_plan", "must be a usage type of the plan"))
 

@@ -1,10 +1,31 @@
-"""Terms for a ledger that has none yet, when an event is recorded in it. Billing runs have a `rating` of their own."""
+"""Terms of ledgers: the version of the plan's quota that is in force when the ledger's period starts."""
 
+from usage_billing.kernel.periods import Period
 from usage_billing.plans import store as quota_store
+from usage_billing.plans.model import Quota, quota_at
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import QUOTA_MISSING, count, logger
+from usage_billing.pricing.terms import Terms
 from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.ledger import Head
+
+
+def terms_for(subscription: Subscription, period: Period, usage_type: str) -> Terms | None:
+    """Return the terms that a ledger of the period gets, read consistently, or None if the plan has no quota."""
+    version = quota_store.version_for(subscription.plan_id, usage_type, period.start)
+    return _terms(version) if version else None
+
+
+def offered_terms(subscription: Subscription, period: Period, after: str | None, limit: int) -> dict[str, Terms]:
+    """Return the terms that ledgers of the period would get, for up to `limit` usage types of the plan.
+
+    The first one follows the usage type `after`. The quotas may be a minute old, so ledgers get terms from `terms_for`.
+    """
+    found = (
+        quota_at(versions, period.start) for versions in quota_store.recent_versions(subscription.plan_id, after, limit)
+    )
+    return {each.version.usage_type: _terms(each.version) for each in found if each}
 
 
 def rate(head: Head) -> Head:
@@ -12,10 +33,19 @@ def rate(head: Head) -> Head:
 
     Terms hold for a whole period, so the plan is read from the database, not from memory.
     """
-    plan_id = subscription_store.subscription(head.key.subscription_id).plan_id
-    terms = quota_store.terms(plan_id, head.key.usage_type)
+    subscription = subscription_store.subscription(head.key.subscription_id)
+    terms = terms_for(subscription, head.period, head.key.usage_type)
     if terms:
         return head.rated(terms)
     count(QUOTA_MISSING)
-    logger.warning(LogEvent.QUOTA_MISSING, ledger=head.key.ledger_id, plan_id=plan_id, usage_type=head.key.usage_type)
+    logger.warning(
+        LogEvent.QUOTA_MISSING,
+        ledger=head.key.ledger_id,
+        plan_id=subscription.plan_id,
+        usage_type=head.key.usage_type,
+    )
     return head
+
+
+def _terms(version: Quota) -> Terms:
+    return version.terms()

@@ -7,6 +7,7 @@ from typing import Annotated
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 from pydantic import BeforeValidator, WithJsonSchema
 
+from usage_billing.kernel.fields import Bound
 from usage_billing.kernel.identifiers import (
     CODE_PATTERN,
     INVOICE_ID_PATTERN,
@@ -19,6 +20,7 @@ from usage_billing.kernel.identifiers import (
 PathIdentifier = Annotated[Identifier, Path()]
 PathInvoiceId = Annotated[str, Path(pattern=INVOICE_ID_PATTERN)]
 PathEventId = Annotated[RecordedEventId, Path(description="percent-encoded; encode it twice if it contains a `?`")]
+PathEffectiveFrom = Annotated[Bound, Path(description="the instant from which the version is in force")]
 PathRunId = Annotated[str, Path(pattern=RUN_ID_PATTERN)]
 QuerySubscriptionId = Annotated[Identifier, Query(alias="subscriptionId")]
 UsageTypeFilter = Annotated[Identifier | None, Query(alias="usageType")]

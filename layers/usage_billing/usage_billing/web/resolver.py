@@ -75,6 +75,9 @@ class Api(APIGatewayHttpResolver):
     def post(self, rule: str, *, allow: Allowed, **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
         return self.route(rule, "POST", allow=allow, **kwargs)
 
+    def delete(self, rule: str, *, allow: Allowed, **kwargs: Any) -> Callable[[HandlerT], HandlerT]:  # type: ignore[override]
+        return self.route(rule, "DELETE", allow=allow, **kwargs)
+
     def route(  # type: ignore[override]
         self,
         rule: str,
