@@ -31,7 +31,7 @@ def report(subscription: Subscription, name: str, quantity: Decimal = Decimal(1)
     event = make_event(name, quantity, subscription_id=subscription.subscription_id)
     while True:
         try:
-            return record(event, subscription, NOW)
+            return record(event, NOW)
         except LedgerBusy:
             continue
 
