@@ -1,4 +1,4 @@
-"""The clocks of the code under test: the time of day, the time that caches go by, and the age of what was read."""
+"""The clocks of the code under test: the time of day, the time that caches go by, and the age of reads and calls."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from usage_billing.platform import read_times
+from usage_billing.platform import start_times
 
 At = Callable[[str], None]
 """The type of the fixture `at`, which sets the time of day."""
@@ -20,8 +20,8 @@ def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 @dataclass
-class ReadClocks:
-    """The two clocks that reads are dated by. They stand still until a test moves them."""
+class StartClocks:
+    """The two clocks by which reads and calls grow old. They stand still until a test moves them."""
 
     monotonic: float = 1000.0
     time_of_day: float = 1_800_000_000.0
@@ -31,8 +31,8 @@ class ReadClocks:
         self.time_of_day += seconds
 
 
-def stop_read_clocks(monkeypatch: pytest.MonkeyPatch) -> ReadClocks:
-    clocks = ReadClocks()
+def stop_start_clocks(monkeypatch: pytest.MonkeyPatch) -> StartClocks:
+    clocks = StartClocks()
     fake = SimpleNamespace(monotonic=lambda: clocks.monotonic, time=lambda: clocks.time_of_day)
-    monkeypatch.setattr(read_times, "time", fake)
+    monkeypatch.setattr(start_times, "time", fake)
     return clocks

@@ -8,7 +8,7 @@ from tests import ledgers
 from tests.api import Api
 from tests.batches import error_codes, send_batch, statuses
 from tests.builders import KEY, event_body
-from tests.clocks import stop_read_clocks
+from tests.clocks import stop_start_clocks
 from tests.faults import Unprocessed, watched
 from tests.meter import metered
 from tests.metrics import Metrics
@@ -118,7 +118,7 @@ def test_heads_that_stay_unprocessed_are_read_one_by_one_by_a_run(opened: Api) -
 def test_the_rest_is_not_requested_once_the_first_items_are_too_old(
     opened: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clocks = stop_read_clocks(monkeypatch)
+    clocks = stop_start_clocks(monkeypatch)
 
     def slow(table: str, key: dict[str, Any]) -> bool:
         clocks.pass_time(1)

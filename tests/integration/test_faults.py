@@ -27,7 +27,7 @@ from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, Ledge
 from usage_billing.plans import store as quota_store
 from usage_billing.platform import tables
 from usage_billing.platform.observability import metrics as written
-from usage_billing.platform.read_times import ReadTime
+from usage_billing.platform.start_times import StartTime
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import SubscriptionStatus
 from usage_billing.usage import event_queue, guesses
@@ -422,7 +422,7 @@ def test_an_event_recorded_on_a_head_read_before_a_settlement_does_not_undo_it()
     head = stored_head()
     run()
     entry, after = head.append(make_event("third"), NOW)
-    ledger_store.append(head, [entry], after, ReadTime.now())
+    ledger_store.append(head, [entry], after, StartTime.now())
     [ledger] = ledgers.check()
     assert (ledger.head["billed_through"], ledger.head["last_sequence"]) == (2, 3)
 

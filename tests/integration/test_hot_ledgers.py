@@ -14,7 +14,7 @@ from tests.faults import Calls, transaction_conflict, watched
 from tests.recording import record
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform.deadline import NEVER, Deadline
-from usage_billing.platform.read_times import ReadTime
+from usage_billing.platform.start_times import StartTime
 from usage_billing.usage import append_with_retries, hot_ledgers, recording
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.admission import Admission
@@ -43,7 +43,7 @@ def append(names: Sequence[str]) -> None:
     head = ledger_store.head(KEY)
     assert head is not None
     entries, after = head.append_all([event(name) for name in names], NOW)
-    ledger_store.append(head, entries, after, ReadTime.now())
+    ledger_store.append(head, entries, after, StartTime.now())
 
 
 class Others:

@@ -12,11 +12,11 @@ from tests import ledgers
 from tests.api import Api
 from tests.batches import send_batch, statuses
 from tests.builders import event_body
-from tests.clocks import ReadClocks, stop_read_clocks
+from tests.clocks import StartClocks, stop_start_clocks
 from tests.faults import hooked
 from tests.queue import consume, queue_message, queue_messages, take_messages
 from usage_billing.platform import retries
-from usage_billing.platform.read_times import MAX_READ_SECONDS
+from usage_billing.platform.start_times import MAX_READ_SECONDS
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import SubscriptionStatus
 from usage_billing.usage.append_with_retries import MAX_IMPATIENT_ATTEMPTS
@@ -29,10 +29,10 @@ OPENS = ["Query", "GetItem"]
 
 
 @pytest.fixture
-def clocks(ready: Api, monkeypatch: pytest.MonkeyPatch) -> ReadClocks:
+def clocks(ready: Api, monkeypatch: pytest.MonkeyPatch) -> StartClocks:
     """Stopped clocks, and a ledger with an entry."""
     assert ready.record("first").status == 201
-    return stop_read_clocks(monkeypatch)
+    return stop_start_clocks(monkeypatch)
 
 
 @contextmanager
@@ -57,31 +57,31 @@ def pause() -> None:
     )
 
 
-def frozen(clocks: ReadClocks) -> None:
+def frozen(clocks: StartClocks) -> None:
     """Lambda freezes the process for minutes, while the monotonic clock stands still."""
     clocks.time_of_day += 300
 
 
-def slow(clocks: ReadClocks) -> None:
+def slow(clocks: StartClocks) -> None:
     clocks.pass_time(MAX_READ_SECONDS)
 
 
 @pytest.mark.parametrize("delay", [slow, frozen])
 def test_what_is_too_old_after_the_read_is_read_again(
-    ready: Api, clocks: ReadClocks, delay: Callable[[ReadClocks], None]
+    ready: Api, clocks: StartClocks, delay: Callable[[StartClocks], None]
 ) -> None:
     with after_each("BatchGetItem", lambda: delay(clocks)) as made:
         assert ready.record("e1").status == 201
     assert made == ["BatchGetItem", *RECORDS]
 
 
-def test_what_was_read_just_in_time_is_written(ready: Api, clocks: ReadClocks) -> None:
+def test_what_was_read_just_in_time_is_written(ready: Api, clocks: StartClocks) -> None:
     with after_each("BatchGetItem", lambda: clocks.pass_time(MAX_READ_SECONDS - 0.5)) as made:
         assert ready.record("e1").status == 201
     assert made == RECORDS
 
 
-def test_a_subscription_that_was_paused_during_a_freeze_takes_no_event(ready: Api, clocks: ReadClocks) -> None:
+def test_a_subscription_that_was_paused_during_a_freeze_takes_no_event(ready: Api, clocks: StartClocks) -> None:
     def freeze() -> None:
         frozen(clocks)
         pause()
@@ -93,7 +93,7 @@ def test_a_subscription_that_was_paused_during_a_freeze_takes_no_event(ready: Ap
     assert ledger.head["used"] == 1
 
 
-def test_a_quota_that_was_read_too_long_ago_is_read_again(ready: Api, clocks: ReadClocks) -> None:
+def test_a_quota_that_was_read_too_long_ago_is_read_again(ready: Api, clocks: StartClocks) -> None:
     ready.plan(usage_type="report", limit=5)
 
     def correct() -> None:
@@ -105,7 +105,7 @@ def test_a_quota_that_was_read_too_long_ago_is_read_again(ready: Api, clocks: Re
     assert [name for name in made if name != "TransactWriteItems"] == ["BatchGetItem", *OPENS] * 2
 
 
-def test_an_event_whose_reads_are_always_too_old_goes_to_the_queue(ready: Api, clocks: ReadClocks) -> None:
+def test_an_event_whose_reads_are_always_too_old_goes_to_the_queue(ready: Api, clocks: StartClocks) -> None:
     with after_each("BatchGetItem", lambda: slow(clocks), inf) as made:
         assert ready.record("e1").status == 202
         assert made == ["BatchGetItem"] * MAX_IMPATIENT_ATTEMPTS + ["SendMessageBatch"]
@@ -122,7 +122,7 @@ def test_an_event_whose_reads_are_always_too_old_goes_to_the_queue(ready: Api, c
 
 @pytest.mark.parametrize("queued", [False, True])
 def test_a_long_series_of_transactions_builds_on_itself_until_the_read_is_too_old(
-    ready: Api, clocks: ReadClocks, queued: bool
+    ready: Api, clocks: StartClocks, queued: bool
 ) -> None:
     events = [event_body(f"e{number}") for number in range(4 * 99)]
     with after_each("TransactWriteItems", lambda: clocks.pass_time(2), inf) as made:
@@ -136,7 +136,7 @@ def test_a_long_series_of_transactions_builds_on_itself_until_the_read_is_too_ol
     assert ledger.head["used"] == 1 + len(events)
 
 
-def test_after_a_pause_the_rest_of_a_long_series_is_refused(ready: Api, clocks: ReadClocks) -> None:
+def test_after_a_pause_the_rest_of_a_long_series_is_refused(ready: Api, clocks: StartClocks) -> None:
     events = [event_body(f"e{number}") for number in range(2 * 99)]
 
     def meanwhile() -> None:
@@ -148,7 +148,7 @@ def test_after_a_pause_the_rest_of_a_long_series_is_refused(ready: Api, clocks: 
     assert statuses(answer) == ["recorded"] * 99 + ["rejected"] * 99
 
 
-def test_ledgers_that_wait_long_for_their_turn_are_read_again(ready: Api, clocks: ReadClocks) -> None:
+def test_ledgers_that_wait_long_for_their_turn_are_read_again(ready: Api, clocks: StartClocks) -> None:
     """Three ledgers are read together and written one after the other."""
     for name in ("a", "b", "c"):
         ready.record(f"open-{name}", usageType=name)

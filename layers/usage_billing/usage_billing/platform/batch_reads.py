@@ -6,8 +6,8 @@ from typing import Any
 from pynamodb.exceptions import PynamoDBException
 
 from usage_billing.platform.dynamodb import Table
-from usage_billing.platform.read_times import ReadTime
 from usage_billing.platform.retries import attempts
+from usage_billing.platform.start_times import MAX_READ_SECONDS, StartTime
 from usage_billing.platform.tables import connection
 
 MAX_KEYS = 100
@@ -38,7 +38,7 @@ def read_together(keys: Keys) -> list[Table]:
         name: {"Keys": [_attributes(key) for key in keys[table]], "ConsistentRead": True}
         for name, table in tables.items()
     }
-    began = ReadTime.now()
+    began = StartTime.now()
     found: list[Table] = []
     for _ in attempts(MAX_REQUESTS):
         response = connection().dispatch("BatchGetItem", {"RequestItems": rest})
@@ -47,7 +47,7 @@ def read_together(keys: Keys) -> list[Table]:
         rest = response.get("UnprocessedKeys", {})
         if not rest:
             return found
-        if began.is_too_old:
+        if began.is_older_than(MAX_READ_SECONDS):
             break
     raise KeysNotRead(f"{sum(len(each['Keys']) for each in rest.values())} keys were left unprocessed")
 

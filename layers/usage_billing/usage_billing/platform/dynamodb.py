@@ -18,14 +18,14 @@ from pynamodb.models import Model
 from usage_billing.platform import aws
 from usage_billing.platform.caches import cached
 from usage_billing.platform.config import settings
-from usage_billing.platform.read_times import ReadTime
+from usage_billing.platform.start_times import StartTime
 
 _lock = RLock()
 
 LAST_ATTEMPT_SECONDS = 4.0
 """Seconds after the beginning of a call within which the SDK may begin another attempt. An attempt times out after 3 s
-(`CLIENT_CONFIG`), so a call takes at most 7 s. Fewer attempts would bound it too, but throttled ones fail quickly, and
-a retry helps."""
+(`CLIENT_CONFIG`), so a call takes at most 7 s. Fewer attempts would limit it too, but those that are throttled fail
+quickly, and another one helps."""
 
 
 class CallTookTooLong(BotoCoreError):
@@ -51,12 +51,12 @@ def _client() -> Any:
 
 
 def _require_early_attempt(request: Any, **_: Any) -> None:
-    """Raise CallTookTooLong for an attempt that begins later than `LAST_ATTEMPT_SECONDS` after the first.
+    """Raise CallTookTooLong for an attempt that begins `LAST_ATTEMPT_SECONDS` or more after the first.
 
-    This also holds when Lambda froze the process between two attempts: a write of minutes ago is not sent again.
+    That includes the time for which Lambda froze the process between two attempts: no write of minutes ago is repeated.
     """
-    began: ReadTime = request.context.setdefault("began", ReadTime.now())
-    if began.age() > LAST_ATTEMPT_SECONDS:
+    began: StartTime = request.context.setdefault("began", StartTime.now())
+    if began.is_older_than(LAST_ATTEMPT_SECONDS):
         raise CallTookTooLong(seconds=began.age())
 
 

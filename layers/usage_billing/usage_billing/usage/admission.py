@@ -94,7 +94,7 @@ class Admission:
             empty: Head | None = None
             for pending in copies:
                 try:
-                    require_owner(pending.event, found.subscription)
+                    _require_owner(pending.event, found.subscription)
                     empty = empty or self._empty_head(pending.event, found.subscription)
                 except (SubscriptionInactive, ValidationFailed) as error:
                     found.refused.append((pending, error))
@@ -130,7 +130,7 @@ def _existing(state: LedgerState) -> Subscription:
     return state.subscription
 
 
-def require_owner(event: UsageEvent, subscription: Subscription) -> None:
+def _require_owner(event: UsageEvent, subscription: Subscription) -> None:
     """Raise SubscriptionNotOwned if the event's user is not the subscription's.
 
     Such an event is never a replay: a subscription keeps its user, so all its entries are of that user.

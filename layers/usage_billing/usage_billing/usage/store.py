@@ -14,7 +14,7 @@ from usage_billing.kernel.instants import iso
 from usage_billing.kernel.shards import shard_of
 from usage_billing.platform.batch_reads import MAX_KEYS, read_together
 from usage_billing.platform.dynamodb import Table
-from usage_billing.platform.read_times import ReadTime
+from usage_billing.platform.start_times import MAX_READ_SECONDS, StartTime
 from usage_billing.platform.tables import LedgerIndex, SubscriptionTable, UsageSummaryTable, UsageTable
 from usage_billing.platform.transactions import cancellation_reasons, old_item, write
 from usage_billing.subscriptions.model import Subscription
@@ -58,7 +58,7 @@ class LedgerState:
     key: LedgerKey
     subscription: Subscription | None
     head: Head | None
-    read: ReadTime
+    read: StartTime
 
     @property
     def last_sequence(self) -> int:
@@ -71,7 +71,7 @@ def read_ledgers(keys: Sequence[LedgerKey]) -> list[LedgerState]:
     Raises:
         KeysNotRead: not all of them could be read.
     """
-    read = ReadTime.now()
+    read = StartTime.now()
     names = dict.fromkeys(key.subscription_id for key in keys)
     rows = read_together(
         {
@@ -146,7 +146,7 @@ def entries(key: LedgerKey, after: int, limit: int) -> list[Entry]:
     return found
 
 
-def append(seen: Head, new: Sequence[Entry], after: Head, read: ReadTime) -> None:
+def append(seen: Head, new: Sequence[Entry], after: Head, read: StartTime) -> None:
     """Write `new` entries and update the head from `seen` to `after`, in one transaction. Nothing else writes entries.
 
     `seen` is the head as read, or the empty head of a ledger to open. `read` is the time of the earliest read that the
@@ -180,7 +180,7 @@ def append(seen: Head, new: Sequence[Entry], after: Head, read: ReadTime) -> Non
         condition &= row.terms.does_not_exist()
     update = row_of(after.key).change(actions, condition)
     puts = [put_of(each) for each in new]
-    if read.is_too_old:
+    if read.is_older_than(MAX_READ_SECONDS):
         raise ReadTooOld
     try:
         write(puts, [update])
