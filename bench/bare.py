@@ -1,4 +1,4 @@
-"""Bare code that makes the product's writes with boto3: no validation, no retries of its own, no metrics."""
+"""Bare code that makes the product's reads and writes with boto3: no validation, no retries of its own, no metrics."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -28,14 +28,21 @@ class Ledger:
         self.head_key = {"subscription_id": {"S": subscription}, "ledger": {"S": f"{PERIOD}#{USAGE_TYPE}"}}
 
     def open(self) -> None:
+        self.client.put_item(TableName=self.tables["SUBSCRIPTION_TABLE"], Item=subscription(self.subscription))
         self.client.put_item(TableName=self.tables["USAGE_SUMMARY_TABLE"], Item=self.head_key | head(0))
 
     def read(self) -> int:
-        """Read the last sequence, with a consistent read."""
-        response = self.client.get_item(
-            TableName=self.tables["USAGE_SUMMARY_TABLE"], Key=self.head_key, ConsistentRead=True
-        )
-        return int(response["Item"]["last_sequence"]["N"])
+        """Read the subscription and the head, consistently in one call. Return the last sequence."""
+        subscriptions, heads = self.tables["SUBSCRIPTION_TABLE"], self.tables["USAGE_SUMMARY_TABLE"]
+        subscription_key = {"subscription_id": {"S": self.subscription}}
+        response = self.client.batch_get_item(
+            RequestItems={
+                subscriptions: {"Keys": [subscription_key], "ConsistentRead": True},
+                heads: {"Keys": [self.head_key], "ConsistentRead": True},
+            }
+        )["Responses"]
+        assert response[subscriptions][0]["status"]["S"] == "active"
+        return int(response[heads][0]["last_sequence"]["N"])
 
     def append(self, seen: int, event_ids: Iterable[str]) -> int:
         """Write the entries and the head in one transaction, and return the new last sequence."""
@@ -79,6 +86,17 @@ class Ledger:
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
+
+
+def subscription(name: str) -> dict[str, Any]:
+    """Return the item of an active subscription."""
+    return {
+        "subscription_id": {"S": name},
+        "user_id": {"S": USER},
+        "plan_id": {"S": PLAN},
+        "status": {"S": "active"},
+        "cycle": {"S": '{"kind":"monthly","anchorDay":1}'},
+    }
 
 
 def head(used: int) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def measure(
 ) -> dict[str, Any]:
     """Measure ours and bare in turns."""
     fixtures.use_account(environment)
-    fixtures.subscribe("ours", "batch")
+    fixtures.subscribe("ours", "batch", "bare")
     ours = Function("record_usage.handler", build / "RecordUsageFunction", 512)
     together = Function("record_batch.handler", build / "RecordBatchFunction", 1769)
     bare = Function("bare_handler.handler", ROOT / "bench/bare_function", 512)

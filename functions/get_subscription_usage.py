@@ -16,7 +16,7 @@ app = Api()
 def get_subscription_usage(
     subscription_id: PathIdentifier, period: Day = None, limit: PageSize = 100, cursor: Cursor = None
 ) -> SubscriptionUsage:
-    subscription = app.caller.load_if_allowed(lambda: subscription_store.recent_subscription(subscription_id))
+    subscription = app.caller.load_if_allowed(lambda: subscription_store.subscription(subscription_id))
     return SubscriptionUsage.of(usage.usage(subscription, clock.now(), limit, cursor, period))
 
 

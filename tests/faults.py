@@ -2,9 +2,10 @@
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Self
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -63,6 +64,42 @@ def conflict(parameters: Parameters) -> None:
     """Fail a transaction as if another one held an item. Other calls go through."""
     if items := parameters.get("TransactItems"):
         raise transaction_conflict(len(items))
+
+
+class Unprocessed:
+    """Lets DynamoDB leave keys unprocessed: in the first `times` responses, those for which `which` holds.
+
+    `which` gets the name of a table and a key. While this is active, `requested` lists the keys of each request.
+    """
+
+    def __init__(self, which: Callable[[str, Parameters], bool], times: float = math.inf) -> None:
+        self.requested: list[list[Parameters]] = []
+        self._which, self._times = which, times
+
+    def __enter__(self) -> Self:
+        dynamodb.client().meta.events.register("after-call.dynamodb.BatchGetItem", self._leave)
+        dynamodb.client().meta.events.register("provide-client-params.dynamodb.BatchGetItem", self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        dynamodb.client().meta.events.unregister("after-call.dynamodb.BatchGetItem", self._leave)
+        dynamodb.client().meta.events.unregister("provide-client-params.dynamodb.BatchGetItem", self._note)
+
+    def _note(self, params: Parameters, context: Parameters, **_: Any) -> None:
+        context["asked"] = params["RequestItems"]
+        self.requested.append([key for asked in params["RequestItems"].values() for key in asked["Keys"]])
+
+    def _leave(self, parsed: Parameters, context: Parameters, **_: Any) -> None:
+        if len(self.requested) > self._times:
+            return
+        for table, asked in context["asked"].items():
+            left = [key for key in asked["Keys"] if self._which(table, key)]
+            if left:
+                found = parsed["Responses"].get(table, [])
+                parsed["Responses"][table] = [
+                    item for item in found if not any(key.items() <= item.items() for key in left)
+                ]
+                parsed.setdefault("UnprocessedKeys", {})[table] = asked | {"Keys": left}
 
 
 class Calls:

@@ -3,15 +3,15 @@
 from datetime import datetime
 
 from usage_billing.kernel.errors import BillingError
-from usage_billing.subscriptions.model import Subscription
+from usage_billing.usage.admission import Admission
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.outcomes import Recorded
 from usage_billing.usage.recording import record_all
 
 
-def record(event: UsageEvent, subscription: Subscription, now: datetime) -> Recorded:
+def record(event: UsageEvent, now: datetime) -> Recorded:
     """Record an event. Raise the BillingError with which it is refused, if it is."""
-    [outcome] = record_all([event], lambda _: subscription, now)
+    [outcome] = record_all([event], Admission(now))
     if isinstance(outcome, BillingError):
         raise outcome
     return outcome

@@ -10,8 +10,16 @@ dynamodb = boto3.client("dynamodb")
 def handler(event, _context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - kept bare
     key = {"subscription_id": {"S": "bare"}, "ledger": {"S": "2026-11-01T00:00:00Z#assessment"}}
     heads, usage = os.environ["USAGE_SUMMARY_TABLE"], os.environ["USAGE_TABLE"]
-    found = dynamodb.get_item(TableName=heads, Key=key, ConsistentRead=True).get("Item", {"last_sequence": {"N": "0"}})
-    seen = int(found["last_sequence"]["N"])
+    subscriptions = os.environ["SUBSCRIPTION_TABLE"]
+    found = dynamodb.batch_get_item(
+        RequestItems={
+            subscriptions: {"Keys": [{"subscription_id": {"S": "bare"}}], "ConsistentRead": True},
+            heads: {"Keys": [key], "ConsistentRead": True},
+        }
+    )["Responses"]
+    if found[subscriptions][0]["status"]["S"] != "active":
+        return {"statusCode": 409}
+    seen = int(found[heads][0]["last_sequence"]["N"]) if found[heads] else 0
     after = {"N": str(seen + 1)}
     entry = {
         "subscription_id": {"S": "bare"},

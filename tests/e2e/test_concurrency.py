@@ -1,10 +1,13 @@
 """Concurrent recorders and billing runs on the local cloud, whose transactions are exact under threads."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
+from threading import Event
 
 import pytest
 
@@ -15,9 +18,16 @@ from tests.e2e.in_process import bill
 from tests.quotas import save_quota
 from tests.recording import record
 from usage_billing.invoices import store as invoice_store
-from usage_billing.kernel.errors import DatabaseUnavailable, LedgerBusy, PlanCurrencyMismatch, QuotaVersionNotFound
+from usage_billing.kernel.errors import (
+    DatabaseUnavailable,
+    LedgerBusy,
+    PlanCurrencyMismatch,
+    QuotaVersionNotFound,
+    SubscriptionInactive,
+)
 from usage_billing.plans import store as quota_store
-from usage_billing.subscriptions.model import Subscription
+from usage_billing.subscriptions import store as subscription_store
+from usage_billing.subscriptions.model import Subscription, SubscriptionStatus
 from usage_billing.usage.outcomes import Recorded
 
 THREADS = 16
@@ -34,7 +44,7 @@ def report(subscription: Subscription, name: str, quantity: Decimal = Decimal(1)
     event = make_event(name, quantity, subscription_id=subscription.subscription_id)
     while True:
         try:
-            return record(event, subscription, NOW)
+            return record(event, NOW)
         except LedgerBusy:
             continue
 
@@ -50,6 +60,38 @@ def test_sixteen_threads_record_each_event_of_one_ledger_exactly_once() -> None:
     assert {entry["event_id"] for entry in ledger.entries} == set(names)
     assert ledger.head["used"] == 160
     assert sum(not answer.replayed for answer in answers) == 160
+
+
+def test_no_event_is_recorded_that_is_reported_after_a_pause() -> None:
+    """All threads remember the subscription as active."""
+    subscription = subscribe("sub-1")
+    report(subscription, "first")
+    paused = Event()
+
+    def report_until_refused(thread: int) -> list[tuple[bool, bool]]:
+        """For each event, whether it was reported after the pause, and whether it was recorded."""
+        found: list[tuple[bool, bool]] = []
+        while not found or found[-1][1]:
+            late = paused.is_set()
+            try:
+                report(subscription, f"event-{thread}-{len(found)}")
+            except SubscriptionInactive:
+                found.append((late, False))
+            else:
+                found.append((late, True))
+        return found
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        reports = [pool.submit(report_until_refused, thread) for thread in range(THREADS)]
+        time.sleep(0.5)
+        assert subscription_store.save_subscription(
+            replace(subscription, status=SubscriptionStatus.PAUSED), subscription
+        )
+        paused.set()
+        found = [each for report in reports for each in report.result()]
+    assert (True, True) not in found
+    [ledger] = ledgers.check()
+    assert ledger.head["used"] == 1 + found.count((False, True))
 
 
 def test_an_event_reported_by_sixteen_threads_at_once_counts_once() -> None:

@@ -10,14 +10,15 @@ pytestmark = pytest.mark.usefixtures("account")
 USAGE = "/api/usage/subscription/sub-1"
 
 
-def test_usage_of_a_remembered_subscription_and_plan_takes_one_query_of_one_unit() -> None:
+def test_usage_of_a_subscription_takes_its_item_and_one_query_while_its_plan_is_remembered() -> None:
     api = Api()
     for usage_type in ("report", "assessment", "analysis"):
         api.plan(usage_type=usage_type)
     api.subscribe()
     for usage_type in ("report", "assessment", "analysis"):
         api.record(f"of-{usage_type}", usageType=usage_type)
-    for calls, units in [({"Query": 2}, 2), ({"Query": 1}, 1)]:  # the second time the plan's quotas are remembered
+    # The second time the plan's quotas are remembered.
+    for calls, units in [({"GetItem": 1, "Query": 2}, 3), ({"GetItem": 1, "Query": 1}, 2)]:
         with metered() as meter:
             assert len(api.get(USAGE).json["usage"]) == 3
         assert meter.calls == calls
@@ -58,5 +59,5 @@ def test_a_replayed_request_takes_two_calls_and_records_nothing() -> None:
     api.record("e1", 7)
     with metered() as meter:
         assert api.record("e1", 7).status == 200
-    assert meter.calls == {"GetItem": 1, "TransactWriteItems": 1}
+    assert meter.calls == {"BatchGetItem": 1, "TransactWriteItems": 1}
     assert api.get(USAGE).json["usage"][0]["used"] == 7

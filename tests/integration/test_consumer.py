@@ -21,7 +21,6 @@ from tests.queue import consume, dead, queue_message, queue_messages, take_messa
 from tests.template import functions, nested
 from usage_billing.platform import clock, retries
 from usage_billing.platform.deadline import CONSUME_RESERVE
-from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import queue_consumer, redelivery
 from usage_billing.usage.queue_consumer import Message
 
@@ -65,6 +64,14 @@ def test_a_ledger_with_many_events_is_left_between_two_transactions(ready: Api) 
     assert used() == {"sub-1": 99}
     assert consume(found) == []
     assert used() == {"sub-1": 297}
+
+
+def test_nothing_is_written_after_a_read_that_took_all_the_time(ready: Api) -> None:
+    found = queue_messages(event_body("a"), event_body("b", usageType="report"))
+    with watched() as calls:
+        assert deliver(found, lambda: 20 if "BatchGetItem" in calls.made else 300) == ["m0", "m1"]
+    assert "TransactWriteItems" not in calls.made
+    assert ledgers.read() == []
 
 
 def test_without_time_nothing_is_started(ready: Api) -> None:
@@ -117,7 +124,6 @@ def test_the_queues_timeouts_fit_the_consumers() -> None:
 def test_copies_of_an_event_cost_no_extra_calls(ready: Api) -> None:
     with watched() as once:
         send_batch(ready, event_body("a", 2))
-    subscription_store.recent.clear()
     with watched() as calls:
         assert consume(queue_messages(*[event_body("b", 2)] * 40, event_body("b", 3))) == []
     assert calls.made.count("TransactWriteItems") == 1
@@ -180,7 +186,7 @@ def test_an_unknown_subscription_is_looked_up_once_and_all_its_events_are_dead_l
     metrics()
     with watched() as calls:
         assert consume(found) == []
-    assert calls.made == ["GetItem", *["UpdateItem"] * 60]
+    assert calls.made == ["BatchGetItem", *["UpdateItem"] * 60]
     assert metrics()["EventsDead"] == 60
     assert {row["event_id"] for row in dead()} == {f"e{n}" for n in range(60)}
 
@@ -188,11 +194,11 @@ def test_an_unknown_subscription_is_looked_up_once_and_all_its_events_are_dead_l
 def test_a_paused_subscription_is_looked_up_once(ready: Api) -> None:
     ready.record("known")
     ready.subscribe(status="paused")
-    subscription_store.recent_subscription("sub-1")
     with watched() as calls:
         assert consume(queue_messages(event_body("known"), *(event_body(f"e{n}") for n in range(5)))) == []
-    # The subscription as it is now, the entry of each event, the head of the one that is recorded.
-    assert calls.made.count("GetItem") == 1 + 6 + 1
+    # The subscription with the ledger, the entries of all events, and the head of the one that is recorded.
+    assert calls.made[:3] == ["BatchGetItem", "BatchGetItem", "GetItem"]
+    assert set(calls.made[3:]) == {"UpdateItem"}
     assert {(row["event_id"], row["code"]) for row in dead()} == {(f"e{n}", "subscription_inactive") for n in range(5)}
 
 

@@ -272,7 +272,6 @@ def test_error_messages_of_dynamodb_are_not_passed_on(
     ready: Api, monkeypatch: pytest.MonkeyPatch, *, status: int, code: str, expected: int, write: bool
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    subscription_store.recent_subscription("sub-1")
     if write:
         monkeypatch.setattr(ledger_store, "head", lambda _: None)
         monkeypatch.setattr(quota_store, "version_for", lambda *_: None)

@@ -14,9 +14,10 @@ from tests.faults import Calls, transaction_conflict, watched
 from tests.recording import record
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform.deadline import NEVER, Deadline
-from usage_billing.subscriptions import store as subscription_store
+from usage_billing.platform.start_times import StartTime
 from usage_billing.usage import append_with_retries, hot_ledgers, recording
 from usage_billing.usage import store as ledger_store
+from usage_billing.usage.admission import Admission
 from usage_billing.usage.append_with_retries import MANY_ENTRIES
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.outcomes import Outcome, Recorded
@@ -25,7 +26,7 @@ from usage_billing.usage.outcomes import Outcome, Recorded
 @pytest.fixture(autouse=True)
 def opened(ready: Api) -> None:
     """A ledger with an entry."""
-    record(event("first"), subscription_store.subscription("sub-1"), NOW)
+    record(event("first"), NOW)
 
 
 def event(name: str) -> UsageEvent:
@@ -34,7 +35,7 @@ def event(name: str) -> UsageEvent:
 
 def record_many(entries: int = MANY_ENTRIES, *, patient: bool = True, deadline: Deadline = NEVER) -> Sequence[Outcome]:
     events = [event(f"many-{number}") for number in range(entries)]
-    return recording.record_all(events, subscription_store.subscription, NOW, patient=patient, deadline=deadline)
+    return recording.record_all(events, Admission(NOW), patient=patient, deadline=deadline)
 
 
 def append(names: Sequence[str]) -> None:
@@ -42,7 +43,7 @@ def append(names: Sequence[str]) -> None:
     head = ledger_store.head(KEY)
     assert head is not None
     entries, after = head.append_all([event(name) for name in names], NOW)
-    ledger_store.append(head, entries, after)
+    ledger_store.append(head, entries, after, StartTime.now())
 
 
 class Others:
@@ -175,4 +176,4 @@ def test_without_a_lost_race_the_head_is_read_once(monkeypatch: pytest.MonkeyPat
     with watched() as calls:
         assert recorded(record_many())
     assert others.waited == 0
-    assert calls.made.count("GetItem") == 2, "the subscription and the head"
+    assert calls.made == ["BatchGetItem", "TransactWriteItems"]

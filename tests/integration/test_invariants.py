@@ -120,9 +120,9 @@ class Billing(RuleBasedStateMachine):
             (first.usage_type, first.quantity) != (usage_type, quantity) or occurred_at not in (None, first.occurred_at)
         ):
             with pytest.raises(EventIdConflict):
-                record(event, self.subscription, self.now)
+                record(event, self.now)
             return
-        recorded = record(event, self.subscription, self.now)
+        recorded = record(event, self.now)
         assert recorded.replayed == bool(first)
         if not first:
             when = occurred_at or min(reported_at or self.now, self.now)
@@ -150,14 +150,14 @@ class Billing(RuleBasedStateMachine):
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
         event = self.known[data.draw(st.sampled_from(sorted(self.known)))]
-        assert record(event, self.subscription, self.now).replayed
+        assert record(event, self.now).replayed
 
     @rule(quantity=QUANTITIES)
     def report_while_paused(self, quantity: Decimal) -> None:
         paused = replace(self.subscription, status=SubscriptionStatus.PAUSED)
         subscription_store.change_subscription(self.name, lambda _: paused)
         with pytest.raises(SubscriptionInactive):
-            record(self.event("never", quantity, "report"), paused, self.now)
+            record(self.event("never", quantity, "report"), self.now)
         subscription_store.change_subscription(self.name, lambda _: self.subscription)
 
     @rule(whole=st.booleans(), cut=st.booleans())

@@ -86,7 +86,6 @@ class BillingUnderFaults(RuleBasedStateMachine):
         new = make_subscription(self.name, plan_id=self.name)
         cycle = MonthlyCycle(anchor)
         subscription_store.change_subscription(self.name, lambda seen: (seen or new).with_cycle(cycle, self.now))
-        subscription_store.recent.clear()
 
     @rule(usage_type=st.sampled_from(TYPES), fault=FAULT)
     def add_quota(self, usage_type: str, fault: Fault = None) -> None:

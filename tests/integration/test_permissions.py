@@ -19,7 +19,6 @@ from tests.template import functions, variables
 from usage_billing.billing import runner
 from usage_billing.billing.model import RunSegment
 from usage_billing.platform import aws, secrets_manager
-from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import store as ledger_store
 
 OPERATIONS = {
@@ -33,6 +32,7 @@ OPERATIONS = {
 
 OPERATORS_ONLY = ("/api/subscriptions/a", "/api/plans")
 OTHERS = ["a", "b", "c"]
+RESPOND_ASYNC = {"prefer": "respond-async"}
 
 
 def _module(function: dict[str, Any]) -> str:
@@ -82,7 +82,6 @@ class Permissions:
         def watched(event: dict[str, Any], context: Any) -> Any:
             self._running = module
             secrets_manager.vault().store.clear()
-            subscription_store.recent.clear()
             answer = handler(event, context)
             if "headers" in event:
                 others = {name: value for name, value in event["headers"].items() if name != "x-api-key"}
@@ -109,6 +108,7 @@ class Permissions:
 
 @pytest.fixture
 def permissions(aws: None, monkeypatch: pytest.MonkeyPatch) -> Permissions:
+    monkeypatch.setenv("CUSTOMERS_MAY_RECORD", "true")
     permissions = Permissions()
     for function in functions().values():
         permissions.watch(_module(function), monkeypatch)
@@ -132,7 +132,7 @@ def test_each_function_is_granted_exactly_what_it_uses(
 
 
 def _record(api: Api) -> None:
-    """Record into the ledger and into the queue, and repeat it after the subscription was canceled."""
+    """Record into the ledger and into the queue, also as a customer, and repeat it after a cancellation."""
     for usage_type in ("assessment", "batched", "queued"):
         api.plan(usage_type=usage_type)
     for name in ["sub-1", *OTHERS]:
@@ -145,6 +145,8 @@ def _record(api: Api) -> None:
     assert api.record("first", 60).status == 200
     assert send_batch(api, event_body("second")).json["totals"]["replayed"] == 1
     assert api.record("unrated", usageType="unrated", subscriptionId="a").status == 201
+    assert api.record("own", headers=bearer() | RESPOND_ASYNC, subscriptionId="a").status == 202
+    assert send_batch(api, event_body("own", subscriptionId="a"), headers=bearer() | RESPOND_ASYNC).status == 202
 
 
 def _consume(api: Api) -> None:
@@ -154,6 +156,7 @@ def _consume(api: Api) -> None:
     assert api.record("opens-too", usageType="queued", subscriptionId="a", headers=ASYNC).status == 202
     api.record("dead", subscriptionId="unheard-of", headers=ASYNC)
     assert consume(take_messages()) == []
+    assert consume([queue_message("again", event_body("first", 60))]) == [], "recorded before sub-1 was canceled"
     api.record("late", subscriptionId="a", headers=ASYNC)
     late = boto3.client("sqs").receive_message(QueueUrl=os.environ["USAGE_QUEUE_URL"])["Messages"]
     assert len(consume(late, seconds=20)) == 1

@@ -17,6 +17,7 @@ from usage_billing.billing import store as settlement_store
 from usage_billing.billing.settlement import Settlement, settle
 from usage_billing.kernel.errors import LedgerBusy
 from usage_billing.platform import retries
+from usage_billing.platform.start_times import StartTime
 from usage_billing.pricing.terms import Terms
 from usage_billing.usage import store as ledger_store
 from usage_billing.usage.ledger import Head
@@ -30,7 +31,7 @@ def append(seen: Head, event_id: str, quantity: int = 30, rate: Terms | None = N
     """Append an event to the head that was read, as `recording` does."""
     rated = seen.rated(rate) if rate else seen
     entry, after = rated.append(make_event(event_id, quantity), NOW)
-    ledger_store.append(seen, [entry], after)
+    ledger_store.append(seen, [entry], after, StartTime.now())
     return after
 
 
@@ -170,7 +171,7 @@ def test_a_run_does_not_replace_terms_pinned_between_its_two_attempts(
 
 
 def interrupt_after_reading(
-    monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], name: str = "head"
+    monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], name: str = "read_ledgers"
 ) -> None:
     """Call `meanwhile` once, after heads are read and before anything is written."""
     read = getattr(ledger_store, name)

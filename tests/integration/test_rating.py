@@ -20,7 +20,6 @@ from usage_billing.billing.unrated_ledgers import Rating
 from usage_billing.kernel.errors import SubscriptionNotFound
 from usage_billing.plans import store as quota_store
 from usage_billing.platform.tables import SubscriptionTable
-from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import store as ledger_store
 
 LEDGERS = 8
@@ -116,7 +115,6 @@ def test_a_failed_lookup_is_repeated_for_the_next_ledger(unrated: Api, monkeypat
 
 def test_a_missing_subscription_fails_only_its_own_ledgers(unrated: Api) -> None:
     SubscriptionTable.get("sub-3").delete()
-    subscription_store.recent.clear()
     answer = unrated.bill().json
     assert (answer["failures"], answer["ledgersUnrated"]) == (2, 2 * LEDGERS - 2)
     with pytest.raises(SubscriptionNotFound):

@@ -188,11 +188,11 @@ def test_new_usage_of_an_inactive_subscription_is_409(ready: Api, status: str) -
 
 
 def test_a_changed_quota_takes_effect_in_the_next_period(ready: Api, at: At) -> None:
-    at("2026-11-20T12:00:00Z")
+    at("2096-11-20T12:00:00Z")
     ready.record("e1", 40)
     ready.plan(limit=10, price="99.00")
     assert ready.record("e2", 15).json["billableQuantity"] == 5
-    at("2026-12-01T00:00:00Z")
+    at("2096-12-01T00:00:00Z")
     answer = ready.record("e3", 15).json
     assert (answer["quota"]["limit"], answer["billableQuantity"]) == (10, 5)
 

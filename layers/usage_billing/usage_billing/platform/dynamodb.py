@@ -8,6 +8,7 @@ from decimal import Decimal
 from threading import RLock
 from typing import Any, cast
 
+from botocore.exceptions import BotoCoreError
 from pynamodb.attributes import Attribute
 from pynamodb.connection import TableConnection
 from pynamodb.expressions.condition import Condition
@@ -17,8 +18,20 @@ from pynamodb.models import Model
 from usage_billing.platform import aws
 from usage_billing.platform.caches import cached
 from usage_billing.platform.config import settings
+from usage_billing.platform.start_times import StartTime
 
 _lock = RLock()
+
+LAST_ATTEMPT_SECONDS = 4.0
+"""Seconds after the beginning of a call within which the SDK may begin another attempt. An attempt times out after 3 s
+(`CLIENT_CONFIG`), so a call takes at most 7 s. Fewer attempts would limit it too, but those that are throttled fail
+quickly, and another one helps."""
+
+
+class CallTookTooLong(BotoCoreError):
+    """The attempts of a call failed, and it is too late for another one. It may have taken effect."""
+
+    fmt = "no attempt succeeded in {seconds:.1f} s"
 
 
 def client() -> Any:
@@ -32,7 +45,19 @@ def client() -> Any:
 
 @cached
 def _client() -> Any:
-    return aws.client("dynamodb")
+    created = aws.client("dynamodb")
+    created.meta.events.register("request-created.dynamodb", _require_early_attempt)
+    return created
+
+
+def _require_early_attempt(request: Any, **_: Any) -> None:
+    """Raise CallTookTooLong for an attempt that begins `LAST_ATTEMPT_SECONDS` or more after the first.
+
+    That includes the time for which Lambda froze the process between two attempts: no write of minutes ago is repeated.
+    """
+    began: StartTime = request.context.setdefault("began", StartTime.now())
+    if began.is_older_than(LAST_ATTEMPT_SECONDS):
+        raise CallTookTooLong(seconds=began.age())
 
 
 class DecimalAttribute(Attribute[Decimal]):

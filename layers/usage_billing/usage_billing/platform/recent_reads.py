@@ -28,8 +28,5 @@ class Recent(Generic[KeyT, ValueT]):
             self._read[key] = (now, value)
         return value
 
-    def forget(self, key: KeyT) -> None:
-        self._read.pop(key, None)
-
     def clear(self) -> None:
         self._read.clear()

@@ -23,7 +23,7 @@ class EarlierCycle:
 
 
 SPREAD = timedelta(minutes=2)
-"""Maximum time until a change reaches every function: each caches a subscription for up to a minute."""
+"""Time until a change may take effect. Long before that, no function still writes by what it read earlier."""
 
 
 @dataclass(frozen=True, slots=True)

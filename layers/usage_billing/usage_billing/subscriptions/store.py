@@ -7,9 +7,7 @@ from pynamodb.exceptions import DoesNotExist, PutError
 from usage_billing.kernel.errors import DatabaseUnavailable, SubscriptionNotFound
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
-from usage_billing.platform.caches import register_cache
 from usage_billing.platform.dynamodb import error_code
-from usage_billing.platform.recent_reads import Recent
 from usage_billing.platform.retries import attempts
 from usage_billing.platform.tables import SubscriptionTable, SubscriptionUserIndex
 from usage_billing.subscriptions.cycles import CYCLES
@@ -23,28 +21,21 @@ def subscription(subscription_id: str) -> Subscription:
         SubscriptionNotFound: there is none.
     """
     try:
-        return _subscription(SubscriptionTable.get(subscription_id, consistent_read=True))
+        return subscription_of(SubscriptionTable.get(subscription_id, consistent_read=True))
     except DoesNotExist:
-        raise SubscriptionNotFound(f"There is no subscription {subscription_id}.") from None
+        raise not_found(subscription_id) from None
 
 
-recent = register_cache(Recent[str, Subscription](10_000))
-
-
-def recent_subscription(subscription_id: str) -> Subscription:
-    """Return the subscription, at most a minute old, from the cache of this process.
-
-    Raises:
-        SubscriptionNotFound: there is none. This result is not cached.
-    """
-    return recent.get(subscription_id, lambda: subscription(subscription_id))
+def not_found(subscription_id: str) -> SubscriptionNotFound:
+    """Return the error that there is no such subscription."""
+    return SubscriptionNotFound(f"There is no subscription {subscription_id}.")
 
 
 def subscriptions_of(user_id: str, after: str | None, limit: int) -> list[Subscription]:
     """Return up to `limit` subscriptions of a user, by id, after the id `after`."""
     behind = SubscriptionUserIndex.subscription_id > after if after else None
     rows = SubscriptionTable.user_index.query(user_id, behind, limit=limit)
-    return [_subscription(row) for row in rows]
+    return [subscription_of(row) for row in rows]
 
 
 def has_subscription_on(user_id: str, plan_id: str) -> bool:
@@ -90,7 +81,6 @@ def save_subscription(new: Subscription, seen: Subscription | None = None) -> bo
         if error_code(error) != "ConditionalCheckFailedException":
             raise
         return False
-    recent.forget(new.subscription_id)
     return True
 
 
@@ -106,7 +96,8 @@ def _row(subscription: Subscription) -> SubscriptionTable:
     )
 
 
-def _subscription(row: SubscriptionTable) -> Subscription:
+def subscription_of(row: SubscriptionTable) -> Subscription:
+    """Return the subscription that an item of the table holds."""
     return Subscription(
         subscription_id=row.subscription_id,
         user_id=row.user_id,

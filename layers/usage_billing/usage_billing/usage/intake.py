@@ -16,7 +16,7 @@ from usage_billing.platform.failures import as_logged_error
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
-from usage_billing.usage.admission import require_timely
+from usage_billing.usage.admission import Admission, require_timely
 from usage_billing.usage.event_queue import enqueue
 from usage_billing.usage.events import UsageEvent
 from usage_billing.usage.outcomes import IntakeOutcome, Queued
@@ -45,9 +45,8 @@ def ingest(
     permissions = _Permissions(caller, now, recorded_by)
     if respond_async:
         return _queue_allowed(events, permissions, now, deadline)
-    outcomes = record_all(
-        events, permissions.subscription, now, check=permissions.require_usage_type, patient=False, deadline=recorded_by
-    )
+    admission = Admission(now, caller.load_if_allowed, permissions.require_usage_type)
+    outcomes = record_all(events, admission, patient=False, deadline=recorded_by)
     busy = [event for event, outcome in zip(events, outcomes, strict=True) if isinstance(outcome, LedgerBusy)]
     if not busy:
         return list(outcomes)
@@ -83,7 +82,7 @@ def _refusal(event: UsageEvent, permissions: "_Permissions", now: datetime) -> B
 
 @dataclass(frozen=True, slots=True)
 class _Permissions:
-    """The subscriptions and usage types that a caller may record, each looked up once and before the deadline."""
+    """The subscriptions and usage types that a customer may report, each looked up once and before the deadline."""
 
     caller: Caller
     now: datetime
@@ -93,7 +92,7 @@ class _Permissions:
     """For each plan and usage type, whether the plan has a quota for it."""
 
     def subscription(self, subscription_id: str) -> Subscription:
-        """Return a subscription that the caller may use.
+        """Return a subscription that the caller may use, read consistently once.
 
         Raises:
             Forbidden, SubscriptionNotFound: there is none.
@@ -101,7 +100,7 @@ class _Permissions:
         """
         if subscription_id not in self._subscriptions:
             self._require_time()
-            found = self.caller.load_if_allowed(lambda: subscription_store.recent_subscription(subscription_id))
+            found = self.caller.load_if_allowed(lambda: subscription_store.subscription(subscription_id))
             self._subscriptions[subscription_id] = found
         return self._subscriptions[subscription_id]
 

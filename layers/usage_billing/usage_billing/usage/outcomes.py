@@ -60,3 +60,7 @@ class PendingEvent:
         if self._outcome is not None:
             raise RuntimeError(f"the event {self.event.event_id} was resolved twice")
         self._outcome = outcome
+
+
+Copies = list[PendingEvent]
+"""The events of a batch that have the same subscription and event id, in order."""

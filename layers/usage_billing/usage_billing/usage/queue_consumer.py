@@ -11,8 +11,8 @@ from usage_billing.platform.config import settings
 from usage_billing.platform.deadline import CONSUME_RESERVE, DEAD_LETTER_RESERVE, NEVER, Deadline
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import EVENTS_DELAYED, count, logger
-from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import redelivery
+from usage_billing.usage.admission import Admission
 from usage_billing.usage.dead_events.dead_lettering import dead_letter
 from usage_billing.usage.dead_events.model import UNDELIVERED, UNREADABLE, DeadLetter
 from usage_billing.usage.events import UsageEvent
@@ -48,12 +48,7 @@ def consume(messages: Sequence[Message], now: datetime, deadline: Deadline = NEV
     dead-lettered.
     """
     events, dead = _read(messages)
-    outcomes = record_all(
-        [event for _, event in events],
-        subscription_store.recent_subscription,
-        now,
-        deadline=deadline.less(CONSUME_RESERVE),
-    )
+    outcomes = record_all([event for _, event in events], Admission(now), deadline=deadline.less(CONSUME_RESERVE))
     failed = [
         (message, event, outcome)
         for (message, event), outcome in zip(events, outcomes, strict=True)

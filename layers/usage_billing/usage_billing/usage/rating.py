@@ -6,7 +6,6 @@ from usage_billing.plans.model import Quota, quota_at
 from usage_billing.platform.log_events import LogEvent
 from usage_billing.platform.observability import QUOTA_MISSING, count, logger
 from usage_billing.pricing.terms import Terms
-from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage.ledger import Head
 
@@ -28,21 +27,18 @@ def offered_terms(subscription: Subscription, period: Period, after: str | None,
     return {each.version.usage_type: _terms(each.version) for each in found if each}
 
 
-def rate(head: Head) -> Head:
+def rate(head: Head, subscription: Subscription) -> Head:
     """Return the head with the terms of its quota, or unchanged if the plan has no quota for its usage type.
 
-    Terms hold for a whole period, so the plan is read from the database, not from memory.
+    Terms hold for a whole period, so the subscription must have been read from the database, not from memory.
     """
-    subscription = subscription_store.subscription(head.key.subscription_id)
-    terms = terms_for(subscription, head.period, head.key.usage_type)
+    usage_type = head.key.usage_type
+    terms = terms_for(subscription, head.period, usage_type)
     if terms:
         return head.rated(terms)
     count(QUOTA_MISSING)
     logger.warning(
-        LogEvent.QUOTA_MISSING,
-        ledger=head.key.ledger_id,
-        plan_id=subscription.plan_id,
-        usage_type=head.key.usage_type,
+        LogEvent.QUOTA_MISSING, ledger=head.key.ledger_id, plan_id=subscription.plan_id, usage_type=usage_type
     )
     return head
 

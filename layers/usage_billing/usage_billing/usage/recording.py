@@ -3,136 +3,94 @@
 The events of a batch are grouped by ledger. A single event is a batch of one.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
+from itertools import islice
 
-from usage_billing.kernel.errors import BillingError, SubscriptionInactive, ValidationFailed
+from usage_billing.kernel.errors import BillingError, LedgerBusy
 from usage_billing.platform.deadline import NEVER, Deadline
 from usage_billing.platform.failures import as_logged_error
 from usage_billing.platform.log_events import LogEvent
-from usage_billing.subscriptions import store as subscription_store
-from usage_billing.subscriptions.model import Subscription
-from usage_billing.usage.admission import require_admitted, require_time
-from usage_billing.usage.append_with_retries import Appender, LedgerEvents
+from usage_billing.usage import guesses, hot_ledgers
+from usage_billing.usage.admission import Admission, require_time
+from usage_billing.usage.append_with_retries import Appender, Moved, busy, read_ledgers
 from usage_billing.usage.events import UsageEvent
-from usage_billing.usage.ledger import Head, LedgerKey
-from usage_billing.usage.outcomes import Outcome, PendingEvent
-from usage_billing.usage.replays import Replays
+from usage_billing.usage.ledger import LedgerKey
+from usage_billing.usage.outcomes import Copies, Outcome, PendingEvent
+from usage_billing.usage.store import LEDGERS_PER_READ, LedgerState
 
 THREADS = 8
 """Ledgers of one batch that are written at the same time."""
 
-SUBSCRIPTIONS_PER_ROUND = 100
-"""Subscriptions that are read before their events are written. So those that are read late in a long batch are not out
-of date, and a batch that is cut short has recorded some of its events."""
+MAX_ROUNDS = 5
+"""Rounds after which events are given up whose ledger keeps changing. One is enough if all ledgers are guessed right, a
+second one if not; more are needed only while somebody changes their subscription."""
 
 
 def record_all(
-    events: Sequence[UsageEvent],
-    find: Callable[[str], Subscription],
-    now: datetime,
-    *,
-    check: Callable[[UsageEvent, Subscription], None] = lambda *_: None,
-    patient: bool = True,
-    deadline: Deadline = NEVER,
+    events: Sequence[UsageEvent], admission: Admission, *, patient: bool = True, deadline: Deadline = NEVER
 ) -> list[Outcome]:
     """Record events, several ledgers at a time. Return the outcome of each, in the order given.
 
-    `find` returns the subscription of an id, or raises the BillingError for all events of that id. `check` raises
-    ValidationFailed for an event that must not be recorded; one that was recorded before is a replay all the same. Of
-    two events with the same id the later one is a replay of the first, or conflicts with it.
+    Of two events with the same id the later one is a replay of the first, or conflicts with it. An event that is
+    refused, but was recorded before, is a replay all the same.
 
     After the deadline no event is begun: the rest get LedgerBusy. A caller that is not `patient` gets LedgerBusy after
     few lost races, and at once for a ledger for which a race was lost in the last seconds.
     """
     batch = [PendingEvent(event) for event in events]
-    grouping = _Grouping(find, check, now, deadline)
-    replays = Replays(deadline)
-    appender = Appender(now, patient, deadline, replays)
+    todo: Moved = [(guesses.ledger_of(copies[0].event, admission.now), copies) for copies in _with_copies(batch)]
+    appender = Appender(admission, patient, deadline)
     with ThreadPoolExecutor(THREADS) as pool:
         each = pool.map if len(batch) > 1 else map  # a single event needs no thread
-        subscriptions = _by_subscription(batch)
-        for start in range(0, len(subscriptions), SUBSCRIPTIONS_PER_ROUND):
-            groups = list(each(grouping.group, subscriptions[start : start + SUBSCRIPTIONS_PER_ROUND]))
-            list(each(appender.append, [ledger for group in groups for ledger in group.ledgers]))
-            list(each(replays.resolve_refused, [refused for group in groups for refused in group.refused]))
-            for group in groups:
-                for pending, first in group.duplicates:
-                    replays.resolve_duplicate(pending, first)
+        for _ in range(MAX_ROUNDS):
+            by_ledger: dict[LedgerKey, list[Copies]] = {}
+            for key, copies in todo:
+                by_ledger.setdefault(key, []).append(copies)
+            todo = []
+            # What is read together is written before the next is read, so that it is not out of date by then.
+            for ledgers in _parts(by_ledger, LEDGERS_PER_READ):
+                states = _read(ledgers, patient, deadline)
+                for moved in each(appender.append, states, [ledgers[state.key] for state in states]):
+                    todo += moved
+    _resolve((copies for _, copies in todo), LedgerBusy("The subscription keeps changing."))
     return [pending.outcome for pending in batch]
 
 
-def _by_subscription(batch: Iterable[PendingEvent]) -> list[list[PendingEvent]]:
-    groups: dict[str, list[PendingEvent]] = {}
+def _with_copies(batch: Iterable[PendingEvent]) -> Iterable[Copies]:
+    """Group the events of a batch that have the same subscription and id."""
+    groups: dict[tuple[str, str], Copies] = {}
     for pending in batch:
-        groups.setdefault(pending.event.subscription_id, []).append(pending)
-    return list(groups.values())
+        groups.setdefault((pending.event.subscription_id, pending.event.event_id), []).append(pending)
+    return groups.values()
 
 
-@dataclass(frozen=True, slots=True)
-class _Groups:
-    """The unresolved events of one subscription, grouped by what to do with them."""
-
-    ledgers: list[LedgerEvents] = field(default_factory=list)
-    refused: list[tuple[PendingEvent, BillingError]] = field(default_factory=list)
-    """Events that are refused with this error, unless they were recorded before."""
-    duplicates: list[tuple[PendingEvent, PendingEvent]] = field(default_factory=list)
-    """Events that have the id of an earlier event, the second one, which goes to another ledger."""
+def _parts(by_ledger: dict[LedgerKey, list[Copies]], size: int) -> Iterator[dict[LedgerKey, list[Copies]]]:
+    """Yield parts of a dictionary, with `size` ledgers in each but the last."""
+    items = iter(by_ledger.items())
+    while part := dict(islice(items, size)):
+        yield part
 
 
-@dataclass(frozen=True, slots=True)
-class _Grouping:
-    """Groups the events of a batch. Safe under threads, if `find` and `check` are."""
-
-    find: Callable[[str], Subscription]
-    check: Callable[[UsageEvent, Subscription], None]
-    now: datetime
-    deadline: Deadline
-
-    def group(self, events: Sequence[PendingEvent]) -> _Groups:
-        """Group the events of one subscription. Resolve those that are refused even if they were recorded before."""
-        groups = _Groups()
-        try:
-            subscription = self._subscription(events[0].event.subscription_id)
-        except Exception as error:
-            failure = as_logged_error(error, LogEvent.EVENTS_NOT_RECORDED)
-            for pending in events:
-                pending.resolve(failure)
-            return groups
-        ledgers: dict[LedgerKey, LedgerEvents] = {}
-        firsts: dict[str, tuple[PendingEvent, LedgerKey]] = {}
-        for pending in events:
-            event = pending.event
-            try:
-                require_admitted(event, subscription, self.now)
-                self.check(event, subscription)
-                empty = _empty_head(event, subscription, self.now)
-            except (SubscriptionInactive, ValidationFailed) as error:
-                groups.refused.append((pending, error))
-                continue
-            except Exception as error:
-                pending.resolve(as_logged_error(error, LogEvent.EVENTS_NOT_RECORDED))
-                continue
-            first, key = firsts.setdefault(event.event_id, (pending, empty.key))
-            if key == empty.key:
-                ledgers.setdefault(key, LedgerEvents(empty, [])).events.append(pending)
-            else:
-                groups.duplicates.append((pending, first))
-        groups.ledgers.extend(ledgers.values())
-        return groups
-
-    def _subscription(self, subscription_id: str) -> Subscription:
-        require_time(self.deadline)
-        subscription = self.find(subscription_id)
-        if subscription.is_active:
-            return subscription
-        return subscription_store.subscription(subscription_id)  # `find` may remember that it was inactive
+def _read(ledgers: dict[LedgerKey, list[Copies]], patient: bool, deadline: Deadline) -> list[LedgerState]:
+    """Read ledgers with their subscriptions. Resolve the events of those that are not to be recorded to now."""
+    cold = []
+    for key, events in ledgers.items():
+        if not patient and hot_ledgers.is_hot(key):
+            _resolve(events, busy(key))
+        else:
+            cold.append(key)
+    try:
+        require_time(deadline)
+        return read_ledgers(cold) if cold else []
+    except Exception as error:
+        _resolve(
+            (copies for key in cold for copies in ledgers[key]), as_logged_error(error, LogEvent.EVENTS_NOT_RECORDED)
+        )
+        return []
 
 
-def _empty_head(event: UsageEvent, subscription: Subscription, now: datetime) -> Head:
-    """Return the head, before its first entry, of the ledger that the event goes to."""
-    period = subscription.cycle.period_of(event.when(now))
-    key = LedgerKey.of(event.subscription_id, period, event.usage_type)
-    return Head(key=key, user_id=subscription.user_id, period=period)
+def _resolve(events: Iterable[Copies], failure: BillingError) -> None:
+    for copies in events:
+        for pending in copies:
+            pending.resolve(failure)
