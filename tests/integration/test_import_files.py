@@ -114,7 +114,7 @@ SUBSCRIPTION = {"subscriptionId": "sub-1", "userId": "user-1", "planId": "busine
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        pytest.param({"unitPrice": None}, "unitPrice: must be a JSON number", id="null instead of a number"),
+        pytest.param({"unitPrice": None}, "unitPrice: is required if there is no price", id="null instead of a number"),
         pytest.param({"monthlyLimit": -1}, "monthlyLimit: must not be negative", id="negative"),
         pytest.param({"currency": "usd"}, "currency: must be an ISO 4217", id="a currency in lower case"),
         pytest.param({"planId": ""}, f"planId: {IDENTIFIER_RULE}", id="an empty id"),

@@ -24,7 +24,7 @@ class Registry(Generic[RegisteredT]):
     """Writes values as JSON with the name of their class (`kind`), and reads them back."""
 
     def __init__(self, *kinds: type[RegisteredT]) -> None:
-        self._kinds = {each.kind: each for each in kinds}
+        self.kinds = {each.kind: each for each in kinds}
 
     def dumps(self, value: RegisteredT) -> str:
         return dumps({"kind": value.kind, **value.parameters()})
@@ -37,6 +37,6 @@ class Registry(Generic[RegisteredT]):
         """
         parameters = loads(text)
         kind = parameters.pop("kind")
-        if kind not in self._kinds:
+        if kind not in self.kinds:
             raise ValueError(f"unknown kind {kind!r}")
-        return self._kinds[kind].of(parameters)
+        return self.kinds[kind].of(parameters)
