@@ -116,8 +116,8 @@ api-key: setup ## Create an API key: make api-key ID=reports SCOPE=read|record|o
 	$(if $(or $(ID),$(ARGS)),,$(error ID is missing: make api-key ID=reports. Use the name of the service that will use the key))
 	@$(RUN) scripts.api_key $(if $(ID),--id "$(ID)") $(if $(SCOPE),--scope "$(SCOPE)") $(ARGS)
 
-quotas: setup ## Import quotas: make quotas FILE=examples/quotas.json
-	@$(RUN) scripts.import_file quotas "$(FILE)"
+quotas: setup ## Show what the quotas in a file cost and import them: make quotas FILE=examples/quotas.json (YES=1 does not ask)
+	@$(RUN) scripts.import_file quotas "$(FILE)" $(if $(YES),--yes)
 
 subscriptions: setup ## Import subscriptions: make subscriptions FILE=examples/subscriptions.json
 	@$(RUN) scripts.import_file subscriptions "$(FILE)"

@@ -1,6 +1,8 @@
 """Import quotas or subscriptions from a JSON file. If any entry is invalid, nothing is imported.
 
-python -m scripts.import_file quotas|subscriptions FILE
+Before it writes quotas, the command shows what they cost and asks. `--yes` answers the question.
+
+python -m scripts.import_file quotas|subscriptions FILE [--yes]
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from scripts.client import Client, body_of, target
+from scripts.price_table import show_prices
 from scripts.progress import Failure
 from usage_billing.kernel.exact_json import loads
 from usage_billing.kernel.identifiers import Identifier
@@ -33,6 +37,8 @@ class Quota(QuotaTerms):
     plan_id: Identifier
     usage_type: Identifier
 
+
+QUOTAS = "quotas"
 
 ModelT = TypeVar("ModelT", Quota, Subscription)
 
@@ -70,8 +76,13 @@ def main() -> int:
         if not arguments.file:
             raise Failure(f"FILE is missing: make {arguments.kind} FILE=examples/{arguments.kind}.json")
         with Client(target()) as api:
-            imported = IMPORTS[arguments.kind](api, Path(arguments.file))
-            print(f"  {imported}: {api.url}")
+            if arguments.kind == QUOTAS:
+                imported = import_quotas(
+                    api, Path(arguments.file), lambda new: review_prices(api, new, yes=arguments.yes)
+                )
+            else:
+                imported = import_subscriptions(api, Path(arguments.file))
+        print(f"  {imported}: {api.url}")
     except Failure as failure:
         print(failure, file=sys.stderr)
         return 1
@@ -82,19 +93,23 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Import quotas or subscriptions from a JSON file. If any entry is invalid, nothing is imported."
     )
-    parser.add_argument("kind", choices=sorted(IMPORTS))
+    parser.add_argument("kind", choices=[QUOTAS, "subscriptions"])
     parser.add_argument("file", help="a JSON list of quotas or subscriptions, in the format of the API")
+    parser.add_argument("--yes", action="store_true", help="write quotas without asking whether their prices are right")
     return parser.parse_args()
 
 
-def import_quotas(api: Client, file: Path) -> Imported:
+def import_quotas(api: Client, file: Path, review: Callable[[Sequence[Quota]], None] = lambda quotas: None) -> Imported:
     """Write the quotas in `file`, in their order. A quota that is in force as it is in the file is not written again.
+
+    `review` gets all of them first, and can raise an error instead.
 
     Raises:
         Failure: an entry is invalid and nothing was written, or the API refused an entry.
     """
     quotas = _checked(file, Quota, lambda quota: (quota.plan_id, quota.usage_type, quota.effective_from))
     _refuse(file, [*_currencies_in_file(quotas), *_currencies_in_store(api, quotas)])
+    review(quotas)
     unchanged = 0
     for quota in quotas:
         path = f"/api/usage/quotas/{quota.plan_id}/{quota.usage_type}"
@@ -119,10 +134,28 @@ def import_subscriptions(api: Client, file: Path) -> Imported:
     return Imported("subscriptions", len(subscriptions))
 
 
-IMPORTS: dict[str, Callable[[Client, Path], Imported]] = {
-    "quotas": import_quotas,
-    "subscriptions": import_subscriptions,
-}
+def review_prices(api: Client, quotas: Sequence[Quota], *, yes: bool) -> None:
+    """Show what the quotas cost, and ask whether to write them unless `yes`.
+
+    Raises:
+        Failure: the answer is not yes, or there is no terminal to ask.
+    """
+    for quota in quotas:
+        terms = quota.quota(quota.plan_id, quota.usage_type, changed_by="", now=datetime.now(UTC))
+        show_prices(api, terms, quota.model_dump(by_alias=True))
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure(
+            "Nothing was written, because there is no terminal to ask whether these prices are right. If they are, add "
+            "--yes, or with make: YES=1."
+        )
+    try:
+        answer = input(f"  Write these {len(quotas)} quotas to {api.url}? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise Failure("Nothing was written.")
 
 
 def _checked(file: Path, model: type[ModelT], key: Callable[[ModelT], object]) -> list[ModelT]:

@@ -12,6 +12,7 @@ from typing import Any
 from usage_billing.access.callers import Caller, Role
 from usage_billing.kernel.periods import Period
 from usage_billing.plans.model import Quota
+from usage_billing.pricing.model import PriceModel
 from usage_billing.pricing.terms import Terms
 from usage_billing.pricing.unit_price import UnitPriced
 from usage_billing.subscriptions.cycles import MonthlyCycle
@@ -75,20 +76,28 @@ def make_quota(
     plan_id: str = "business",
     monthly_limit: Number = 50,
     unit_price: Number = "10.00",
+    price: PriceModel | None = None,
     unit_name: str | None = None,
     currency: str = "USD",
+    minimum_charge: Number | None = None,
+    maximum_charge: Number | None = None,
     effective_from: datetime = NEW_YEAR,
     changed_by: str = "key:test",
     changed_at: datetime = NOW,
 ) -> Quota:
-    """A version of a quota. Its unit is named like the usage type unless `unit_name` is given."""
+    """A version of a quota. Its unit is named like the usage type unless `unit_name` is given.
+
+    `price` replaces `unit_price`.
+    """
     return Quota(
         plan_id=plan_id,
         usage_type=usage_type,
         monthly_limit=Decimal(monthly_limit),
-        price=UnitPriced(Decimal(unit_price)),
+        price=price or UnitPriced(Decimal(unit_price)),
         unit_name=unit_name or usage_type,
         currency=currency,
+        minimum_charge=_decimal(minimum_charge),
+        maximum_charge=_decimal(maximum_charge),
         effective_from=effective_from,
         changed_by=changed_by,
         changed_at=changed_at,
@@ -101,15 +110,25 @@ def make_terms(
     currency: str = "USD",
     *,
     plan_id: str = "business",
+    price: PriceModel | None = None,
     unit_name: str = "assessment",
+    minimum_charge: Number | None = None,
+    maximum_charge: Number | None = None,
 ) -> Terms:
+    """Terms. `price` replaces `unit_price`."""
     return Terms(
         plan_id=plan_id,
         included=Decimal(included),
-        price=UnitPriced(Decimal(unit_price)),
+        price=price or UnitPriced(Decimal(unit_price)),
         unit_name=unit_name,
         currency=currency,
+        minimum_charge=_decimal(minimum_charge),
+        maximum_charge=_decimal(maximum_charge),
     )
+
+
+def _decimal(number: Number | None) -> Decimal | None:
+    return None if number is None else Decimal(number)
 
 
 def make_key(subscription_id: str = "sub-1", usage_type: str = "assessment", period: Period = PERIOD) -> LedgerKey:

@@ -24,21 +24,30 @@ def command(local_cloud: LocalCloud) -> Command:
     def run(script: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         words = [sys.executable, "-m", f"scripts.{script}", *arguments]
         env = environment | variables
-        return subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            words, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
 
     return run
 
 
 def test_the_examples_are_imported_and_then_smoke_passes(command: Command, stack: dict[str, Any]) -> None:
     """The commands and their order are those of the README."""
-    for kind in ("quotas", "subscriptions"):
-        ran = command("import_file", kind, f"examples/{kind}.json")
+    for kind, answer in (("quotas", ["--yes"]), ("subscriptions", [])):
+        ran = command("import_file", kind, f"examples/{kind}.json", *answer)
         assert ran.returncode == 0, ran.stderr
         assert stack["apiUrl"] in ran.stdout
     smoke = command("smoke", TEST_USER_ID="user-1", TEST_SUBSCRIPTION_ID="sub-1")
     assert (smoke.returncode, smoke.stderr) == (0, "")
     assert "Smoke test passed" in smoke.stdout
     assert smoke.stdout.count("  pass  ") == 8, smoke.stdout
+
+
+def test_quotas_are_not_imported_without_an_answer(command: Command) -> None:
+    ran = command("import_file", "quotas", "examples/quotas.json")
+    assert ran.returncode == 1
+    assert "250.00 to the minimum" in ran.stdout
+    assert "add --yes, or with make: YES=1" in ran.stderr
 
 
 def test_smoke_names_the_variables_that_it_needs(command: Command) -> None:

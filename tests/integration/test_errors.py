@@ -14,11 +14,13 @@ import get_docs
 import get_index
 import get_openapi
 from tests.api import ADMIN, Answer, Api, bearer, token
+from tests.builders import quota_body
 from usage_billing.billing import run_report_store, runner
 from usage_billing.invoices import store as invoice_store
 from usage_billing.kernel import errors
 from usage_billing.kernel.errors import BillingError
 from usage_billing.plans import store as quota_store
+from usage_billing.plans.api import PreviewedCharges
 from usage_billing.platform import caches, dynamodb
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.usage import intake, usage_type_limit
@@ -210,6 +212,8 @@ FAILURES = {
     "delete_quota_version": Failure(quota_store, "delete_version", lambda api: api.delete(
         "/api/usage/quotas/business/assessment/versions/2199-01-01T00:00:00Z")),
     "list_plans": Failure(quota_store, "plans", lambda api: api.get("/api/plans")),
+    "preview_quota": Failure(PreviewedCharges, "of", lambda api: api.post("/api/usage/quotas/preview", {
+        "quota": quota_body(), "quantities": [60]})),
     "get_subscription": Failure(subscription_store, "subscription", lambda api: api.get("/api/subscriptions/sub-1")),
     "put_subscription": Failure(subscription_store, "save_subscription", lambda api: api.subscribe()),
     "get_invoice": Failure(invoice_store, "invoice", lambda api: api.get("/api/invoices/nothing")),

@@ -1,20 +1,24 @@
 """Importing quotas and subscriptions from files: everything in a file is valid, or nothing is written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.client import Response
-from scripts.import_file import Imported, import_quotas, import_subscriptions
+from scripts.import_file import Imported, import_quotas, import_subscriptions, review_prices
 from scripts.progress import Failure
 from tests.api import Api
 from tests.clocks import At
 from tests.ledgers import rows
+from tests.template import ROOT
 from usage_billing.kernel.identifiers import IDENTIFIER_RULE
 
 Quotas = list[dict[str, Any]]
+
+EXAMPLES = ROOT / "examples/quotas.json"
 
 
 class Client:
@@ -33,6 +37,10 @@ class Client:
         response = self._api.put(path, body)
         return Response(response.status, response.json, response.headers)
 
+    def post(self, path: str, body: object) -> Response:
+        response = self._api.post(path, body)
+        return Response(response.status, response.json, response.headers)
+
 
 def quota_entry(usage_type: str, currency: str, plan: str = "business") -> dict[str, Any]:
     return {"planId": plan, "usageType": usage_type, "monthlyLimit": 5, "unitPrice": "1.00", "unitName": "unit",
@@ -49,6 +57,29 @@ def stored_quotas(api: Api) -> Quotas:
     """The quotas of the plan `business`, without when they take effect and who changed them."""
     quotas = api.get("/api/usage/quotas/business").json["quotas"]
     return [{name: quota[name] for name in quota_entry("", "")} for quota in quotas]
+
+
+def import_reviewed(api: Api, *, yes: bool = False) -> Imported:
+    """Import the quotas in examples/ as the command does."""
+    client: Any = Client(api)
+    return import_quotas(client, EXAMPLES, lambda quotas: review_prices(client, quotas, yes=yes))
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """A function that connects a terminal, on which this is typed; None is the end of the input."""
+
+    def connect(typed: str | None) -> None:
+        def ask(question: str) -> str:
+            assert question == "  Write these 9 quotas to here? [y/N] "
+            if typed is None:
+                raise EOFError
+            return typed
+
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+        monkeypatch.setattr("builtins.input", ask)
+
+    return connect
 
 
 def test_importing_quotas_again_writes_nothing_and_says_so(api: Api, tmp_path: Path) -> None:
@@ -108,13 +139,55 @@ def test_an_import_with_two_currencies_for_a_plan_writes_nothing(
     assert stored_quotas(api) == stored
 
 
+def test_an_import_shows_what_quantities_cost_before_it_writes(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    assert import_reviewed(api, yes=True).entries == 9
+    shown = [line.split("│") for line in capsys.readouterr().out.splitlines()]
+    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:5]] for cells in shown if len(cells) == 6}
+    assert "starter/analysis: 60 x minute included" in [line[0].strip() for line in shown]
+    assert rows["61"] == ["1", "0.13 USD", "1 x 0.125"]
+    assert rows["0"] == ["0", "250.00 USD", "250.00 to the minimum"]
+    assert rows["1001"] == ["501", "3756.00 USD", "500 x 7.50, 1 x 6.00"]
+    assert rows["1100"] == ["100", "80.00 USD", "1 package of 100 x 80.00"]
+    assert rows["1101"] == ["101", "160.00 USD", "2 packages of 100 x 80.00"]
+    assert rows["16001"] == ["10001", "600.06 USD", "10001 x 0.06"]
+    assert rows["106000"] == ["100000", "5000.00 USD", "100000 x 0.06, -1000.00 to the maximum"]
+    assert len(api.get("/api/usage/quotas/enterprise").json["quotas"]) == 3
+
+
+def test_without_a_terminal_the_import_needs_an_answer_in_advance(
+    api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    with pytest.raises(Failure, match=r"Nothing was written, because there is no terminal.* YES=1"):
+        import_reviewed(api)
+    assert "starter/analysis" in capsys.readouterr().out
+    assert api.get("/api/usage/quotas/starter").json["quotas"] == []
+
+
+@pytest.mark.parametrize("typed", ["y", " Yes "])
+def test_quotas_are_written_if_the_answer_is_yes(api: Api, terminal: Callable[[str | None], None], typed: str) -> None:
+    terminal(typed)
+    assert import_reviewed(api).entries == 9
+    assert len(api.get("/api/usage/quotas/starter").json["quotas"]) == 3
+
+
+@pytest.mark.parametrize("typed", ["", "n", "yep", None])
+def test_nothing_is_written_unless_the_answer_is_yes(
+    api: Api, terminal: Callable[[str | None], None], typed: str | None
+) -> None:
+    terminal(typed)
+    with pytest.raises(Failure, match=r"Nothing was written\."):
+        import_reviewed(api)
+    assert api.get("/api/usage/quotas/starter").json["quotas"] == []
+
+
 SUBSCRIPTION = {"subscriptionId": "sub-1", "userId": "user-1", "planId": "business"}
 
 
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        pytest.param({"unitPrice": None}, "unitPrice: must be a JSON number", id="null instead of a number"),
+        pytest.param({"unitPrice": None}, "unitPrice: is required if there is no price", id="null instead of a number"),
         pytest.param({"monthlyLimit": -1}, "monthlyLimit: must not be negative", id="negative"),
         pytest.param({"currency": "usd"}, "currency: must be an ISO 4217", id="a currency in lower case"),
         pytest.param({"planId": ""}, f"planId: {IDENTIFIER_RULE}", id="an empty id"),

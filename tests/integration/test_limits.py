@@ -24,6 +24,7 @@ BODIES = {
     ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", bodies.MAX_BYTES),
     ("POST", "/api/usage/dead-events/redrive"): ("/api/usage/dead-events/redrive", MAX_SELECTION_BYTES),
     ("POST", "/api/usage/dead-events/drop"): ("/api/usage/dead-events/drop", MAX_SELECTION_BYTES),
+    ("POST", "/api/usage/quotas/preview"): ("/api/usage/quotas/preview", bodies.MAX_BYTES),
     ("PUT", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/p/t", bodies.MAX_BYTES),
     ("PUT", "/api/subscriptions/{subscriptionId}"): ("/api/subscriptions/s", bodies.MAX_BYTES),
 }

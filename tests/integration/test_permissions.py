@@ -212,6 +212,7 @@ def _read(api: Api) -> None:
         # For a user, the function also looks up the owner.
         assert api.get(path, headers=bearer()).status == (403 if path in OPERATORS_ONLY else 200)
     assert api.get("/api/usage/subscription/a/records/nothing").status == 404
+    assert api.post("/api/usage/quotas/preview", {"quota": quota_body(), "quantities": [1]}).status == 200
     for run in api.get("/api/billing/runs").json["runs"]:
         assert api.get(f"/api/billing/runs/{run['runId']}").status == 200
     [invoice] = api.get("/api/invoices", query={"subscriptionId": "a"}).json["invoices"]

@@ -214,6 +214,7 @@ def test_versions_are_listed_newest_first_in_pages(sold: Api) -> None:
     assert "nextCursor" not in whole
     assert whole["versions"][0] == {
         "planId": "business", "usageType": "assessment", "monthlyLimit": 3, "unitPrice": "10.00",
+        "price": {"model": "unit", "unitPrice": "10.00"}, "minimumCharge": None, "maximumCharge": None,
         "unitName": "assessment", "currency": "USD", "effectiveFrom": PLANNED, "changedBy": "key:first",
         "changedAt": NOON,
     }  # fmt: skip

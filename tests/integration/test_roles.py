@@ -23,6 +23,7 @@ CALLERS = {
 
 EVENT = event_body("new")
 QUOTA = quota_body("report")
+PREVIEW = {"quota": QUOTA, "quantities": [60]}
 PLANNED = "2199-01-01T00:00:00Z"
 PLANNED_PATH = f"/api/usage/quotas/business/assessment/versions/{PLANNED}"
 SUBSCRIPTION = subscription_body()
@@ -42,6 +43,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Body, int, int]] = {
     ("POST", "/api/usage/dead-events/redrive"): ("/api/usage/dead-events/redrive", DEAD, 403, 200),
     ("POST", "/api/usage/dead-events/drop"): ("/api/usage/dead-events/drop", DEAD, 403, 200),
     ("POST", "/api/usage/process-billing"): ("/api/usage/process-billing", None, 403, 200),
+    ("POST", "/api/usage/quotas/preview"): ("/api/usage/quotas/preview", PREVIEW, 403, 200),
     ("GET", "/api/usage/quotas/{planId}"): ("/api/usage/quotas/business", None, 200, 200),
     ("GET", "/api/usage/quotas/{planId}/{usageType}"): ("/api/usage/quotas/business/assessment", None, 200, 200),
     ("GET", "/api/usage/quotas/{planId}/{usageType}/versions"): (

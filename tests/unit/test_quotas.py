@@ -84,6 +84,12 @@ def test_terms_are_prorated_to_a_share_of_the_included_units() -> None:
     assert make_quota(monthly_limit="2.5").terms(Fraction(1, 2)) == make_terms("1.25")
 
 
+def test_the_maximum_charge_is_prorated_by_the_same_share_and_the_minimum_is_not() -> None:
+    quota = make_quota(monthly_limit=5, minimum_charge=5, maximum_charge=25)
+    assert quota.terms() == make_terms(5, minimum_charge=5, maximum_charge=25)
+    assert quota.terms(Fraction(1, 2)) == make_terms(2, minimum_charge=5, maximum_charge="12.5")
+
+
 @pytest.mark.parametrize("field", [field.name for field in fields(model.Quota)])
 def test_versions_have_the_same_terms_if_only_their_dates_and_authors_differ(field: str) -> None:
     """A term that a quota gains later makes a difference by itself."""

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_terms
+from tests.charges import charge_of, half_up
+from tests.prices import SMALL_PRICES, numbers
 from usage_billing.kernel.money import MINOR_UNIT_DIGITS
+from usage_billing.pricing.model import PriceModel
+from usage_billing.pricing.price_lines import LineKind, PriceLine
+from usage_billing.pricing.price_models import PRICE_MODELS
+from usage_billing.pricing.terms import WHOLE, prorated, prorated_money
+
+SHARES = st.fractions(0, 1).filter(bool)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +63,100 @@ def test_the_rounded_charge_never_falls_and_is_off_by_at_most_half_a_minor_unit(
     terms = make_terms(unit_price=price, currency=currency)
     assert terms.amount(used) <= terms.amount(used + more)
     assert abs(terms.amount(used) - terms.charge(used)) <= Decimal("0.5").scaleb(-MINOR_UNIT_DIGITS[currency])
+
+
+# --- Minimum and maximum ---
+
+
+@pytest.mark.parametrize(
+    ("charged", "closed_share", "charge"),
+    [
+        pytest.param(0, None, "0", id="nothing used, and open: the minimum does not hold yet"),
+        pytest.param(0, WHOLE, "30", id="nothing used, and closed: the minimum"),
+        pytest.param(2, WHOLE, "30", id="less than the minimum, and closed"),
+        pytest.param(2, Fraction(1, 2), "20", id="closed after half a period: half the minimum is less than the price"),
+        pytest.param(1, Fraction(1, 2), "15", id="closed after half a period: half the minimum"),
+        pytest.param(3, WHOLE, "30", id="exactly the minimum"),
+        pytest.param(10, None, "100", id="exactly the maximum"),
+        pytest.param(11, None, "100", id="more than the maximum, while open"),
+        pytest.param(11, WHOLE, "100", id="more than the maximum, and closed"),
+    ],
+)
+def test_the_maximum_holds_at_all_times_and_the_minimum_once_closed(
+    charged: int, closed_share: Fraction | None, charge: str
+) -> None:
+    terms = make_terms(minimum_charge=30, maximum_charge=100)
+    assert terms.charge(Decimal(charged), closed_share) == Decimal(charge)
+
+
+@pytest.mark.parametrize(
+    ("charged", "closed_share", "last"),
+    [
+        pytest.param(5, WHOLE, PriceLine(Decimal(5), Decimal(10)), id="between the two"),
+        pytest.param(
+            2, WHOLE, PriceLine(Decimal(0), Decimal(0), Decimal(10), LineKind.MINIMUM), id="up to the minimum"
+        ),
+        pytest.param(
+            12, None, PriceLine(Decimal(0), Decimal(0), Decimal(-20), LineKind.MAXIMUM), id="down to the maximum"
+        ),
+    ],
+)
+def test_the_minimum_and_the_maximum_are_lines_of_their_own(
+    charged: int, closed_share: Fraction | None, last: PriceLine
+) -> None:
+    lines = make_terms(minimum_charge=30, maximum_charge=100).lines(Decimal(charged), closed_share)
+    assert lines[0] == PriceLine(Decimal(charged), Decimal(10))
+    assert lines[-1] == last
+    assert len(lines) == (1 if last.kind is LineKind.USAGE else 2)
+
+
+@given(
+    price=SMALL_PRICES,
+    charged=numbers(100),
+    limits=st.lists(st.none() | numbers(500), min_size=2, max_size=2),
+    closed_share=st.none() | SHARES,
+    currency=st.sampled_from(["USD", "JPY", "BHD", "CLF"]),
+)
+def test_the_lines_of_every_model_sum_to_the_charge_between_minimum_and_maximum(
+    price: PriceModel, charged: Decimal, limits: list[Decimal | None], closed_share: Fraction | None, currency: str
+) -> None:
+    low, high = limits
+    if low is not None and high is not None:
+        low, high = sorted([low, high])
+    terms = make_terms(price=price, minimum_charge=low, maximum_charge=high, currency=currency)
+    stored = {"price": PRICE_MODELS.dumps(price), "minimum_charge": low, "maximum_charge": high}
+    exact = charge_of(Fraction(charged), stored, closed_share)
+    assert Fraction(terms.charge(charged, closed_share)) == exact
+    assert sum(Fraction(line.amount) for line in terms.lines(charged, closed_share)) == exact
+    assert Fraction(terms.amount(charged, closed_share)) == half_up(exact, MINOR_UNIT_DIGITS[currency])
+
+
+# --- Proration ---
+
+
+@pytest.mark.parametrize(
+    ("number", "share", "expected"),
+    [
+        pytest.param("50", "1/2", "25", id="half"),
+        pytest.param("50", "1/3", "16", id="a whole number stays whole, rounded down"),
+        pytest.param("50.5", "1/3", "16.833333333", id="others have up to nine digits, rounded down"),
+        pytest.param("50", "1", "50", id="all of it"),
+        pytest.param("0", "1/3", "0", id="nothing"),
+        pytest.param("999999999999.999999999", "1/3", "333333333333.333333333", id="the largest number"),
+    ],
+)
+def test_included_units_are_prorated_in_favor_of_whole_units(number: str, share: str, expected: str) -> None:
+    assert str(prorated(Decimal(number), Fraction(share))) == expected
+
+
+@given(numbers(), SHARES)
+def test_a_prorated_number_is_less_than_a_step_below_the_exact_share(number: Decimal, share: Fraction) -> None:
+    exact = Fraction(number) * share
+    step = Fraction(1) if number == number.to_integral_value() else Fraction(1, 10**9)
+    assert 0 <= exact - Fraction(prorated(number, share)) < step
+    assert 0 <= exact - Fraction(prorated_money(number, share)) < Fraction(1, 10**9)
+
+
+def test_money_is_prorated_below_the_whole_unit() -> None:
+    assert prorated_money(Decimal(5), Fraction(1, 2)) == Decimal("2.5")
+    assert prorated_money(Decimal(5), WHOLE) == 5

@@ -85,6 +85,9 @@ _VERSION = {
     "usageType": "assessment",
     "monthlyLimit": 50,
     "unitPrice": "10.00",
+    "price": {"model": "unit", "unitPrice": "10.00"},
+    "minimumCharge": None,
+    "maximumCharge": "500.00",
     "unitName": "assessment",
     "currency": "USD",
     "effectiveFrom": "2026-10-01T00:00:00Z",
@@ -94,8 +97,23 @@ _VERSION = {
 
 _NEXT_VERSION = _VERSION | {
     "unitPrice": "11.00",
+    "price": {"model": "unit", "unitPrice": "11.00"},
     "effectiveFrom": "2027-01-01T00:00:00Z",
     "changedAt": "2026-11-20T08:15:00.5Z",
+}
+
+_GRADUATED = {
+    "monthlyLimit": 50,
+    "price": {
+        "model": "graduated",
+        "tiers": [
+            {"upTo": 100, "unitPrice": "10.00"},
+            {"upTo": None, "unitPrice": "8.00", "flatFee": "25.00"},
+        ],
+    },
+    "minimumCharge": "100.00",
+    "unitName": "assessment",
+    "currency": "USD",
 }
 
 _QUOTA = _VERSION | {"next": _NEXT_VERSION}
@@ -280,9 +298,42 @@ BODIES: dict[str, dict[str, Any]] = {
     "QuotaTerms": {
         "monthlyLimit": 50,
         "unitPrice": "11.00",
+        "maximumCharge": "500.00",
         "unitName": "assessment",
         "currency": "USD",
         "effectiveFrom": "2027-01-01T00:00:00Z",
+    },
+    "QuotaPreview": {"quota": _GRADUATED, "quantities": [160]},
+    "PreviewedCharges": {
+        "unitName": "assessment",
+        "currency": "USD",
+        "charges": [
+            {
+                "quantity": 160,
+                "includedQuantity": 50,
+                "billableQuantity": 110,
+                "charge": "1105.00",
+                "amount": "1105.00",
+                "lines": [
+                    {
+                        "kind": "usage",
+                        "quantity": 100,
+                        "unitPrice": "10.00",
+                        "flatFee": "0.00",
+                        "packageSize": None,
+                        "amount": "1000.00",
+                    },
+                    {
+                        "kind": "usage",
+                        "quantity": 10,
+                        "unitPrice": "8.00",
+                        "flatFee": "25.00",
+                        "packageSize": None,
+                        "amount": "105.00",
+                    },
+                ],
+            }
+        ],
     },
     "Quota": _QUOTA,
     "Quotas": {"quotas": [_QUOTA]},

@@ -45,12 +45,12 @@ class InvoiceLine:
 
 
 def line_of(head: Head) -> InvoiceLine | None:
-    """Return the line of a ledger on its invoice; None if nothing was charged.
+    """Return the line of a ledger on its invoice; None if nothing was billed.
 
     Settling moves the head in the transaction that writes the item, so what is billed according to the head is what
     the items sum to, however many there are.
     """
-    if head.terms is None or not head.terms.price.charge(head.billed_quantity):
+    if head.terms is None or not (head.billed_items or head.billed_amount):
         return None
     return InvoiceLine(
         usage_type=head.key.usage_type,

@@ -14,10 +14,13 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationError,
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails
 
+from usage_billing.kernel.errors import FieldError
 from usage_billing.kernel.instants import iso, utc
 from usage_billing.kernel.numbers import ZERO, as_text, canonical
 
@@ -36,6 +39,28 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, hide_input_in_errors=True
     )
+
+
+class BrokenRule(ValueError):
+    """A broken rule between fields, in the `ctx` of pydantic's error."""
+
+    def __init__(self, error: FieldError) -> None:
+        super().__init__(error.message)
+        self.code = error.code
+
+
+def invalid_fields(*errors: FieldError) -> ValidationError:
+    """Return the exception for a validator of several fields to raise.
+
+    Pydantic puts the path of the model before those of the fields. It would report a ValueError for the whole model.
+    """
+    details = [
+        InitErrorDetails(
+            type="value_error", loc=tuple(each.field.split(".")), input=None, ctx={"error": BrokenRule(each)}
+        )
+        for each in errors
+    ]
+    return ValidationError.from_exception_data("fields", details)
 
 
 def _exact_decimal(value: object) -> Decimal:

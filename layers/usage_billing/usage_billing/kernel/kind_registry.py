@@ -1,6 +1,7 @@
 """Registries: classes by the name under which their values are stored. Pure."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from usage_billing.kernel.exact_json import dumps, loads
@@ -24,7 +25,9 @@ class Registry(Generic[RegisteredT]):
     """Writes values as JSON with the name of their class (`kind`), and reads them back."""
 
     def __init__(self, *kinds: type[RegisteredT]) -> None:
-        self._kinds = {each.kind: each for each in kinds}
+        self.kinds = {each.kind: each for each in kinds}
+        # The same few texts are read again and again, with each head for example.
+        self._read = lru_cache(maxsize=1000)(self._parse)
 
     def dumps(self, value: RegisteredT) -> str:
         return dumps({"kind": value.kind, **value.parameters()})
@@ -35,8 +38,11 @@ class Registry(Generic[RegisteredT]):
         Raises:
             ValueError: no class is registered under the name.
         """
+        return self._read(text)
+
+    def _parse(self, text: str) -> RegisteredT:
         parameters = loads(text)
         kind = parameters.pop("kind")
-        if kind not in self._kinds:
+        if kind not in self.kinds:
             raise ValueError(f"unknown kind {kind!r}")
-        return self._kinds[kind].of(parameters)
+        return self.kinds[kind].of(parameters)

@@ -6,8 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from usage_billing.pricing.price_models import PriceModel
-from usage_billing.pricing.terms import WHOLE, Terms, prorated
+from usage_billing.pricing.model import PriceModel
+from usage_billing.pricing.terms import WHOLE, Terms, prorated, prorated_money
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,8 @@ class Quota:
 
     It is in force from `effective_from`, a whole second, until the next version takes effect. `changed_by` is the `sub`
     of the caller who wrote it.
+
+    The charge of a ledger is at most `maximum_charge`, and at least `minimum_charge` once the ledger is closed.
     """
 
     plan_id: str
@@ -25,18 +27,27 @@ class Quota:
     unit_name: str
     currency: str = "USD"
     _: KW_ONLY
+    minimum_charge: Decimal | None = None
+    maximum_charge: Decimal | None = None
     effective_from: datetime
     changed_by: str
     changed_at: datetime
 
     def terms(self, share: Fraction = WHOLE) -> Terms:
-        """Return the terms of a ledger whose included units are prorated to `share` of a whole period."""
+        """Return the terms of a ledger that gets `share` of the units that a whole period includes.
+
+        The maximum charge is prorated by the same share. The minimum is not: it is prorated when the ledger is closed,
+        by the length of its period.
+        """
+        maximum = self.maximum_charge
         return Terms(
             plan_id=self.plan_id,
             included=prorated(self.monthly_limit, share),
             price=self.price,
             unit_name=self.unit_name,
             currency=self.currency,
+            minimum_charge=self.minimum_charge,
+            maximum_charge=None if maximum is None else prorated_money(maximum, share),
         )
 
     def same_terms(self, other: "Quota") -> bool:

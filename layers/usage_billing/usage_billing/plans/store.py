@@ -208,6 +208,8 @@ def _put(version: Quota, deleted: DeletedVersion | None = None) -> dict[str, Any
         monthly_limit=version.monthly_limit,
         price=PRICE_MODELS.dumps(version.price),
         unit_name=version.unit_name,
+        minimum_charge=version.minimum_charge,
+        maximum_charge=version.maximum_charge,
         deleted_by=deleted and deleted.deleted_by,
         deleted_at=deleted and iso(deleted.deleted_at),
     )
@@ -288,6 +290,8 @@ def _quota(row: UsageQuotaTable) -> Quota:
         price=PRICE_MODELS.loads(row.price),
         unit_name=row.unit_name,
         currency=row.currency,
+        minimum_charge=row.minimum_charge,
+        maximum_charge=row.maximum_charge,
         effective_from=instant(effective_from),
         changed_by=row.changed_by,
         changed_at=instant(row.changed_at),

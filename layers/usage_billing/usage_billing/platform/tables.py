@@ -52,6 +52,8 @@ class TermsAttribute(MapAttribute[str, Any]):
     price = UnicodeAttribute()
     unit_name = UnicodeAttribute()
     currency = UnicodeAttribute()
+    minimum_charge = DecimalAttribute(null=True)
+    maximum_charge = DecimalAttribute(null=True)
 
 
 class PendingIndex(GlobalSecondaryIndex["UsageSummaryTable"]):  # type: ignore[no-untyped-call]
@@ -124,6 +126,8 @@ class UsageQuotaTable(Table):
     monthly_limit = DecimalAttribute(null=True)
     price = UnicodeAttribute(null=True)
     unit_name = UnicodeAttribute(null=True)
+    minimum_charge = DecimalAttribute(null=True)
+    maximum_charge = DecimalAttribute(null=True)
     deleted_by = UnicodeAttribute(null=True)
     deleted_at = UnicodeAttribute(null=True)
 

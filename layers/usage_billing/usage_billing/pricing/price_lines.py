@@ -1,5 +1,6 @@
 """The lines of a charge: the arithmetic by which a quantity becomes money. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -32,3 +33,11 @@ class PriceLine:
     def amount(self) -> Decimal:
         """The exact amount of the line, not rounded. It is negative where the maximum charge lowers what is owed."""
         return add(multiply(self.quantity, self.unit_price), self.flat_fee)
+
+
+def sum_of(lines: Iterable[PriceLine]) -> Decimal:
+    """Return the sum of the exact amounts of `lines`."""
+    total = ZERO
+    for line in lines:
+        total = add(total, line.amount)
+    return total

@@ -7,8 +7,8 @@ from fractions import Fraction
 from usage_billing.kernel.fields import DECIMAL_PLACES
 from usage_billing.kernel.money import rounded
 from usage_billing.kernel.numbers import EXACT, ZERO, canonical, subtract
+from usage_billing.pricing.model import PriceModel
 from usage_billing.pricing.price_lines import LineKind, PriceLine
-from usage_billing.pricing.price_models import PriceModel
 
 WHOLE = Fraction(1)
 

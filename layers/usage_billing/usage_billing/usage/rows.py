@@ -82,6 +82,8 @@ def _terms(pinned: TermsAttribute | None) -> Terms | None:
         price=PRICE_MODELS.loads(pinned.price),
         unit_name=pinned.unit_name,
         currency=pinned.currency,
+        minimum_charge=pinned.minimum_charge,
+        maximum_charge=pinned.maximum_charge,
     )
 
 
@@ -94,4 +96,6 @@ def terms_attribute(rated: Head) -> TermsAttribute:
         price=PRICE_MODELS.dumps(pinned.price),
         unit_name=pinned.unit_name,
         currency=pinned.currency,
+        minimum_charge=pinned.minimum_charge,
+        maximum_charge=pinned.maximum_charge,
     )

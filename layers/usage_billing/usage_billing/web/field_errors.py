@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from usage_billing.kernel.errors import FieldCode, FieldError, ValidationFailed
-from usage_billing.kernel.fields import INSTANT_RULE
+from usage_billing.kernel.fields import INSTANT_RULE, BrokenRule
 from usage_billing.kernel.identifiers import (
     CODE_PATTERN,
     CODE_RULE,
@@ -112,8 +112,7 @@ def field_error(error: Mapping[str, Any], known: Iterable[str] = ()) -> FieldErr
     field = ".".join(map(to_camel, location) if where == "path" else location) or where
     if error["type"] == "extra_forbidden":
         return _unknown(field, known, "is not a field of this request")
-    code: FieldCode = "missing" if error["type"] == "missing" else "invalid"
-    return FieldError(safe_excerpt(field), code, safe_excerpt(_message(error)))
+    return FieldError(safe_excerpt(field), _code(error), safe_excerpt(_message(error)))
 
 
 def _unknown(name: str, known: Iterable[str], message: str) -> FieldError:
@@ -134,6 +133,13 @@ def _report(errors: Sequence[ErrorT], explain: Callable[[ErrorT], FieldError]) -
 def safe_excerpt(text: str) -> str:
     """Return the start of a caller's text in ASCII, so that a response can repeat it."""
     return text[:MAX_QUOTED].encode("ascii", "backslashreplace").decode()
+
+
+def _code(error: Mapping[str, Any]) -> FieldCode:
+    if error["type"] == "missing":
+        return "missing"
+    broken = error.get("ctx", {}).get("error")
+    return broken.code if isinstance(broken, BrokenRule) else "invalid"
 
 
 def _message(error: Mapping[str, Any]) -> str:
