@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from usage_billing.access.callers import Caller
 from usage_billing.kernel.errors import FieldError
@@ -32,6 +33,11 @@ from usage_billing.pricing.terms import WHOLE, Terms
 from usage_billing.web.base_models import Page, Request, require_same
 
 
+def _given(field: str) -> JsonDict:
+    """Return the schema of an object in which a field is neither missing nor null."""
+    return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
+
+
 class QuotaTerms(Request):
     """A version of a quota. Its plan and usage type are in the path; the body may repeat them.
 
@@ -42,7 +48,7 @@ class QuotaTerms(Request):
     period is at most `maximumCharge`, and at least `minimumCharge` once the period is closed.
     """
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["unitPrice"]}, {"required": ["price"]}]})
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_given("unitPrice"), _given("price")]})
 
     plan_id: Identifier | None = None
     usage_type: Identifier | None = None
