@@ -207,7 +207,8 @@ Instant = Annotated[
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 
 _BOUND_PATTERN = (
-    r"^(197[1-9]|19[89][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$"
+    r"^(197[1-9]|19[89][0-9]|2[01][0-9]{2})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
 )
 """The years 1971 to 2199: an instant with an offset may be in the year before or after in UTC. A schema that said more
 would allow instants that are refused."""
