@@ -23,6 +23,11 @@ def numbers(largest: Decimal | int = LARGEST, *, smallest: Decimal | int = 0) ->
 
 POSITIVE = Decimal("0.000000001")
 
+LONG = Graduated(
+    (*(Tier(Decimal(10 * n), Decimal(40 - n) / 8, Decimal(n)) for n in range(1, 20)), Tier(None, Decimal(1)))
+)
+"""A price with 20 tiers, which is too long for ledgers to copy."""
+
 
 def tiers(largest: Decimal | int = LARGEST) -> st.SearchStrategy[tuple[Tier, ...]]:
     """Tiers with bounds, prices and fees up to `largest`."""
