@@ -38,7 +38,7 @@ def show_prices(api: Client, quota: QuotaTerms) -> None:
     for charge in preview["charges"]:
         quantities = (_text(charge["quantity"]), _text(charge["billableQuantity"]))
         amount = f"{charge['amount']} {preview['currency']}"
-        table.add_row(*quantities, amount, ", ".join(map(_arithmetic, charge["lines"])))
+        table.add_row(*quantities, amount, ", ".join(map(arithmetic, charge["lines"])))
     console.print(table)
 
 
@@ -54,7 +54,7 @@ def telling_quantities(quota: QuotaTerms) -> list[Decimal]:
     return sorted(quantity for quantity in used if quantity < 10**INTEGER_DIGITS)
 
 
-def _arithmetic(line: Any) -> str:
+def arithmetic(line: Any) -> str:
     """Return the line of a charge as text, such as `10 x 8.00 + 25.00`."""
     if line["kind"] != "usage":
         return f"{line['amount']} to the {line['kind']}"

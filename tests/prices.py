@@ -49,6 +49,20 @@ def models(largest: Decimal | int = LARGEST) -> dict[str, st.SearchStrategy[Pric
     }
 
 
+EXAMPLES: tuple[PriceModel, ...] = (
+    UnitPriced(Decimal("0.5")),
+    UnitPriced(Decimal(3)),
+    Graduated(
+        (Tier(Decimal(10), Decimal(0)), Tier(Decimal("100.5"), Decimal("0.005"), Decimal(2)), Tier(None, Decimal(1)))
+    ),
+    Volume(
+        (Tier(Decimal(20), Decimal(2), Decimal("1.005")), Tier(Decimal(50), Decimal("0.1")), Tier(None, Decimal(0)))
+    ),
+    Packaged(Decimal("2.5"), Decimal("0.125")),
+    LONG,
+)
+"""Prices of every model: with free tiers, fees, fractions of a cent, and one that falls to nothing."""
+
 MODELS = models()
 PRICES = st.one_of(*MODELS.values())
 """Prices of every model, with numbers up to the largest that requests may have."""
