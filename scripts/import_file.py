@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -141,8 +140,7 @@ def review_prices(api: Client, quotas: Sequence[Quota], *, yes: bool) -> None:
         Failure: the answer is not yes, or there is no terminal to ask.
     """
     for quota in quotas:
-        terms = quota.quota(quota.plan_id, quota.usage_type, changed_by="", now=datetime.now(UTC))
-        show_prices(api, terms, quota.model_dump(by_alias=True))
+        show_prices(api, quota)
     if yes:
         return
     if not sys.stdin.isatty():

@@ -3,6 +3,7 @@
 All amounts are computed again, with fractions, so that an error in the code under test is not repeated here.
 """
 
+import hashlib
 import json
 import os
 from collections import defaultdict
@@ -86,9 +87,11 @@ def read(prefix: str = "") -> list[Ledger]:
         period_start, usage_type, sequence = row["item_id"].split("#")
         assert (period_start, usage_type, int(sequence)) == (row["period_start"], row["usage_type"], row["to_sequence"])
         items[row["invoice_id"], row["usage_type"]].append(row)
+    prices = {row["plan_id"]: row["price"] for row in rows("USAGE_QUOTA_TABLE") if row["version"] == "#price"}
     found = []
     for head in rows("USAGE_SUMMARY_TABLE"):
         if head["subscription_id"].startswith(prefix):
+            _replace_reference(head.get("terms"), prices)
             period_start, usage_type = head["ledger"].split("#")
             invoice_id = f"{head['subscription_id']}-{period_start.replace('-', '').replace(':', '')}"
             own = entries.pop(f"{head['subscription_id']}#{head['ledger']}", [])
@@ -102,6 +105,14 @@ def read(prefix: str = "") -> list[Ledger]:
     assert not [name for name in entries if name.startswith(prefix)], "entries without a head"
     assert not [name for name, _ in items if name.startswith(prefix)], "items without a head"
     return found
+
+
+def _replace_reference(terms: Item | None, prices: dict[str, str]) -> None:
+    """Replace the reference to a stored price by the price, whose digest it is."""
+    if terms and not terms["price"].startswith("{"):
+        text = prices[f"#{terms['price']}"]
+        assert terms["price"] == f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        terms["price"] = text
 
 
 def check(prefix: str = "") -> list[Ledger]:

@@ -23,6 +23,11 @@ def numbers(largest: Decimal | int = LARGEST, *, smallest: Decimal | int = 0) ->
 
 POSITIVE = Decimal("0.000000001")
 
+LONG = Graduated(
+    (*(Tier(Decimal(10 * n), Decimal(40 - n) / 8, Decimal(n)) for n in range(1, 20)), Tier(None, Decimal(1)))
+)
+"""A price with 20 tiers, which is too long for ledgers to copy."""
+
 
 def tiers(largest: Decimal | int = LARGEST) -> st.SearchStrategy[tuple[Tier, ...]]:
     """Tiers with bounds, prices and fees up to `largest`."""
@@ -43,6 +48,20 @@ def models(largest: Decimal | int = LARGEST) -> dict[str, st.SearchStrategy[Pric
         "package": st.builds(Packaged, numbers(largest, smallest=POSITIVE), numbers(largest)),
     }
 
+
+EXAMPLES: tuple[PriceModel, ...] = (
+    UnitPriced(Decimal("0.5")),
+    UnitPriced(Decimal(3)),
+    Graduated(
+        (Tier(Decimal(10), Decimal(0)), Tier(Decimal("100.5"), Decimal("0.005"), Decimal(2)), Tier(None, Decimal(1)))
+    ),
+    Volume(
+        (Tier(Decimal(20), Decimal(2), Decimal("1.005")), Tier(Decimal(50), Decimal("0.1")), Tier(None, Decimal(0)))
+    ),
+    Packaged(Decimal("2.5"), Decimal("0.125")),
+    LONG,
+)
+"""Prices of every model: with free tiers, fees, fractions of a cent, and one that falls to nothing."""
 
 MODELS = models()
 PRICES = st.one_of(*MODELS.values())

@@ -26,11 +26,12 @@ def _make_consistent(quota: Any) -> None:
     """Correct the fields of a quota that contradict each other: a price is one, its tiers are in order."""
     if not isinstance(quota, dict):
         return
+    if quota.get("maximumCharge") is not None:
+        quota.pop("minimumCharge", None)  # must not be greater than maximumCharge
     price = quota.get("price")
     if not isinstance(price, dict):
         return
     quota.pop("unitPrice", None)  # may be sent as well, but must then be equal
-    quota.pop("minimumCharge", None)  # must not be greater than maximumCharge
     if tiers := price.get("tiers"):
         bounds = sorted({tier["upTo"] for tier in tiers} - {None})[: len(tiers) - 1]
         price["tiers"] = [tier | {"upTo": bound} for tier, bound in zip(tiers, [*bounds, None], strict=False)]

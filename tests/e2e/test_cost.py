@@ -1,6 +1,7 @@
 """Upper bounds for the DynamoDB calls and capacity units of recording, billing and reading usage."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -10,11 +11,17 @@ from tests.builders import NOW, make_event, make_quota, make_subscription
 from tests.e2e import in_process
 from tests.e2e.in_process import bill
 from tests.meter import Meter, metered
+from tests.prices import LONG
 from tests.quotas import save_quota
 from tests.recording import record
 from usage_billing.billing import ledger_settler, run_invocation, run_report_store
 from usage_billing.kernel import shards as kernel_shards
 from usage_billing.plans import store as quota_store
+from usage_billing.platform import caches
+from usage_billing.pricing.graduated_price import Graduated
+from usage_billing.pricing.model import PriceModel
+from usage_billing.pricing.tiers import Tier
+from usage_billing.pricing.unit_price import UnitPriced
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import Subscription
 from usage_billing.usage import store as ledger_store
@@ -22,6 +29,9 @@ from usage_billing.usage.admission import Admission
 from usage_billing.usage.outcomes import Recorded
 from usage_billing.usage.recording import record_all
 
+EIGHT_TIERS = Graduated(
+    (*(Tier(Decimal(n * 10**5), Decimal("0.0125"), Decimal(50)) for n in range(1, 8)), Tier(None, Decimal(1)))
+)
 METADATA = {"reportId": "abc123", "source": "report-service", "pages": 12}
 
 pytestmark = pytest.mark.usefixtures("account")
@@ -48,6 +58,18 @@ def test_recording_takes_one_read_and_one_transaction_of_five_units() -> None:
         report(subscription, "e2")
     assert meter.calls == {"BatchGetItem": 1, "TransactWriteItems": 1}
     assert meter.write_units == 5  # the local cloud reports no read units: see tests/integration/test_batch_reads.py
+
+
+def test_a_price_of_20_tiers_is_read_once_per_process_and_makes_no_event_dearer() -> None:
+    subscription = subscribe()
+    save_quota(make_quota(monthly_limit=5, price=LONG))
+    report(subscription, "e1")
+    caches.clear_all()
+    for name, calls in (("e2", {"BatchGetItem": 1, "GetItem": 1}), ("e3", {"BatchGetItem": 1})):
+        with metered() as meter:
+            report(subscription, name)
+        assert meter.calls == calls | {"TransactWriteItems": 1}
+        assert meter.write_units == 5
 
 
 @pytest.mark.parametrize("events", [99, 3 * 99])
@@ -167,13 +189,22 @@ def test_a_quota_that_many_ledgers_lack_is_read_once() -> None:
     assert meter.calls["TransactWriteItems"] == 0
 
 
-def test_a_head_and_a_typical_entry_take_less_than_a_kilobyte() -> None:
+@pytest.mark.parametrize("price", [UnitPriced(Decimal("123456.123456789")), EIGHT_TIERS, LONG], ids=["unit", "8", "20"])
+def test_a_head_and_a_typical_entry_take_less_than_a_kilobyte(price: PriceModel) -> None:
+    """Also with a price of 8 tiers, which is copied into the head, and with one of 20, which the head refers to."""
     long = "i" * 40
     subscription = make_subscription(long, user_id=long, plan_id=long)
     subscription_store.save_subscription(subscription)
-    save_quota(
-        make_quota(long, plan_id=long, monthly_limit=999999999999, unit_price="123456.123456789", unit_name=long)
+    quota = make_quota(
+        long,
+        plan_id=long,
+        monthly_limit=999999999999,
+        price=price,
+        unit_name=long,
+        minimum_charge="1234567.89",
+        maximum_charge="999999999999.999999999",
     )
+    save_quota(quota)
     event = make_event(
         long,
         "999999999999.999999999",
@@ -186,7 +217,9 @@ def test_a_head_and_a_typical_entry_take_less_than_a_kilobyte() -> None:
     record(event, NOW)
     bill()
     [ledger] = ledgers.check()
-    assert _bytes(ledger.head) < 1024
+    [head] = ledgers.rows("USAGE_SUMMARY_TABLE")
+    assert head["terms"]["price"].startswith("sha256:" if price is LONG else "{")
+    assert _bytes(head) < 1024
     assert _bytes(ledger.entries[0]) < 1024
 
 

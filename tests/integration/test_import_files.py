@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scripts.client import Response
-from scripts.import_file import Imported, import_quotas, import_subscriptions, review_prices
+from scripts.import_file import Imported, Quota, import_quotas, import_subscriptions, review_prices
 from scripts.progress import Failure
 from tests.api import Api
 from tests.clocks import At
@@ -152,6 +152,16 @@ def test_an_import_shows_what_quantities_cost_before_it_writes(api: Api, capsys:
     assert rows["16001"] == ["10001", "600.06 USD", "10001 x 0.06"]
     assert rows["106000"] == ["100000", "5000.00 USD", "100000 x 0.06, -1000.00 to the maximum"]
     assert len(api.get("/api/usage/quotas/enterprise").json["quotas"]) == 3
+
+
+def test_the_table_of_a_planned_version_says_from_when_it_is_in_force(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client: Any = Client(api)
+    entry = quota_entry("report", "USD") | {"effectiveFrom": "2199-01-01T00:00:00Z"}
+    review_prices(client, [Quota.model_validate(entry)], yes=True)
+    title, *_ = capsys.readouterr().out.splitlines()
+    assert title.strip() == "business/report from 2199-01-01T00:00:00Z: 5 x unit included"
 
 
 def test_without_a_terminal_the_import_needs_an_answer_in_advance(

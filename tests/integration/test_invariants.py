@@ -13,6 +13,7 @@ from tests import ledgers
 from tests.builders import NEW_YEAR, make_event, make_quota, make_subscription
 from tests.deadlines import stopped
 from tests.machines import run_machine
+from tests.prices import EXAMPLES
 from tests.quotas import save_quota, terms_of
 from tests.recording import record
 from tests.runs import refuse_hand_over
@@ -21,6 +22,7 @@ from usage_billing.kernel.errors import EventIdConflict, SubscriptionInactive
 from usage_billing.kernel.instants import soon
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import Quota
+from usage_billing.pricing.model import PriceModel
 from usage_billing.pricing.price_models import PRICE_MODELS
 from usage_billing.subscriptions import store as subscription_store
 from usage_billing.subscriptions.model import SubscriptionStatus
@@ -65,17 +67,21 @@ class Billing(RuleBasedStateMachine):
     @rule(
         usage_type=TYPES,
         limit=st.integers(0, 50),
-        price=st.sampled_from(["0.5", "3"]),
+        price=st.sampled_from(EXAMPLES),
+        maximum=st.sampled_from([None, "0", "20.005"]),
         effective_from=st.sampled_from([NEW_YEAR, TURN - timedelta(days=15), TURN, TURN + timedelta(days=14)]),
     )
-    def change_quota(self, usage_type: str, limit: int, price: str, effective_from: datetime) -> None:
+    def change_quota(
+        self, usage_type: str, limit: int, price: PriceModel, maximum: str | None, effective_from: datetime
+    ) -> None:
         if terms_of(self.plan, usage_type):
             self.save(
                 make_quota(
                     usage_type,
                     plan_id=self.plan,
                     monthly_limit=limit,
-                    unit_price=price,
+                    price=price,
+                    maximum_charge=maximum,
                     effective_from=effective_from,
                 )
             )

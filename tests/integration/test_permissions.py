@@ -13,11 +13,13 @@ from tests import queue
 from tests.api import ADMIN, Api, Context, bearer
 from tests.batches import send_batch
 from tests.builders import event_body, quota_body
+from tests.prices import LONG
 from tests.queue import ASYNC, consume, queue_message, take_messages
 from tests.runs import SCHEDULED, sqs_event, take_segments
 from tests.template import functions, variables
 from usage_billing.billing import runner
 from usage_billing.billing.model import RunSegment
+from usage_billing.plans import price_store
 from usage_billing.platform import aws, secrets_manager
 from usage_billing.usage import store as ledger_store
 
@@ -82,6 +84,7 @@ class Permissions:
         def watched(event: dict[str, Any], context: Any) -> Any:
             self._running = module
             secrets_manager.vault().store.clear()
+            price_store.cache.clear()
             answer = handler(event, context)
             if "headers" in event:
                 others = {name: value for name, value in event["headers"].items() if name != "x-api-key"}
@@ -133,8 +136,9 @@ def test_each_function_is_granted_exactly_what_it_uses(
 
 def _record(api: Api) -> None:
     """Record into the ledger and into the queue, also as a customer, and repeat it after a cancellation."""
+    long_price = quota_body(unitPrice=None, price=LONG.shown("USD").model_dump(by_alias=True))
     for usage_type in ("assessment", "batched", "queued"):
-        api.plan(usage_type=usage_type)
+        assert api.put(f"/api/usage/quotas/business/{usage_type}", long_price).status == 200
     for name in ["sub-1", *OTHERS]:
         assert api.subscribe(name).status == 200
     assert api.record("first", 60).status == 201

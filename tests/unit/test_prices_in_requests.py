@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.bad_prices import BAD_PRICES
+from tests.bad_prices import BAD_PRICES, tiers
 from tests.builders import make_terms, quota_body
 from usage_billing.kernel.errors import FieldCode, FieldError
 from usage_billing.kernel.exact_json import loads
@@ -40,6 +40,7 @@ def test_a_bad_price_is_refused_with_each_bad_field(change: dict[str, Any], mess
         pytest.param({"price": {"model": "unit", "unitPrice": 1}}, "contradiction", id="two prices"),
         pytest.param({"price": {"model": "stairs"}}, "invalid", id="an unknown model"),
         pytest.param({"unitPrice": "-1"}, "invalid", id="a bad number"),
+        pytest.param(tiers(10, 20), "invalid", id="tiers without an open end"),
     ],
 )
 def test_a_broken_rule_between_fields_has_a_code_of_its_own(change: dict[str, Any], code: FieldCode) -> None:
@@ -58,6 +59,7 @@ def test_the_schema_of_a_price_lists_every_price_model() -> None:
     schema = QuotaTerms.model_json_schema()
     [price, null] = schema["properties"]["price"]["anyOf"]
     assert null == {"type": "null"}
+    assert price["discriminator"]["propertyName"] == "model"
     assert set(price["discriminator"]["mapping"]) == set(PRICE_MODELS.kinds)
     names = [model.fields.__name__ for model in PRICE_MODELS.kinds.values()]
     assert [each["$ref"] for each in price["oneOf"]] == [f"#/$defs/{name}" for name in names]

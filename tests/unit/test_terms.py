@@ -97,6 +97,9 @@ def test_the_maximum_holds_at_all_times_and_the_minimum_once_closed(
             2, WHOLE, PriceLine(Decimal(0), Decimal(0), Decimal(10), LineKind.MINIMUM), id="up to the minimum"
         ),
         pytest.param(
+            2, Fraction(67, 100), PriceLine(Decimal(0), Decimal(0), Decimal("0.1"), LineKind.MINIMUM), id="by a little"
+        ),
+        pytest.param(
             12, None, PriceLine(Decimal(0), Decimal(0), Decimal(-20), LineKind.MAXIMUM), id="down to the maximum"
         ),
     ],

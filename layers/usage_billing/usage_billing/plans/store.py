@@ -22,6 +22,7 @@ from usage_billing.kernel.errors import (
     QuotaVersionNotFound,
 )
 from usage_billing.kernel.instants import MAX_READ_AGE, instant, iso, soon
+from usage_billing.plans import price_store
 from usage_billing.plans.model import DeletedVersion, Plan, Quota, QuotaAt, quota_at
 from usage_billing.platform.caches import register_cache
 from usage_billing.platform.recent_reads import Recent
@@ -130,7 +131,9 @@ def save_version(make: Callable[[datetime], Quota], now: Callable[[], datetime])
         before = _quota_at(new.plan_id, new.usage_type, new.effective_from)
         if before and before.version.same_terms(new):
             return before
-        if now() - read_at <= MAX_READ_AGE and _written([_put(new)], _plan_change(plan, new)):
+        if now() - read_at <= MAX_READ_AGE and _written(
+            [_put(new)], [_plan_change(plan, new), *price_store.stored_with_quota(new.price)]
+        ):
             return QuotaAt(new, _following(new, before))
     raise _busy()
 
@@ -160,7 +163,7 @@ def delete_version(
         deleted = DeletedVersion(_quota(row), deleted_by, read_at)
         if now() - read_at <= MAX_READ_AGE and _written(
             [_put(deleted.version, deleted)],
-            _plan_change(plan, deleted.version),
+            [_plan_change(plan, deleted.version)],
             [row.get_delete_kwargs_from_instance()],
         ):
             return deleted
@@ -174,10 +177,12 @@ def _following(new: Quota, before: QuotaAt | None) -> Quota | None:
     return before.next if before.version.effective_from <= new.effective_from else before.version
 
 
-def _written(puts: list[dict[str, Any]], plan: dict[str, Any], deletes: list[dict[str, Any]] | None = None) -> bool:
+def _written(
+    puts: list[dict[str, Any]], updates: list[dict[str, Any]], deletes: list[dict[str, Any]] | None = None
+) -> bool:
     """Write a change of a plan's versions. Return False if it lost a race."""
     try:
-        write(puts, [plan], deletes or [])
+        write(puts, updates, deletes or [])
     except TransactWriteError as error:
         cancellation_reasons(error)
         return False

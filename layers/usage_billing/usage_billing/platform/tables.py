@@ -107,12 +107,15 @@ class UsageQuotaTable(Table):
 
     For each plan there is one item at `PLAN`, with the plan's currency and who fixed it when, and with a revision that
     every change of the plan's versions increments. Deleted versions are kept under `DELETED` and their former key.
+
+    Prices that are too long for ledgers to copy have a partition of their own each, with one item at `PRICE`.
     """
 
     setting = "usage_quota_table"
     PLAN = "#plan"
     DELETED = "#deleted#"
-    """Neither begins with a valid usage type. Both sort before all of them."""
+    PRICE = "#price"
+    """None begins with a valid usage type. All sort before them."""
 
     class Meta:
         table_name = ""

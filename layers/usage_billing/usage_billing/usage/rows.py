@@ -7,9 +7,9 @@ from pynamodb.exceptions import CancellationReason
 from usage_billing.kernel.exact_json import dumps, loads
 from usage_billing.kernel.instants import instant, iso
 from usage_billing.kernel.periods import Period
+from usage_billing.plans import price_store
 from usage_billing.platform.tables import TermsAttribute, UsageSummaryTable, UsageTable
 from usage_billing.platform.transactions import old_item
-from usage_billing.pricing.price_models import PRICE_MODELS
 from usage_billing.pricing.terms import Terms
 from usage_billing.usage.ledger import Entry, Head, LedgerKey
 
@@ -79,7 +79,7 @@ def _terms(pinned: TermsAttribute | None) -> Terms | None:
     return Terms(
         plan_id=pinned.plan_id,
         included=pinned.included,
-        price=PRICE_MODELS.loads(pinned.price),
+        price=price_store.price_of(pinned.price),
         unit_name=pinned.unit_name,
         currency=pinned.currency,
         minimum_charge=pinned.minimum_charge,
@@ -93,7 +93,7 @@ def terms_attribute(rated: Head) -> TermsAttribute:
     return TermsAttribute(  # type: ignore[no-untyped-call]
         plan_id=pinned.plan_id,
         included=pinned.included,
-        price=PRICE_MODELS.dumps(pinned.price),
+        price=price_store.pinned(pinned.price),
         unit_name=pinned.unit_name,
         currency=pinned.currency,
         minimum_charge=pinned.minimum_charge,
