@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 from pynamodb.exceptions import PynamoDBException
 
 from tests.builders import NEW_YEAR, NOW, make_quota
+from tests.clocks import stop_start_clocks
 from tests.faults import Killed, When, conflict, every_fault, watched
 from tests.ledgers import clear, rows
 from tests.quotas import save_quota
 from usage_billing.kernel.errors import BillingError, DatabaseUnavailable, QuotaVersionNotFound
-from usage_billing.kernel.instants import MAX_READ_AGE, soon
+from usage_billing.kernel.instants import soon
 from usage_billing.plans import store as quota_store
 from usage_billing.plans.model import DeletedVersion, Quota, QuotaAt
 from usage_billing.platform import clock
 from usage_billing.platform.retries import MAX_ATTEMPTS
+from usage_billing.platform.start_times import MAX_READ_SECONDS
 
 PLANNED = datetime(2027, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -201,27 +203,28 @@ def test_a_change_that_meets_another_transaction_is_tried_again(change: Change) 
 
 
 @pytest.mark.parametrize("change", ["put", "delete"])
-def test_a_change_that_was_read_more_than_five_seconds_ago_is_decided_again(change: str) -> None:
+def test_a_change_that_was_read_five_seconds_ago_is_decided_again(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By then another version may be in effect, or the change could take effect before it is written."""
     with_planned_version()
-    clock_readings = itertools.chain(
-        [NOW, NOW + MAX_READ_AGE + timedelta(milliseconds=1)],
-        [NOW + timedelta(seconds=6), NOW + timedelta(seconds=6) + MAX_READ_AGE],
-    )
+    clocks = stop_start_clocks(monkeypatch)
+    began = clocks.monotonic
 
-    def slow_clock() -> datetime:
-        return next(clock_readings)
+    def now() -> datetime:
+        return NOW + timedelta(seconds=clocks.monotonic - began)
+
+    def read_slowly(_: object) -> None:
+        clocks.pass_time(MAX_READ_SECONDS)
+        calls.at(2, "after", lambda _: clocks.pass_time(MAX_READ_SECONDS - 0.5))
 
     with watched() as calls:
+        calls.at(2, "after", read_slowly)
         if change == "put":
-            saved = quota_store.save_version(
-                lambda at: make_quota(effective_from=soon(at), monthly_limit=9), slow_clock
-            )
-            assert saved.version.effective_from == NOW + timedelta(seconds=21)
+            saved = quota_store.save_version(lambda at: make_quota(effective_from=soon(at), monthly_limit=9), now)
+            assert saved.version.effective_from == NOW + timedelta(seconds=20)
         else:
-            deleted = quota_store.delete_version("business", "assessment", PLANNED, "one", slow_clock)
-            assert deleted.deleted_at == NOW + timedelta(seconds=6)
-    assert calls.made.count("TransactWriteItems") == 1
+            deleted = quota_store.delete_version("business", "assessment", PLANNED, "one", now)
+            assert deleted.deleted_at == NOW + timedelta(seconds=5)
+    assert (len(calls.made), calls.made.count("TransactWriteItems")) == (5, 1)
 
 
 # --- Which version is found ---

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from tests.unit.validation import refusal
 from usage_billing.kernel.fields import INSTANT_RULE, Bound, Instant
-from usage_billing.kernel.instants import MAX_READ_AGE, instant, iso, soon
+from usage_billing.kernel.instants import instant, iso, soon
 
 INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 BOUND: TypeAdapter[datetime] = TypeAdapter(Bound)
@@ -127,9 +127,3 @@ def test_an_instant_that_the_schema_of_a_bound_allows_is_accepted(text: str) -> 
 def test_soon_is_the_first_whole_second_after_fifteen_seconds(now: datetime) -> None:
     assert soon(now).microsecond == 0
     assert 15 * SECOND <= soon(now) - now < 16 * SECOND
-
-
-def test_a_write_that_is_based_on_the_oldest_read_ends_before_soon() -> None:
-    write_with_retries = 8 * SECOND
-    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
-    assert now + MAX_READ_AGE + write_with_retries < soon(now)

@@ -2,11 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-MAX_READ_AGE = timedelta(seconds=5)
-"""The maximum age of what a write of terms is based on. A write based on an older read is not attempted."""
-
 _LEAD = timedelta(seconds=15)
-"""Longer than `MAX_READ_AGE` and a write with the retries of the SDK, which together take at most 13 seconds."""
+"""Longer than it takes until a write by the oldest read allowed has ended (`platform/start_times.py`)."""
 
 
 def utc(moment: datetime) -> datetime:

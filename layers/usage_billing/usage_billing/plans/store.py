@@ -21,12 +21,13 @@ from usage_billing.kernel.errors import (
     QuotaVersionInEffect,
     QuotaVersionNotFound,
 )
-from usage_billing.kernel.instants import MAX_READ_AGE, instant, iso, soon
+from usage_billing.kernel.instants import instant, iso, soon
 from usage_billing.plans import price_store
 from usage_billing.plans.model import DeletedVersion, Plan, Quota, QuotaAt, quota_at
 from usage_billing.platform.caches import register_cache
 from usage_billing.platform.recent_reads import Recent
 from usage_billing.platform.retries import attempts
+from usage_billing.platform.start_times import MAX_READ_SECONDS, StartTime
 from usage_billing.platform.tables import UsageQuotaTable
 from usage_billing.platform.transactions import cancellation_reasons, write
 from usage_billing.pricing.price_models import PRICE_MODELS
@@ -121,8 +122,8 @@ def save_version(make: Callable[[datetime], Quota], now: Callable[[], datetime])
         DatabaseUnavailable: too many concurrent changes to the plan; the same version can be saved again.
     """
     for _ in attempts():
-        read_at = now()
-        new = make(read_at)
+        read = StartTime.now()
+        new = make(now())
         plan = _plan_row(new.plan_id)
         if plan and plan.currency != new.currency:
             raise PlanCurrencyMismatch(
@@ -131,7 +132,7 @@ def save_version(make: Callable[[datetime], Quota], now: Callable[[], datetime])
         before = _quota_at(new.plan_id, new.usage_type, new.effective_from)
         if before and before.version.same_terms(new):
             return before
-        if now() - read_at <= MAX_READ_AGE and _written(
+        if not read.is_older_than(MAX_READ_SECONDS) and _written(
             [_put(new)], [_plan_change(plan, new), *price_store.stored_with_quota(new.price)]
         ):
             return QuotaAt(new, _following(new, before))
@@ -150,7 +151,7 @@ def delete_version(
     """
     key = _key(usage_type, effective_from)
     for _ in attempts():
-        read_at = now()
+        read, read_at = StartTime.now(), now()
         plan = _plan_row(plan_id)
         row = _row(plan_id, key) if plan else None  # a version that is found without its plan was written since then
         if plan is None or row is None:
@@ -161,7 +162,7 @@ def delete_version(
                 "be in a few seconds. Put a newer version instead."
             )
         deleted = DeletedVersion(_quota(row), deleted_by, read_at)
-        if now() - read_at <= MAX_READ_AGE and _written(
+        if not read.is_older_than(MAX_READ_SECONDS) and _written(
             [_put(deleted.version, deleted)],
             [_plan_change(plan, deleted.version)],
             [row.get_delete_kwargs_from_instance()],
