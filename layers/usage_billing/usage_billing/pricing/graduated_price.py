@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from usage_billing.kernel.numbers import ZERO, subtract
 from usage_billing.pricing.model import PriceFields
-from usage_billing.pricing.price_lines import PriceLine, sum_of
+from usage_billing.pricing.price_lines import PriceLine
 from usage_billing.pricing.tiers import Tiered, TieredPrice
 
 
@@ -25,9 +25,6 @@ class Graduated(Tiered):
 
     kind: ClassVar[str] = "graduated"
     fields: ClassVar[type[PriceFields]] = GraduatedPrice
-
-    def charge(self, quantity: Decimal) -> Decimal:
-        return sum_of(self.lines(quantity))
 
     def lines(self, quantity: Decimal) -> tuple[PriceLine, ...]:
         found: list[PriceLine] = []

@@ -1,5 +1,6 @@
 """Tiers: ranges of quantities with a price each. The price models `graduated` and `volume` have them. Pure."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,7 +13,7 @@ from usage_billing.kernel.fields import Quantity, Strict, UnitPrice, invalid_fie
 from usage_billing.kernel.money import with_minor_digits
 from usage_billing.kernel.numbers import ZERO
 from usage_billing.pricing.model import PriceFields
-from usage_billing.pricing.price_lines import PriceLine
+from usage_billing.pricing.price_lines import PriceLine, sum_of
 
 MAX_TIERS = 20
 
@@ -111,6 +112,13 @@ class Tiered:
     @property
     def bounds(self) -> tuple[Decimal, ...]:
         return tuple(tier.up_to for tier in self.tiers if tier.up_to is not None)
+
+    @abstractmethod
+    def lines(self, quantity: Decimal) -> tuple[PriceLine, ...]:
+        """Return the line of each tier that charges a part of `quantity`."""
+
+    def charge(self, quantity: Decimal) -> Decimal:
+        return sum_of(self.lines(quantity))
 
     def parameters(self) -> dict[str, Any]:
         return {"tiers": [tier.parameters() for tier in self.tiers]}

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 
 from usage_billing.pricing.model import PriceFields
-from usage_billing.pricing.price_lines import PriceLine, sum_of
+from usage_billing.pricing.price_lines import PriceLine
 from usage_billing.pricing.tiers import Tiered, TieredPrice
 
 
@@ -24,9 +24,6 @@ class Volume(Tiered):
 
     kind: ClassVar[str] = "volume"
     fields: ClassVar[type[PriceFields]] = VolumePrice
-
-    def charge(self, quantity: Decimal) -> Decimal:
-        return sum_of(self.lines(quantity))
 
     def lines(self, quantity: Decimal) -> tuple[PriceLine, ...]:
         if not quantity:
